@@ -1,0 +1,1 @@
+"""The device application: drivers, sampler, journal, publisher."""

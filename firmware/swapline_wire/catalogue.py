@@ -1,0 +1,361 @@
+"""The catalogue: the only place that says what a signal is.
+
+Packing on the device, decoding in the gateway, database fields and units, panels and the documentation's tables all come
+from here (`catalogue_text.py` adds the sentences that people read; boards need not load it). Signals are only ever
+appended to a stream and streams to the catalogue: a signal's place in its stream is its identity, so a shorter row of an
+older firmware still decodes, and a longer row of a newer one is read up to what this catalogue knows.
+
+A value travels as the integer `raw`; the number that people see is `raw / 10**decimals`. Limits and deadbands are raw as
+well: ESP32 floats are single precision, and the device needs none. Two codes of every format are not numbers (the idea of
+GB/T 32960's FF and FE): `not available` (the source has no value now) and `abnormal` (it gave one that cannot be true).
+"""
+
+from collections import namedtuple
+
+# format -> (struct code, bytes, not-available code, abnormal code)
+FORMATS = {
+    "u8": ("B", 1, 0xFF, 0xFE),
+    "u16": ("H", 2, 0xFFFF, 0xFFFE),
+    "u32": ("I", 4, 0xFFFFFFFF, 0xFFFFFFFE),
+    "i8": ("b", 1, -0x80, -0x7F),
+    "i16": ("h", 2, -0x8000, -0x7FFF),
+    "i32": ("i", 4, -0x80000000, -0x7FFFFFFF),
+}
+
+# Kinds: what a dashboard may do with a signal.
+MEASUREMENT = "measurement"  # a quantity that may be averaged
+TOTAL = "total"  # a counter that only grows (until its device restarts): differences, never averages
+STATE = "state"  # an enumeration, a flag word or an index: last value and durations, never averages
+KEY = "key"  # a part of the row's identity (a database tag): rows of one stream, owner and time differ in it
+
+# Who a row belongs to.
+OF_NODE = "node"  # the van or station itself
+OF_BAY = "bay"  # a place: a station's slot
+OF_MODULE = "module"  # a battery module by its code; the frame also says in which bay it was
+
+# Priorities: what a full journal drops first, and what overtakes on the link.
+ROUTINE = 0
+EVENT = 1
+ALARM = 2
+
+Signal = namedtuple("Signal", ("name", "unit", "format", "decimals", "minimum", "maximum", "deadband", "kind", "source"))
+Stream = namedtuple("Stream", ("id", "name", "owner", "priority", "period_ms", "silence_ms_max", "signals"))
+
+
+def _total(name: str, unit: str, decimals: int, deadband: int, source: str) -> Signal:
+    return Signal(name, unit, "u32", decimals, 0, 0xFFFFFFFD, deadband, TOTAL, source)
+
+
+def _state(name: str, fmt: str, maximum: int, source: str) -> Signal:
+    return Signal(name, "", fmt, 0, 0, maximum, 1, STATE, source)
+
+
+def _key(name: str, fmt: str, maximum: int, source: str) -> Signal:
+    return Signal(name, "", fmt, 0, 0, maximum, 1, KEY, source)
+
+
+_M = MEASUREMENT
+_U16 = 0xFFFD
+_U32 = 0xFFFFFFFD
+
+# One stream is one device's answer, so that each row has one true time: what the GNSS receiver says is not mixed with what
+# the vehicle controller says.
+VEHICLE = Stream(
+    1,
+    "vehicle",
+    OF_NODE,
+    ROUTINE,
+    1000,
+    60000,
+    (
+        Signal("speed_kmh", "km/h", "u16", 2, 0, 25000, 50, _M, "vcu"),
+        _total("odometer_km", "km", 3, 10, "vcu"),
+        _state("drive_mode", "u8", 7, "vcu"),
+        _state("gear", "u8", 3, "vcu"),
+        _state("doors", "u8", 0xFD, "vcu"),
+        _state("cargo_lock", "u8", 2, "vcu"),
+        Signal("auxiliary_voltage_v", "V", "u16", 2, 0, 4000, 10, _M, "vcu"),
+        Signal("traction_voltage_v", "V", "u16", 1, 0, 10000, 10, _M, "vcu"),
+        Signal("traction_current_a", "A", "i32", 2, -200000, 200000, 100, _M, "vcu"),
+        Signal("soc_pct", "%", "u16", 1, 0, 1000, 5, _M, "vcu"),
+        Signal("range_km", "km", "u16", 1, 0, 20000, 10, _M, "vcu"),
+        Signal("accelerator_pct", "%", "u16", 2, 0, 10000, 200, _M, "vcu"),
+        Signal("brake_pct", "%", "u16", 2, 0, 10000, 200, _M, "vcu"),
+        Signal("motor_torque_nm", "N.m", "i32", 2, -500000, 500000, 500, _M, "vcu"),
+        Signal("motor_speed_rpm", "rpm", "i32", 0, -20000, 20000, 50, _M, "vcu"),
+        Signal("motor_temperature_c", "degC", "i16", 1, -500, 2500, 10, _M, "vcu"),
+        Signal("inverter_temperature_c", "degC", "i16", 1, -500, 2500, 10, _M, "vcu"),
+        Signal("acceleration_mps2", "m/s2", "i16", 2, -10000, 10000, 50, _M, "vcu"),
+        Signal("ambient_temperature_c", "degC", "i16", 2, -5000, 8500, 50, _M, "vcu"),
+        Signal("cabin_temperature_c", "degC", "i16", 2, -5000, 8500, 50, _M, "vcu"),
+        Signal("cargo_temperature_c", "degC", "i16", 2, -5000, 8500, 50, _M, "vcu"),
+        Signal("heating_power_kw", "kW", "u16", 2, 0, 5000, 10, _M, "vcu"),
+        Signal("aircon_power_kw", "kW", "u16", 2, 0, 5000, 10, _M, "vcu"),
+        Signal("insulation_kohm", "kohm", "u16", 0, 0, _U16, 50, _M, "vcu"),
+        Signal("cargo_mass_kg", "kg", "u16", 0, 0, 5000, 10, _M, "vcu"),
+        _state("faults", "u32", _U32, "vcu"),
+    ),
+)
+
+POSITION = Stream(
+    2,
+    "position",
+    OF_NODE,
+    ROUTINE,
+    1000,
+    60000,
+    (
+        Signal("latitude_deg", "deg", "i32", 7, -900000000, 900000000, 200, _M, "gnss"),
+        Signal("longitude_deg", "deg", "i32", 7, -1800000000, 1800000000, 200, _M, "gnss"),
+        Signal("altitude_m", "m", "i32", 2, -100000, 2000000, 500, _M, "gnss"),
+        Signal("speed_kmh", "km/h", "u16", 2, 0, 50000, 100, _M, "gnss"),
+        Signal("heading_deg", "deg", "u16", 2, 0, 36000, 500, _M, "gnss"),
+        _state("fix_quality", "u8", 8, "gnss"),
+        _state("fix_mode", "u8", 3, "gnss"),
+        Signal("satellites_used", "", "u8", 0, 0, 0xFD, 2, _M, "gnss"),
+        Signal("satellites_in_view", "", "u8", 0, 0, 0xFD, 4, _M, "gnss"),
+        Signal("hdop", "", "u16", 2, 0, 9999, 50, _M, "gnss"),
+        Signal("pdop", "", "u16", 2, 0, 9999, 50, _M, "gnss"),
+        Signal("vdop", "", "u16", 2, 0, 9999, 50, _M, "gnss"),
+        Signal("snr_max_db", "dB", "u8", 0, 0, 99, 5, _M, "gnss"),
+    ),
+)
+
+MODULE = Stream(
+    3,
+    "module",
+    OF_MODULE,
+    ROUTINE,
+    1000,
+    60000,
+    (
+        Signal("voltage_v", "V", "u32", 2, 0, 150000, 10, _M, "bms"),
+        Signal("current_a", "A", "i32", 2, -200000, 200000, 100, _M, "bms"),
+        Signal("soc_pct", "%", "u16", 1, 0, 1000, 2, _M, "bms"),
+        Signal("soh_pct", "%", "u16", 1, 0, 1200, 1, _M, "bms"),
+        Signal("capacity_remaining_ah", "A.h", "u32", 2, 0, 1000000, 50, _M, "bms"),
+        Signal("capacity_full_ah", "A.h", "u32", 2, 0, 1000000, 10, _M, "bms"),
+        Signal("cell_voltage_min_v", "V", "u16", 3, 0, 6000, 5, _M, "bms"),
+        Signal("cell_voltage_max_v", "V", "u16", 3, 0, 6000, 5, _M, "bms"),
+        Signal("cell_voltage_mean_v", "V", "u16", 3, 0, 6000, 5, _M, "bms"),
+        _state("cell_voltage_min_cell", "u8", 0xFD, "bms"),
+        _state("cell_voltage_max_cell", "u8", 0xFD, "bms"),
+        Signal("temperature_min_c", "degC", "i16", 1, -500, 2000, 5, _M, "bms"),
+        Signal("temperature_max_c", "degC", "i16", 1, -500, 2000, 5, _M, "bms"),
+        _state("temperature_min_sensor", "u8", 0xFD, "bms"),
+        _state("temperature_max_sensor", "u8", 0xFD, "bms"),
+        Signal("temperature_mosfet_c", "degC", "i16", 1, -500, 2000, 10, _M, "bms"),
+        Signal("temperature_ambient_c", "degC", "i16", 1, -500, 2000, 10, _M, "bms"),
+        Signal("insulation_kohm", "kohm", "u16", 0, 0, _U16, 50, _M, "bms"),
+        _total("cycles", "", 0, 1, "bms"),
+        _total("charge_in_ah", "A.h", 2, 50, "bms"),
+        _total("charge_out_ah", "A.h", 2, 50, "bms"),
+        _total("energy_in_kwh", "kW.h", 3, 50, "bms"),
+        _total("energy_out_kwh", "kW.h", 3, 50, "bms"),
+        _state("cell_count", "u8", 0xFD, "bms"),
+        _state("switches", "u8", 0xFD, "bms"),
+        _state("protections", "u32", _U32, "bms"),
+        _state("balancing", "u32", _U32, "bms"),
+    ),
+)
+
+# A row of `cells` is one segment: sixteen cells and eight sensors. A module of more cells answers with more segments.
+CELLS_PER_SEGMENT = 16
+SENSORS_PER_SEGMENT = 8
+CELLS = Stream(
+    4,
+    "cells",
+    OF_MODULE,
+    ROUTINE,
+    10000,
+    300000,
+    (_key("segment", "u8", 15, "bms"),)
+    + tuple(
+        [Signal("cell_%02d_v" % (i + 1), "V", "u16", 3, 0, 6000, 5, _M, "bms") for i in range(CELLS_PER_SEGMENT)]
+        + [
+            Signal("temperature_%d_c" % (i + 1), "degC", "i16", 1, -500, 2000, 5, _M, "bms")
+            for i in range(SENSORS_PER_SEGMENT)
+        ]
+    ),
+)
+
+SLOT = Stream(
+    5,
+    "slot",
+    OF_BAY,
+    ROUTINE,
+    1000,
+    60000,
+    (
+        _state("occupied", "u8", 1, "charger"),
+        _state("locked", "u8", 1, "charger"),
+        _state("charger_state", "u8", 5, "charger"),
+        Signal("charger_voltage_v", "V", "u16", 2, 0, _U16, 20, _M, "charger"),
+        Signal("charger_current_a", "A", "u16", 2, 0, _U16, 50, _M, "charger"),
+        Signal("charger_power_kw", "kW", "u16", 3, 0, 60000, 50, _M, "charger"),
+        Signal("current_limit_a", "A", "u16", 2, 0, _U16, 50, _M, "charger"),
+        _total("energy_kwh", "kW.h", 3, 50, "charger"),
+        Signal("charger_temperature_c", "degC", "i16", 1, -500, 2000, 10, _M, "charger"),
+        _state("faults", "u16", _U16, "charger"),
+        Signal("session_duration_s", "s", "u32", 0, 0, _U32, 30, _M, "charger"),
+    ),
+)
+
+METER = Stream(
+    6,
+    "meter",
+    OF_NODE,
+    ROUTINE,
+    1000,
+    60000,
+    (
+        Signal("voltage_l1_v", "V", "u16", 2, 0, 60000, 50, _M, "meter"),
+        Signal("voltage_l2_v", "V", "u16", 2, 0, 60000, 50, _M, "meter"),
+        Signal("voltage_l3_v", "V", "u16", 2, 0, 60000, 50, _M, "meter"),
+        Signal("current_l1_a", "A", "i32", 3, -10000000, 10000000, 200, _M, "meter"),
+        Signal("current_l2_a", "A", "i32", 3, -10000000, 10000000, 200, _M, "meter"),
+        Signal("current_l3_a", "A", "i32", 3, -10000000, 10000000, 200, _M, "meter"),
+        Signal("power_kw", "kW", "i32", 3, -10000000, 10000000, 100, _M, "meter"),
+        Signal("power_l1_kw", "kW", "i32", 3, -10000000, 10000000, 100, _M, "meter"),
+        Signal("power_l2_kw", "kW", "i32", 3, -10000000, 10000000, 100, _M, "meter"),
+        Signal("power_l3_kw", "kW", "i32", 3, -10000000, 10000000, 100, _M, "meter"),
+        Signal("reactive_power_kvar", "kvar", "i32", 3, -10000000, 10000000, 100, _M, "meter"),
+        Signal("power_factor", "", "i16", 3, -1000, 1000, 20, _M, "meter"),
+        Signal("frequency_hz", "Hz", "u16", 2, 4000, 7000, 5, _M, "meter"),
+        _total("energy_import_kwh", "kW.h", 2, 5, "meter"),
+        _total("energy_export_kwh", "kW.h", 2, 5, "meter"),
+    ),
+)
+
+NODE = Stream(
+    7,
+    "node",
+    OF_NODE,
+    ROUTINE,
+    5000,
+    30000,
+    (
+        _total("uptime_s", "s", 0, 30, "node"),
+        _state("reset_cause", "u8", 7, "node"),
+        Signal("heap_used_bytes", "B", "u32", 0, 0, _U32, 4096, _M, "node"),
+        Signal("heap_free_bytes", "B", "u32", 0, 0, _U32, 4096, _M, "node"),
+        Signal("heap_peak_bytes", "B", "u32", 0, 0, _U32, 1024, _M, "node"),
+        Signal("journal_used_bytes", "B", "u32", 0, 0, _U32, 4096, _M, "node"),
+        Signal("journal_limit_bytes", "B", "u32", 0, 0, _U32, 1, _M, "node"),
+        Signal("backlog_frames", "", "u32", 0, 0, _U32, 10, _M, "node"),
+        _total("frames_sealed", "", 0, 50, "node"),
+        _total("frames_acknowledged", "", 0, 50, "node"),
+        _total("frames_sent_again", "", 0, 1, "node"),
+        _total("frames_dropped", "", 0, 1, "node"),
+        _total("rows_kept", "", 0, 500, "node"),
+        _total("rows_unchanged", "", 0, 500, "node"),
+        _total("values_abnormal", "", 0, 1, "node"),
+        _total("bus_requests", "", 0, 200, "node"),
+        _total("bus_timeouts", "", 0, 1, "node"),
+        _total("bus_checksum_errors", "", 0, 1, "node"),
+        _total("bus_protocol_errors", "", 0, 1, "node"),
+        _total("link_connects", "", 0, 1, "node"),
+        _total("link_failures", "", 0, 1, "node"),
+        Signal("link_rtt_ms", "ms", "u16", 0, 0, _U16, 50, _M, "node"),
+        Signal("rssi_dbm", "dBm", "i8", 0, -126, 0, 5, _M, "node"),
+        _state("clock_quality", "u8", 4, "node"),
+        Signal("clock_step_ms", "ms", "i32", 0, -0x7FFFFFFE, 0x7FFFFFFE, 20, _M, "node"),
+        Signal("loop_lag_ms_max", "ms", "u16", 0, 0, _U16, 50, _M, "node"),
+        _total("task_restarts", "", 0, 1, "node"),
+        _state("safe_mode", "u8", 1, "node"),
+    ),
+)
+
+EVENT_STREAM = Stream(
+    8,
+    "event",
+    OF_MODULE,
+    EVENT,
+    0,
+    0,
+    (
+        _key("code", "u16", _U16, "node"),
+        _state("reason", "u8", 0xFD, "node"),
+        _state("request_id", "u32", _U32, "node"),
+        Signal("soc_pct", "%", "u16", 1, 0, 1000, 1, _M, "bms"),
+        Signal("soh_pct", "%", "u16", 1, 0, 1200, 1, _M, "bms"),
+        _state("first_seq", "u32", 0xFFFFFFFD, "node"),
+        _state("last_seq", "u32", 0xFFFFFFFD, "node"),
+        Signal("count", "", "u32", 0, 0, _U32, 1, _M, "node"),
+        Signal("duration_s", "s", "u32", 0, 0, _U32, 1, _M, "node"),
+    ),
+)
+
+ALARM_STREAM = Stream(
+    9,
+    "alarm",
+    OF_MODULE,
+    ALARM,
+    0,
+    0,
+    (
+        _key("code", "u16", _U16, "node"),
+        _state("level", "u8", 3, "node"),
+        _state("stream", "u8", 0xFD, "node"),
+        _state("signal", "u8", 0xFD, "node"),
+        _state("position", "u8", 0xFD, "node"),
+        Signal("value", "", "i32", 0, -0x7FFFFFFE, 0x7FFFFFFF, 1, _M, "node"),
+        Signal("threshold", "", "i32", 0, -0x7FFFFFFE, 0x7FFFFFFF, 1, _M, "node"),
+    ),
+)
+
+STREAMS = (VEHICLE, POSITION, MODULE, CELLS, SLOT, METER, NODE, EVENT_STREAM, ALARM_STREAM)
+
+# Codes of the event stream. A code is never reused. BatteryIn and BatteryOut are OCPP 2.1 section S terms.
+BOOT = 1  # reason: the node's reset cause; count: the boot number
+BATTERY_IN = 2  # a module's code appeared in the frame's bay
+BATTERY_OUT = 3  # a module's code left the frame's bay; duration_s: how long it sat there
+FRAMES_DROPPED = 4  # first_seq..last_seq of this journal are lost; reason: a LOSS_ code; count: frames
+ROWS_DROPPED = 5  # rows lost before a frame was sealed; reason: a LOSS_ code; count: rows
+CLOCK_STEP = 6  # the node's clock was set; reason: the new time quality
+CONFIGURATION = 7  # a configuration was applied (reason 0) or refused (reason 1)
+
+# Reasons for a loss (event signal `reason` of FRAMES_DROPPED and ROWS_DROPPED; the gateway's loss table).
+LOSS_JOURNAL_FULL = 1
+LOSS_JOURNAL_DAMAGED = 2
+LOSS_POWER_CUT = 3
+LOSS_NO_MEMORY = 4
+LOSS_JOURNAL_FORMATTED = 5
+
+# Where a time comes from, best last (header field `time quality`).
+TIME_NONE = 0
+TIME_ESTIMATED = 1
+TIME_GATEWAY = 2
+TIME_NTP = 3
+TIME_GNSS = 4
+
+
+def struct_format(signals: tuple[Signal, ...]) -> str:
+    """Return the struct format of one row, without the leading byte-order mark: `i` (time offset, ms) and the signals."""
+    return "i" + "".join([FORMATS[s.format][0] for s in signals])
+
+
+def row_size(signals: tuple[Signal, ...]) -> int:
+    """Return the bytes of one row: four for its time offset and the signals'."""
+    return 4 + sum([FORMATS[s.format][1] for s in signals])
+
+
+def not_available(signals: tuple[Signal, ...]) -> list[int]:
+    """Return a row of codes that say "no value", one a signal."""
+    return [FORMATS[s.format][2] for s in signals]
+
+
+def stream_by_id(stream_id: int) -> Stream | None:
+    """Return the stream with this id, or None if this catalogue does not know it."""
+    for stream in STREAMS:
+        if stream.id == stream_id:
+            return stream
+    return None
+
+
+def stream_by_name(name: str) -> Stream | None:
+    """Return the stream with this name, or None if this catalogue does not know it."""
+    for stream in STREAMS:
+        if stream.name == name:
+            return stream
+    return None

@@ -1,0 +1,1 @@
+"""The gateway: MQTT to database, exactly once."""
