@@ -1,13 +1,14 @@
 """The catalogue: the only place that says what a signal is.
 
-Packing on the device, decoding in the gateway, database fields and units, panels and the documentation's tables all come
-from here (`catalogue_text.py` adds the sentences that people read; boards need not load it). Signals are only ever
-appended to a stream and streams to the catalogue: a signal's place in its stream is its identity, so a shorter row of an
-older firmware still decodes, and a longer row of a newer one is read up to what this catalogue knows.
+Packing on the device, decoding in the gateway, database fields and units, panels and the documentation's tables all
+come from here (`catalogue_text.py` adds the sentences that people read; boards need not load it). Signals are only ever
+appended to a stream and streams to the catalogue: a signal's place in its stream is its identity, so a shorter row of
+an older firmware still decodes, and a longer row of a newer one is read up to what this catalogue knows.
 
-A value travels as the integer `raw`; the number that people see is `raw / 10**decimals`. Limits and deadbands are raw as
-well: ESP32 floats are single precision, and the device needs none. Two codes of every format are not numbers (the idea of
-GB/T 32960's FF and FE): `not available` (the source has no value now) and `abnormal` (it gave one that cannot be true).
+A value travels as the integer `raw`; the number that people see is `raw / 10**decimals`. Limits and deadbands are raw
+as well: ESP32 floats are single precision, and the device needs none. Two codes of every format are not numbers (the
+idea of GB/T 32960's FF and FE): `not available` (the source has no value now) and `abnormal` (it gave one that cannot
+be true).
 """
 
 from collections import namedtuple
@@ -38,7 +39,9 @@ ROUTINE = 0
 EVENT = 1
 ALARM = 2
 
-Signal = namedtuple("Signal", ("name", "unit", "format", "decimals", "minimum", "maximum", "deadband", "kind", "source"))
+Signal = namedtuple(
+    "Signal", ("name", "unit", "format", "decimals", "minimum", "maximum", "deadband", "kind", "source")
+)
 Stream = namedtuple("Stream", ("id", "name", "owner", "priority", "period_ms", "silence_ms_max", "signals"))
 
 
@@ -58,8 +61,8 @@ _M = MEASUREMENT
 _U16 = 0xFFFD
 _U32 = 0xFFFFFFFD
 
-# One stream is one device's answer, so that each row has one true time: what the GNSS receiver says is not mixed with what
-# the vehicle controller says.
+# One stream is one device's answer, so that each row has one true time: what the GNSS receiver says is not mixed with
+# what the vehicle controller says.
 VEHICLE = Stream(
     1,
     "vehicle",
@@ -169,9 +172,9 @@ CELLS = Stream(
     ROUTINE,
     10000,
     300000,
-    (_key("segment", "u8", 15, "bms"),)
-    + tuple(
-        [Signal("cell_%02d_v" % (i + 1), "V", "u16", 3, 0, 6000, 5, _M, "bms") for i in range(CELLS_PER_SEGMENT)]
+    tuple(
+        [_key("segment", "u8", 15, "bms")]
+        + [Signal("cell_%02d_v" % (i + 1), "V", "u16", 3, 0, 6000, 5, _M, "bms") for i in range(CELLS_PER_SEGMENT)]
         + [
             Signal("temperature_%d_c" % (i + 1), "degC", "i16", 1, -500, 2000, 5, _M, "bms")
             for i in range(SENSORS_PER_SEGMENT)
@@ -266,6 +269,7 @@ NODE = Stream(
     ),
 )
 
+# Events and alarms of the node itself (a boot, dropped frames) have no owner code and bay 0.
 EVENT_STREAM = Stream(
     8,
     "event",
@@ -279,8 +283,8 @@ EVENT_STREAM = Stream(
         _state("request_id", "u32", _U32, "node"),
         Signal("soc_pct", "%", "u16", 1, 0, 1000, 1, _M, "bms"),
         Signal("soh_pct", "%", "u16", 1, 0, 1200, 1, _M, "bms"),
-        _state("first_seq", "u32", 0xFFFFFFFD, "node"),
-        _state("last_seq", "u32", 0xFFFFFFFD, "node"),
+        _state("first_seq", "u32", _U32, "node"),
+        _state("last_seq", "u32", _U32, "node"),
         Signal("count", "", "u32", 0, 0, _U32, 1, _M, "node"),
         Signal("duration_s", "s", "u32", 0, 0, _U32, 1, _M, "node"),
     ),
@@ -331,7 +335,7 @@ TIME_GNSS = 4
 
 
 def struct_format(signals: tuple[Signal, ...]) -> str:
-    """Return the struct format of one row, without the leading byte-order mark: `i` (time offset, ms) and the signals."""
+    """Return the struct format of one row, without byte-order mark: `i` (time offset, ms) and the signals' codes."""
     return "i" + "".join([FORMATS[s.format][0] for s in signals])
 
 

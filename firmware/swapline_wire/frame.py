@@ -1,7 +1,7 @@
 """Frames: sealed once on the device, and the same bytes in flash, in the MQTT payload and in the gateway's spool.
 
-Every frame stands alone. All integers are little-endian. The first 14 bytes and the closing CRC-32 never change with the
-protocol version, so a gateway can store and acknowledge a frame that it cannot read yet.
+Every frame stands alone. All integers are little-endian. The first 14 bytes and the closing CRC-32 never change with
+the protocol version, so a gateway can store and acknowledge a frame that it cannot read yet.
 
     offset  bytes  field
     0       2      magic "SL"
@@ -13,8 +13,8 @@ protocol version, so a gateway can store and acknowledge a frame that it cannot 
     14      4      boot number in that journal
     18      1      time quality: 0 none, 1 estimated, 2 gateway, 3 NTP, 4 GNSS
     19      1      stream id
-    20      8      anchor: UTC of the boot's millisecond 0, in ms since 1970 (0 while the quality is none)
-    28      8      time of the first row, in ms since boot
+    20      8      anchor: UTC of the boot's millisecond 0, in ms since 1970, signed (0 while the quality is none)
+    28      8      time of the first row, in ms since boot, signed
     36      1      bay (0: none)
     37      1      length n of the owner's code (0..24)
     38      2      row size r in bytes
@@ -28,7 +28,7 @@ import binascii
 import struct
 from collections import namedtuple
 
-from .catalogue import TIME_GNSS, Stream, row_size, struct_format
+from .catalogue import ALARM, TIME_GNSS, TIME_NONE, Stream, row_size, struct_format
 from .error import (
     BAD_CHECKSUM,
     BAD_HEADER,
@@ -43,6 +43,12 @@ VERSION = 1
 MAGIC = b"SL"
 OWNER_BYTES_MAX = 24
 FRAME_BYTES_MAX = 4096  # the first layer's cap: an ESP32 holds two of them in RAM without noticing
+# An anchor outside these can come from no clock: the GPS epoch (1980-01-06) and 2100-01-01.
+ANCHOR_UTC_MS_MIN = 315964800000
+ANCHOR_UTC_MS_MAX = 4102444800000
+# Times since boot stay far inside what every database and date type can add to an anchor: 69 years.
+ROW_MS_MAX = 1 << 41
+_OFFSET_MS_MAX = 0x7FFFFFFF  # a row's offset to the first row is a signed 32-bit number: 24.8 days
 _PREFIX = "<2sBBHII"
 _HEADER = "<2sBBHIIIBBqqBBHH"
 PREFIX_BYTES = struct.calcsize(_PREFIX)  # 14
@@ -73,7 +79,7 @@ Header = namedtuple(
 class FrameBuilder:
     """Collect rows of one stream and owner in a buffer that is allocated once, and seal them into a frame.
 
-    `buffer_bytes` bounds the frame; `add` says when no further row fits. A builder is used again after every seal.
+    `buffer_bytes` bounds the frame; `takes` says whether a row fits. A builder is used again after every seal.
     """
 
     def __init__(self, stream: Stream, *, bay: int = 0, owner: str = "", buffer_bytes: int = 512) -> None:
@@ -96,9 +102,18 @@ class FrameBuilder:
         """Say whether no further row fits."""
         return self._end + self._row_size + CRC_BYTES > len(self._buffer)
 
+    def takes(self, time_ms: int) -> bool:
+        """Say whether a row of this time fits: there is room, and it lies within 24.8 days of the first row.
+
+        A source that states its own time can jump by years (a GNSS week rollover), so this is asked, not asserted.
+        """
+        return not self.is_full() and (
+            self.row_count == 0 or -_OFFSET_MS_MAX <= time_ms - self.first_row_ms <= _OFFSET_MS_MAX
+        )
+
     def add(self, time_ms: int, values: "list[int]") -> None:
-        """Append one row: `time_ms` since boot, `values` raw, one a signal in catalogue order."""
-        assert not self.is_full()
+        """Append one row that `takes` agreed to: `time_ms` since boot, `values` raw, in catalogue order."""
+        assert self.takes(time_ms)
         if self.row_count == 0:
             self.first_row_ms = time_ms
         struct.pack_into(self._row_format, self._buffer, self._end, time_ms - self.first_row_ms, *values)
@@ -163,6 +178,13 @@ def verify(data: "bytes | memoryview") -> Prefix:
     return prefix
 
 
+def is_anchor(utc_ms: int, quality: int) -> bool:
+    """Say whether a clock of this quality can have set this anchor: 0 without a clock, else from 1980 to 2100."""
+    if quality == TIME_NONE:
+        return utc_ms == 0
+    return quality <= TIME_GNSS and ANCHOR_UTC_MS_MIN <= utc_ms < ANCHOR_UTC_MS_MAX
+
+
 def read_header(data: "bytes | memoryview") -> Header:
     """Verify one frame and read its header. Raises `WireError` (`newer_version` for a frame of a later protocol)."""
     prefix = verify(data)
@@ -173,8 +195,10 @@ def read_header(data: "bytes | memoryview") -> Header:
     fields = struct.unpack_from(_HEADER, data, 0)
     boot, quality, stream_id, anchor, first_row, bay, owner_bytes, size, count = fields[6:]
     rows_offset = HEADER_BYTES + owner_bytes
-    if quality > TIME_GNSS or owner_bytes > OWNER_BYTES_MAX or prefix.priority > 2:
-        raise WireError(BAD_HEADER, "quality %d, owner of %d bytes" % (quality, owner_bytes))
+    if prefix.priority > ALARM or owner_bytes > OWNER_BYTES_MAX:
+        raise WireError(BAD_HEADER, "priority %d, owner of %d bytes" % (prefix.priority, owner_bytes))
+    if not is_anchor(anchor, quality) or not -ROW_MS_MAX < first_row < ROW_MS_MAX:
+        raise WireError(BAD_HEADER, "anchor %d ms of quality %d, first row %d ms" % (anchor, quality, first_row))
     if size < 5 or count < 1 or rows_offset + size * count + CRC_BYTES != prefix.length:
         raise WireError(BAD_HEADER, "%d rows of %d bytes in %d" % (count, size, prefix.length))
     owner = bytes(data[HEADER_BYTES:rows_offset])

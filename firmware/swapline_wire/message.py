@@ -25,9 +25,9 @@ import binascii
 import struct
 from collections import namedtuple
 
-from .catalogue import TIME_GNSS, TIME_NONE
+from .catalogue import TIME_NONE
 from .error import BAD_CHECKSUM, BAD_HEADER, BAD_LENGTH, BAD_MAGIC, NEWER_VERSION, TRUNCATED, WireError
-from .frame import read_prefix
+from .frame import is_anchor, read_prefix
 
 VERSION = 1
 ANCHORS_MAX = 8
@@ -87,8 +87,8 @@ def read_up_head(data: "bytes | memoryview") -> "tuple[int, list[Anchor], int]":
     anchors = []
     for i in range(count):
         anchor = Anchor(*struct.unpack_from(_ANCHOR, data, _UP_BYTES + i * _ANCHOR_BYTES))
-        if anchor.quality == TIME_NONE or anchor.quality > TIME_GNSS:
-            raise WireError(BAD_HEADER, "anchor of quality %d" % anchor.quality)
+        if anchor.quality == TIME_NONE or not is_anchor(anchor.utc_ms, anchor.quality):
+            raise WireError(BAD_HEADER, "anchor %d ms of quality %d" % (anchor.utc_ms, anchor.quality))
         anchors.append(anchor)
     return journal, anchors, end + 4
 

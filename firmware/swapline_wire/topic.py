@@ -24,8 +24,11 @@ Address = namedtuple("Address", ("fleet", "node", "channel"))
 
 
 def is_name(text: str) -> bool:
-    """Say whether `text` may name a fleet or a node: 1 to 32 letters, digits, `_`, `-` and `.`."""
-    return 0 < len(text) <= NAME_CHARACTERS_MAX and all([c in _NAME_CHARACTERS for c in text])
+    """Say whether `text` may name a fleet or a node: 1 to 32 letters, digits, `_`, `-` and `.`, no dot in front.
+
+    The dot rule keeps `..` and hidden files out of whatever is named after a node.
+    """
+    return 0 < len(text) <= NAME_CHARACTERS_MAX and text[0] != "." and all([c in _NAME_CHARACTERS for c in text])
 
 
 def format_topic(fleet: str, node: str, channel: str) -> str:
@@ -36,6 +39,11 @@ def format_topic(fleet: str, node: str, channel: str) -> str:
 def parse_topic(topic: str) -> Address:
     """Split a topic into fleet, node and channel. Raises `WireError` (`bad_topic`)."""
     parts = topic.split("/")
-    if len(parts) < 5 or "/".join(parts[:2]) != ROOT or not is_name(parts[2]) or not is_name(parts[3]):
+    if (
+        len(parts) < 5
+        or "" in parts[4:]
+        or "/".join(parts[:2]) != ROOT
+        or not (is_name(parts[2]) and is_name(parts[3]))
+    ):
         raise WireError(BAD_TOPIC, topic[:80])
     return Address(parts[2], parts[3], "/".join(parts[4:]))
