@@ -1,0 +1,457 @@
+"""The fleet as last seen: the newest reading of every node, stream and bay, and of every module wherever it sits.
+
+A view, not a record: it forgets on restart and is rebuilt from frames as they pass (every stream is repeated at least
+once in its longest silence). Nothing here is waited for by the path that stores frames, and nothing here grows without
+a limit: what exceeds a limit pushes out what was heard of longest ago, counted in `evictions`.
+
+What "newest" means. Back-fill arrives after live data, and clocks step. Rows of one journal are ordered by boot and
+milliseconds since boot, which no clock can disturb. Rows of different journals (a module that moved, a replaced unit)
+are ordered by their UTC, except that no row may claim to be later than the moment it was received: a node whose clock
+runs ahead must not own a module for ever.
+
+Custody here is the latest sighting, without judgement: whoever read a module's code last holds it.
+
+All calls belong to the event loop's thread.
+"""
+
+import asyncio
+import time
+from bisect import insort
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from swapline_wire import catalogue
+from swapline_wire.catalogue import FORMATS, KEY, OF_MODULE, Signal
+from swapline_wire.decode import Decoded
+
+Value = int | float | None
+NodeKey = tuple[str, str]  # fleet, node
+ReadingKey = tuple[str, int, tuple[int, ...]]  # stream, bay, values of the key signals
+
+NODES_MAX = 20_000
+MODULES_MAX = 50_000
+READINGS_PER_NODE_MAX = 1_024  # a station of 100 slots with four streams each has 400
+EVENTS_PER_NODE_MAX = 50
+ALARMS_PER_NODE_MAX = 200
+MOVES_MAX = 500
+BATCH_INTERVAL_S = 0.5  # two batches a second look live to people and cost a phone little
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One row with its owner: scaled values by signal name, None where the source has no value or an abnormal one."""
+
+    fleet: str
+    node: str
+    stream: str
+    bay: int
+    module: str
+    keys: Mapping[str, int]
+    time_utc_ms: int
+    time_quality: int
+    received_utc_ms: int
+    journal: int
+    boot: int
+    uptime_ms: int
+    values: Mapping[str, Value]
+    abnormal: tuple[str, ...]
+
+    @property
+    def believed_utc_ms(self) -> int:
+        """Return the row's time, but never later than its reception."""
+        return min(self.time_utc_ms, self.received_utc_ms)
+
+    def is_newer_than(self, other: "Reading | None") -> bool:
+        """Say whether this row was taken after `other`."""
+        if other is None:
+            return True
+        if (self.fleet, self.node, self.journal) == (other.fleet, other.node, other.journal):
+            return (self.boot, self.uptime_ms) > (other.boot, other.uptime_ms)
+        return self.believed_utc_ms > other.believed_utc_ms
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the retained `state/...` topics and the console's API show of a reading."""
+        return {
+            "stream": self.stream,
+            "bay": self.bay or None,
+            "module": self.module or None,
+            "keys": dict(self.keys),
+            "time_utc_ms": self.time_utc_ms,
+            "time_quality": self.time_quality,
+            "received_utc_ms": self.received_utc_ms,
+            "values": dict(self.values),
+            "abnormal": list(self.abnormal),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A reading that became the newest of its node, stream and bay."""
+
+    reading: Reading
+
+    @property
+    def channel(self) -> str:
+        """Return the channel below the node's topic on which the gateway keeps this reading retained."""
+        reading = self.reading
+        return f"state/{reading.stream}/{reading.bay}" if reading.bay else f"state/{reading.stream}"
+
+
+@dataclass(slots=True)
+class Custody:
+    """Where a module was last seen. `is_present` is False after it was seen leaving, until it turns up again."""
+
+    fleet: str
+    node: str
+    bay: int
+    since_utc_ms: int
+    seen_utc_ms: int
+    is_present: bool = True
+
+    def is_at(self, reading: Reading) -> bool:
+        """Say whether `reading` comes from this place."""
+        return (self.fleet, self.node, self.bay) == (reading.fleet, reading.node, reading.bay)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A module that turned up with another holder than before."""
+
+    time_utc_ms: int
+    module: str
+    origin: NodeKey
+    origin_bay: int
+    destination: NodeKey
+    destination_bay: int
+
+
+@dataclass(slots=True)
+class ModuleState:
+    """One battery module, by its code."""
+
+    code: str
+    readings: dict[tuple[str, tuple[int, ...]], Reading] = field(default_factory=dict)
+    custody: Custody | None = None
+
+
+@dataclass(slots=True)
+class NodeState:
+    """One node: what it says about itself, its newest readings, its last events and its alarms."""
+
+    fleet: str
+    node: str
+    is_online: bool | None = None  # None: neither birth nor will seen yet
+    online_since_utc_ms: int | None = None  # when `is_online` last changed, as seen from here
+    birth: dict[str, Any] = field(default_factory=dict)
+    readings: OrderedDict[ReadingKey, Reading] = field(default_factory=OrderedDict)
+    events: list[Reading] = field(default_factory=list)  # oldest first
+    alarms: OrderedDict[tuple[Any, ...], Reading] = field(default_factory=OrderedDict)
+    occupants: dict[int, str] = field(default_factory=dict)  # bay -> code of the module last seen in it
+    data_utc_ms: int | None = None  # time of the newest row
+    received_utc_ms: int | None = None  # when a frame last arrived
+
+    def newest(self, stream: str, bay: int = 0) -> Reading | None:
+        """Return the newest reading of a stream without key signals."""
+        return self.readings.get((stream, bay, ()))
+
+    @property
+    def holder(self) -> str:
+        """Return `van`, `station` or `unknown`: as its birth says, else by what it measures."""
+        stated = self.birth.get("holder")
+        if stated in ("van", "station"):
+            return str(stated)
+        streams = {key[0] for key in self.readings}
+        if streams & {"slot", "meter"}:
+            return "station"
+        return "van" if streams & {"vehicle", "position"} else "unknown"
+
+
+@dataclass(slots=True)
+class Batch:
+    """What changed since the last batch: keys, looked up when the batch is sent, so that a slow reader costs nothing."""
+
+    nodes: set[NodeKey] = field(default_factory=set)
+    modules: set[str] = field(default_factory=set)
+
+    def is_empty(self) -> bool:
+        """Say whether nothing changed."""
+        return not (self.nodes or self.modules)
+
+
+@cache
+def _scales(signals: tuple[Signal, ...]) -> tuple[tuple[str, int, int, int], ...]:
+    return tuple((s.name, FORMATS[s.format][2], FORMATS[s.format][3], 10**s.decimals) for s in signals if s.kind != KEY)
+
+
+@cache
+def _keys(signals: tuple[Signal, ...]) -> tuple[tuple[int, str], ...]:
+    return tuple((index, s.name) for index, s in enumerate(signals) if s.kind == KEY)
+
+
+def scale_row(signals: tuple[Signal, ...], raw: tuple[int, ...]) -> tuple[dict[str, Value], tuple[str, ...]]:
+    """Scale one row's raw values: numbers by signal name (None for both codes), and the names of the abnormal ones."""
+    measured = (r for r, s in zip(raw, signals, strict=True) if s.kind != KEY)
+    values: dict[str, Value] = {}
+    abnormal = []
+    for (name, unavailable, out_of_limits, divisor), number in zip(_scales(signals), measured, strict=True):
+        if number == out_of_limits:
+            abnormal.append(name)
+        is_number = number not in (unavailable, out_of_limits)
+        values[name] = (number if divisor == 1 else number / divisor) if is_number else None
+    return values, tuple(abnormal)
+
+
+def _now_utc_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class FleetState:
+    """The fleet as last seen. Limits are parameters so that tests can shrink them."""
+
+    def __init__(
+        self,
+        *,
+        now_utc_ms: Callable[[], int] = _now_utc_ms,
+        nodes_max: int = NODES_MAX,
+        modules_max: int = MODULES_MAX,
+        readings_per_node_max: int = READINGS_PER_NODE_MAX,
+    ) -> None:
+        self.nodes: OrderedDict[NodeKey, NodeState] = OrderedDict()  # heard of longest ago first
+        self.modules: OrderedDict[str, ModuleState] = OrderedDict()
+        self.moves: deque[Move] = deque(maxlen=MOVES_MAX)
+        self.evictions = 0
+        self._now_utc_ms = now_utc_ms
+        self._nodes_max = nodes_max
+        self._modules_max = modules_max
+        self._readings_per_node_max = readings_per_node_max
+        self._pending: dict[object, tuple[Batch, asyncio.Event]] = {}
+
+    def apply(self, fleet: str, node: str, decoded: Decoded, anchor_utc_ms: int) -> list[StateChange]:
+        """Take over the rows of one frame, whose millisecond 0 of the boot was `anchor_utc_ms`; any order, any repeats.
+
+        Returns the readings that became the newest of their node, stream and bay (only the last one of each).
+        """
+        state = self._node(fleet, node)
+        state.received_utc_ms = self._now_utc_ms()
+        changes: dict[ReadingKey, StateChange] = {}
+        for reading in self._readings(state, decoded, anchor_utc_ms):
+            key = (reading.stream, reading.bay, tuple(reading.keys.values()))
+            if self._take(state, key, reading):
+                changes[key] = StateChange(reading)
+        self._announce(nodes=((fleet, node),))
+        return list(changes.values())
+
+    def apply_status(self, fleet: str, node: str, birth: Mapping[str, Any]) -> None:
+        """Take over a node's retained status: its birth, or `{"online": false}` from its will or orderly goodbye."""
+        state = self._node(fleet, node)
+        is_online = birth.get("online") is True
+        if is_online is not state.is_online:
+            state.online_since_utc_ms = self._now_utc_ms()
+        state.is_online = is_online
+        if len(birth) > 1:  # a will says nothing but that it is offline: what the unit is stays known
+            state.birth = dict(birth)
+        self._announce(nodes=((fleet, node),))
+
+    def forget(self, fleet: str, node: str) -> None:
+        """Drop a node whose retained status was deleted: it was taken out of the fleet."""
+        if self.nodes.pop((fleet, node), None) is not None:
+            self._announce(nodes=((fleet, node),))
+
+    def occupant(self, state: NodeState, bay: int) -> ModuleState | None:
+        """Return the module that sits in this bay, as far as is known."""
+        module = self.modules.get(state.occupants.get(bay, ""))
+        custody = module.custody if module else None
+        if custody is None or not custody.is_present:
+            return None
+        return module if (custody.fleet, custody.node, custody.bay) == (state.fleet, state.node, bay) else None
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything known as JSON-ready data. Large for a large fleet: live views ask for what they show."""
+        return {
+            "time_utc_ms": self._now_utc_ms(),
+            "nodes": [
+                {
+                    "fleet": state.fleet,
+                    "node": state.node,
+                    "holder": state.holder,
+                    "online": state.is_online,
+                    "readings": [reading.as_json() for reading in state.readings.values()],
+                }
+                for state in self.nodes.values()
+            ],
+            "modules": [
+                {
+                    "code": module.code,
+                    "custody": None if (held := module.custody) is None else [held.fleet, held.node, held.bay],
+                    "present": bool(module.custody and module.custody.is_present),
+                    "readings": [reading.as_json() for reading in module.readings.values()],
+                }
+                for module in self.modules.values()
+            ],
+        }
+
+    async def changes(self, interval_s: float = BATCH_INTERVAL_S) -> AsyncIterator[Batch]:
+        """Yield what changed, at most one batch in `interval_s`. Changes from the first iteration on are seen."""
+        token = object()
+        event = asyncio.Event()
+        self._pending[token] = (Batch(), event)
+        try:
+            while True:
+                await event.wait()
+                batch = self._pending[token][0]
+                self._pending[token] = (Batch(), event)
+                event.clear()
+                yield batch
+                await asyncio.sleep(interval_s)
+        finally:
+            del self._pending[token]
+
+    def _announce(self, *, nodes: Iterable[NodeKey] = (), modules: Iterable[str] = ()) -> None:
+        for batch, event in self._pending.values():
+            batch.nodes.update(nodes)
+            batch.modules.update(modules)
+            event.set()
+
+    def _node(self, fleet: str, node: str) -> NodeState:
+        key = (fleet, node)
+        state = self.nodes.get(key)
+        if state is None:
+            state = self.nodes[key] = NodeState(fleet, node)
+            self._evict(self.nodes, self._nodes_max)
+        self.nodes.move_to_end(key)
+        return state
+
+    def _module(self, code: str) -> ModuleState:
+        module = self.modules.get(code)
+        if module is None:
+            module = self.modules[code] = ModuleState(code)
+            self._evict(self.modules, self._modules_max)
+        self.modules.move_to_end(code)
+        return module
+
+    def _evict(self, items: OrderedDict[Any, Any], limit: int) -> None:
+        while len(items) > limit:
+            items.popitem(last=False)
+            self.evictions += 1
+
+    def _readings(self, state: NodeState, decoded: Decoded, anchor_utc_ms: int) -> Iterable[Reading]:
+        header, signals = decoded.header, decoded.signals
+        received = state.received_utc_ms or 0
+        for row in decoded.rows:
+            values, abnormal = scale_row(signals, row[1:])
+            yield Reading(
+                fleet=state.fleet,
+                node=state.node,
+                stream=decoded.stream.name,
+                bay=header.bay,
+                module=header.owner if decoded.stream.owner == OF_MODULE else "",
+                keys={name: row[1 + index] for index, name in _keys(signals)},
+                time_utc_ms=anchor_utc_ms + row[0],
+                time_quality=header.time_quality,
+                received_utc_ms=received,
+                journal=header.journal,
+                boot=header.boot,
+                uptime_ms=row[0],
+                values=values,
+                abnormal=abnormal,
+            )
+
+    def _take(self, state: NodeState, key: ReadingKey, reading: Reading) -> bool:
+        """File one reading; say whether it is the newest of its node, stream, bay and keys."""
+        state.data_utc_ms = max(state.data_utc_ms or 0, reading.believed_utc_ms)
+        if reading.stream == catalogue.EVENT_STREAM.name:
+            self._take_event(state, reading)
+        elif reading.stream == catalogue.ALARM_STREAM.name:
+            self._take_alarm(state, reading)
+        elif reading.module:
+            self._take_module(state, reading)
+        if not reading.is_newer_than(state.readings.get(key)):
+            return False
+        state.readings[key] = reading
+        state.readings.move_to_end(key)
+        self._evict(state.readings, self._readings_per_node_max)
+        return True
+
+    def _take_module(self, state: NodeState, reading: Reading) -> None:
+        module = self._module(reading.module)
+        key = (reading.stream, tuple(reading.keys.values()))
+        if reading.is_newer_than(module.readings.get(key)):
+            module.readings[key] = reading
+        self._see(state, module, reading)
+        self._announce(modules=(reading.module,))
+
+    def _take_event(self, state: NodeState, reading: Reading) -> None:
+        if any(_is_same_row(reading, event) for event in state.events):
+            return
+        insort(state.events, reading, key=lambda event: event.time_utc_ms)
+        del state.events[:-EVENTS_PER_NODE_MAX]
+        code = reading.keys.get("code")
+        if not reading.module or code not in (catalogue.BATTERY_IN, catalogue.BATTERY_OUT):
+            return
+        module = self._module(reading.module)
+        if code == catalogue.BATTERY_IN:
+            self._see(state, module, reading)
+        else:
+            self._see_leave(module, reading)
+        self._announce(modules=(reading.module,))
+
+    def _take_alarm(self, state: NodeState, reading: Reading) -> None:
+        place = tuple(reading.values.get(name) for name in ("stream", "signal", "position"))
+        key = (reading.keys.get("code"), reading.module, reading.bay, *place)
+        if reading.is_newer_than(state.alarms.get(key)):
+            state.alarms[key] = reading
+            state.alarms.move_to_end(key)
+            self._evict(state.alarms, ALARMS_PER_NODE_MAX)
+
+    def _see(self, state: NodeState, module: ModuleState, reading: Reading) -> None:
+        """Note that `module` was in the reading's bay at the reading's time."""
+        seen, custody = reading.believed_utc_ms, module.custody
+        if custody is not None and seen <= custody.seen_utc_ms and not (custody.is_at(reading) and custody.is_present):
+            return
+        if custody is not None and custody.is_at(reading) and custody.is_present:
+            custody.seen_utc_ms = max(custody.seen_utc_ms, seen)
+            return
+        if custody is not None and (custody.fleet, custody.node) != (reading.fleet, reading.node):
+            here = (reading.fleet, reading.node)
+            origin = (custody.fleet, custody.node)
+            self.moves.append(Move(seen, module.code, origin, custody.bay, here, reading.bay))
+            self._announce(nodes=(origin,))
+        is_present = self._push_out(state, module, reading)
+        module.custody = Custody(reading.fleet, reading.node, reading.bay, seen, seen, is_present)
+
+    def _push_out(self, state: NodeState, module: ModuleState, reading: Reading) -> bool:
+        """End the custody of whatever was thought to be in the bay, as two modules cannot share it.
+
+        Returns False, and changes nothing, when this is late news and another module has been seen there since.
+        """
+        before = self.occupant(state, reading.bay)
+        if before is not None and before is not module and before.custody is not None:
+            if before.custody.seen_utc_ms > reading.believed_utc_ms:
+                return False
+            before.custody.is_present = False
+            self._announce(modules=(before.code,))
+        state.occupants[reading.bay] = module.code
+        return True
+
+    def _see_leave(self, module: ModuleState, reading: Reading) -> None:
+        custody, seen = module.custody, reading.believed_utc_ms
+        if custody is not None and seen < custody.seen_utc_ms:
+            return
+        if custody is None or not custody.is_at(reading):
+            module.custody = Custody(reading.fleet, reading.node, reading.bay, seen, seen, is_present=False)
+            return
+        custody.is_present = False
+        custody.seen_utc_ms = seen
+
+
+def _is_same_row(one: Reading, other: Reading) -> bool:
+    return (one.journal, one.boot, one.uptime_ms, one.bay, one.keys) == (
+        other.journal,
+        other.boot,
+        other.uptime_ms,
+        other.bay,
+        other.keys,
+    )
