@@ -1,7 +1,8 @@
 """Start real servers for tests and the demo: mosquitto, InfluxDB 1.x, VictoriaMetrics.
 
-Each listens on a loopback port of its own, keeps its data in a temporary folder (or in one that the caller gives, so that
-it can be stopped and started again on the same data), is ready when `start` returns, and is gone when its context is left:
+Each listens on a loopback port of its own and keeps its data in a temporary folder (or in one that the caller gives, so
+that it can be stopped and started again on the same data). It is ready when `start` returns, and gone when its context
+is left:
 
     with services.mosquitto() as broker, services.influxd() as database:
         connect(broker.host, broker.port); write(database.url)
