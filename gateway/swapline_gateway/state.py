@@ -18,7 +18,8 @@ import asyncio
 import time
 from bisect import insort
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -152,6 +153,7 @@ class NodeState:
     occupants: dict[int, str] = field(default_factory=dict)  # bay -> code of the module last seen in it
     data_utc_ms: int | None = None  # time of the newest row
     received_utc_ms: int | None = None  # when a frame last arrived
+    delay_ms: int | None = None  # from the newest row's time to its reception; sealing and transport
 
     def newest(self, stream: str, bay: int = 0) -> Reading | None:
         """Return the newest reading of a stream without key signals."""
@@ -171,7 +173,7 @@ class NodeState:
 
 @dataclass(slots=True)
 class Batch:
-    """What changed since the last batch: keys, looked up when the batch is sent, so that a slow reader costs nothing."""
+    """What changed since the last batch: keys, looked up when the batch is sent, so a slow reader costs nothing."""
 
     nodes: set[NodeKey] = field(default_factory=set)
     modules: set[str] = field(default_factory=set)
@@ -179,6 +181,28 @@ class Batch:
     def is_empty(self) -> bool:
         """Say whether nothing changed."""
         return not (self.nodes or self.modules)
+
+
+class Subscription:
+    """One reader's pending changes. However slow the reader, it holds no more than one key of each thing."""
+
+    def __init__(self) -> None:
+        self._batch = Batch()
+        self._changed = asyncio.Event()
+
+    def note(self, nodes: Iterable[NodeKey], modules: Iterable[str]) -> None:
+        """Add to what `take` will return."""
+        self._batch.nodes.update(nodes)
+        self._batch.modules.update(modules)
+        self._changed.set()
+
+    async def take(self, timeout_s: float | None = None) -> Batch:
+        """Wait for a change and return what is pending; an empty batch when `timeout_s` is over."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), timeout_s)
+        batch, self._batch = self._batch, Batch()
+        self._changed.clear()
+        return batch
 
 
 @cache
@@ -223,21 +247,27 @@ class FleetState:
         self.modules: OrderedDict[str, ModuleState] = OrderedDict()
         self.moves: deque[Move] = deque(maxlen=MOVES_MAX)
         self.evictions = 0
-        self._now_utc_ms = now_utc_ms
+        self.now_utc_ms = now_utc_ms
         self._nodes_max = nodes_max
         self._modules_max = modules_max
         self._readings_per_node_max = readings_per_node_max
-        self._pending: dict[object, tuple[Batch, asyncio.Event]] = {}
+        self._subscriptions: set[Subscription] = set()
 
-    def apply(self, fleet: str, node: str, decoded: Decoded, anchor_utc_ms: int) -> list[StateChange]:
-        """Take over the rows of one frame, whose millisecond 0 of the boot was `anchor_utc_ms`; any order, any repeats.
+    def apply(
+        self, fleet: str, node: str, decoded: Decoded, anchor_utc_ms: int, time_quality: int | None = None
+    ) -> list[StateChange]:
+        """Take over the rows of one frame, in any order, any number of times.
+
+        `anchor_utc_ms` is the UTC of the boot's millisecond 0; `time_quality` is given where the message, not the
+        frame, stated the anchor.
 
         Returns the readings that became the newest of their node, stream and bay (only the last one of each).
         """
         state = self._node(fleet, node)
-        state.received_utc_ms = self._now_utc_ms()
+        state.received_utc_ms = self.now_utc_ms()
         changes: dict[ReadingKey, StateChange] = {}
-        for reading in self._readings(state, decoded, anchor_utc_ms):
+        quality = decoded.header.time_quality if time_quality is None else time_quality
+        for reading in self._readings(state, decoded, anchor_utc_ms, quality):
             key = (reading.stream, reading.bay, tuple(reading.keys.values()))
             if self._take(state, key, reading):
                 changes[key] = StateChange(reading)
@@ -249,7 +279,7 @@ class FleetState:
         state = self._node(fleet, node)
         is_online = birth.get("online") is True
         if is_online is not state.is_online:
-            state.online_since_utc_ms = self._now_utc_ms()
+            state.online_since_utc_ms = self.now_utc_ms()
         state.is_online = is_online
         if len(birth) > 1:  # a will says nothing but that it is offline: what the unit is stays known
             state.birth = dict(birth)
@@ -271,7 +301,7 @@ class FleetState:
     def snapshot(self) -> dict[str, Any]:
         """Return everything known as JSON-ready data. Large for a large fleet: live views ask for what they show."""
         return {
-            "time_utc_ms": self._now_utc_ms(),
+            "time_utc_ms": self.now_utc_ms(),
             "nodes": [
                 {
                     "fleet": state.fleet,
@@ -293,27 +323,26 @@ class FleetState:
             ],
         }
 
-    async def changes(self, interval_s: float = BATCH_INTERVAL_S) -> AsyncIterator[Batch]:
-        """Yield what changed, at most one batch in `interval_s`. Changes from the first iteration on are seen."""
-        token = object()
-        event = asyncio.Event()
-        self._pending[token] = (Batch(), event)
+    @contextmanager
+    def subscribe(self) -> Iterator[Subscription]:
+        """Collect changes from here on, until the context ends."""
+        subscription = Subscription()
+        self._subscriptions.add(subscription)
         try:
-            while True:
-                await event.wait()
-                batch = self._pending[token][0]
-                self._pending[token] = (Batch(), event)
-                event.clear()
-                yield batch
-                await asyncio.sleep(interval_s)
+            yield subscription
         finally:
-            del self._pending[token]
+            self._subscriptions.discard(subscription)
+
+    async def changes(self, interval_s: float = BATCH_INTERVAL_S) -> AsyncIterator[Batch]:
+        """Yield what changed since the iteration began, at most one batch in `interval_s`, for ever."""
+        with self.subscribe() as subscription:
+            while True:
+                yield await subscription.take()
+                await asyncio.sleep(interval_s)
 
     def _announce(self, *, nodes: Iterable[NodeKey] = (), modules: Iterable[str] = ()) -> None:
-        for batch, event in self._pending.values():
-            batch.nodes.update(nodes)
-            batch.modules.update(modules)
-            event.set()
+        for subscription in self._subscriptions:
+            subscription.note(nodes, modules)
 
     def _node(self, fleet: str, node: str) -> NodeState:
         key = (fleet, node)
@@ -337,7 +366,7 @@ class FleetState:
             items.popitem(last=False)
             self.evictions += 1
 
-    def _readings(self, state: NodeState, decoded: Decoded, anchor_utc_ms: int) -> Iterable[Reading]:
+    def _readings(self, state: NodeState, decoded: Decoded, anchor_utc_ms: int, time_quality: int) -> Iterable[Reading]:
         header, signals = decoded.header, decoded.signals
         received = state.received_utc_ms or 0
         for row in decoded.rows:
@@ -350,7 +379,7 @@ class FleetState:
                 module=header.owner if decoded.stream.owner == OF_MODULE else "",
                 keys={name: row[1 + index] for index, name in _keys(signals)},
                 time_utc_ms=anchor_utc_ms + row[0],
-                time_quality=header.time_quality,
+                time_quality=time_quality,
                 received_utc_ms=received,
                 journal=header.journal,
                 boot=header.boot,
@@ -361,7 +390,9 @@ class FleetState:
 
     def _take(self, state: NodeState, key: ReadingKey, reading: Reading) -> bool:
         """File one reading; say whether it is the newest of its node, stream, bay and keys."""
-        state.data_utc_ms = max(state.data_utc_ms or 0, reading.believed_utc_ms)
+        if reading.believed_utc_ms > (state.data_utc_ms or 0):
+            state.data_utc_ms = reading.believed_utc_ms
+            state.delay_ms = reading.received_utc_ms - reading.believed_utc_ms
         if reading.stream == catalogue.EVENT_STREAM.name:
             self._take_event(state, reading)
         elif reading.stream == catalogue.ALARM_STREAM.name:
