@@ -1,0 +1,120 @@
+"""Listen to a broker beside the gateway: what nodes sent, what was acknowledged, and who is online.
+
+Tests wait here for what they need to have happened; nothing is asked again and again.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import aiomqtt
+
+from swapline_wire import message, topic
+from swapline_wire.decode import Decoded, decode
+
+
+class Heard:
+    """What one node said so far. Frames by sequence number: a frame that was sent again is there once."""
+
+    def __init__(self) -> None:
+        self.status: dict[str, Any] = {}
+        self.frames: dict[int, Decoded] = {}
+        self.frames_again_count = 0
+        self.acknowledged: set[int] = set()
+
+    def rows(self, stream: str) -> list[tuple[int, ...]]:
+        """Return the rows of a stream in the order of their frames: time in ms since boot, then raw values."""
+        frames = [self.frames[seq] for seq in sorted(self.frames)]
+        return [row for frame in frames if frame.stream.name == stream for row in frame.rows]
+
+    def row_count(self, stream: str) -> int:
+        return sum(len(frame.rows) for frame in self.frames.values() if frame.stream.name == stream)
+
+    def last(self, stream: str) -> dict[str, int]:
+        """Return the latest row of a stream by signal name; empty when there is none."""
+        for seq in sorted(self.frames, reverse=True):
+            frame = self.frames[seq]
+            if frame.stream.name == stream:
+                names = [signal.name for signal in frame.signals]
+                return dict(zip(names, frame.rows[-1][1:], strict=True))
+        return {}
+
+    def is_acknowledged(self) -> bool:
+        """Say whether the gateway has stored everything that was heard."""
+        return bool(self.frames) and self.acknowledged.issuperset(self.frames)
+
+
+class Tap:
+    """A subscriber of its own. Use `run` as a task; `wait` returns when a condition over what was heard holds."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.nodes: dict[str, Heard] = {}
+        self.subscribed = asyncio.Event()
+        self._host = host
+        self._port = port
+        self._changed = asyncio.Condition()
+
+    def __getitem__(self, node: str) -> Heard:
+        return self.nodes.setdefault(node, Heard())
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        async with aiomqtt.Client(self._host, self._port, max_queued_incoming_messages=0) as client:
+            await client.subscribe(topic.format_topic("+", "+", "+"), qos=1)
+            self.subscribed.set()
+            async for received in client.messages:
+                self._take(received)
+                async with self._changed:
+                    self._changed.notify_all()
+
+    async def wait(self, condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+        """Wait until `condition` holds. Raises `TimeoutError` that says `what` was waited for."""
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(condition)
+        except TimeoutError as error:
+            raise TimeoutError(f"after {timeout_s:.0f} s still no {what}; heard: {self.summary()}") from error
+
+    async def wait_online(self, node: str, timeout_s: float = 30.0) -> None:
+        """Wait for a node's birth."""
+        await self.wait(lambda: self[node].status.get("online") is True, f"birth of {node}", timeout_s)
+
+    async def wait_rows(self, node: str, stream: str, count: int, timeout_s: float = 60.0) -> None:
+        """Wait until a node has sent `count` rows of a stream, and all that it sent is acknowledged."""
+        heard = self[node]
+        await self.wait(
+            lambda: heard.row_count(stream) >= count and heard.is_acknowledged(),
+            f"{count} acknowledged rows of {stream} of {node}",
+            timeout_s,
+        )
+
+    def summary(self) -> str:
+        """Describe in one line what each node has sent."""
+        lines = []
+        for name, heard in self.nodes.items():
+            streams = sorted({frame.stream.name for frame in heard.frames.values()})
+            counts = ", ".join(f"{stream} {heard.row_count(stream)}" for stream in streams)
+            missing = len(set(heard.frames) - heard.acknowledged)
+            lines.append(f"{name} online {heard.status.get('online')}: {counts}; {missing} frames not acknowledged")
+        return "; ".join(lines) or "nothing"
+
+    def _take(self, received: aiomqtt.Message) -> None:
+        address = topic.parse_topic(str(received.topic))
+        payload = received.payload
+        assert isinstance(payload, bytes)
+        heard = self[address.node]
+        if address.channel == topic.STATUS:
+            heard.status = json.loads(payload) if payload else {}
+        elif address.channel == topic.UP:
+            self._take_frames(heard, payload)
+        elif address.channel == topic.ACK:
+            for first, last in message.read_ack(payload).ranges:
+                heard.acknowledged.update(range(first, last + 1))
+
+    def _take_frames(self, heard: Heard, payload: bytes) -> None:
+        _, _, offset = message.read_up_head(payload)
+        for data in message.split_frames(payload, offset):
+            frame = decode(bytes(data))
+            heard.frames_again_count += frame.header.seq in heard.frames
+            heard.frames[frame.header.seq] = frame
