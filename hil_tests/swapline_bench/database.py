@@ -1,0 +1,102 @@
+"""Read back what a sink stored, from each of the databases by its own means, as the same rows.
+
+Nothing of the gateway is used here: a row is what the database itself answers.
+"""
+
+import json
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+
+TAGS = ("fleet", "node", "bay", "module")
+_TIMEOUT_S = 30.0
+
+
+class Row(dict[str, Any]):
+    """One row: `time_utc_ms`, the tags, and every signal that has a value; `row.get(name)` is None for one without."""
+
+
+class Database(Protocol):
+    """A database that can be asked for everything it holds of one stream of one node."""
+
+    name: str
+
+    def rows(self, stream: str, node: str) -> list[Row]:
+        """Return the rows in the order of their time."""
+
+
+class DuckDatabase:
+    """The embedded database's file, after its gateway has ended."""
+
+    name = "duckdb"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def query(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
+        with duckdb.connect(str(self._path), read_only=True) as connection:
+            found = connection.execute(statement, list(parameters))
+            names = [column[0] for column in found.description or ()]
+            return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+
+    def rows(self, stream: str, node: str) -> list[Row]:
+        statement = f'SELECT epoch_ms(time) AS time_utc_ms, * EXCLUDE (time) FROM "{stream}" WHERE node = ?'  # noqa: S608
+        found = self.query(f"{statement} ORDER BY time, journal, seq", node)
+        return [Row({name: value for name, value in row.items() if value is not None}) for row in found]
+
+
+class Influx1Database:
+    """An InfluxDB 1.x, asked in InfluxQL."""
+
+    name = "influxdb1"
+
+    def __init__(self, url: str, database: str) -> None:
+        self._url = url
+        self._database = database
+
+    def rows(self, stream: str, node: str) -> list[Row]:
+        # An empty tag value is the same as no tag in InfluxDB, so `*` leaves out what is empty.
+        statement = f"SELECT * FROM \"{stream}\" WHERE node = '{node}'"  # noqa: S608
+        query = urllib.parse.urlencode({"db": self._database, "epoch": "ms", "q": statement})
+        answer = json.loads(_get(f"{self._url}/query?{query}"))
+        rows = []
+        for series in answer["results"][0].get("series", []):
+            for values in series["values"]:
+                row = Row(
+                    {name: value for name, value in zip(series["columns"], values, strict=True) if value is not None}
+                )
+                row["time_utc_ms"] = row.pop("time")
+                rows.append(row)
+        return rows
+
+
+class VictoriaDatabase:
+    """A VictoriaMetrics, asked for its raw samples; each field is a series of its own there."""
+
+    name = "victoria-metrics"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def rows(self, stream: str, node: str) -> list[Row]:
+        _get(f"{self._url}/internal/force_flush")  # samples are searchable a second later otherwise
+        match = f'{{__name__=~"{stream}_.+",node="{node}"}}'
+        query = urllib.parse.urlencode({"match[]": match, "start": 0})
+        rows: dict[tuple[Any, ...], Row] = {}
+        for line in _get(f"{self._url}/api/v1/export?{query}").splitlines():
+            series = json.loads(line)
+            labels = series["metric"]
+            field = labels.pop("__name__").removeprefix(f"{stream}_")
+            for time_ms, value in zip(series["timestamps"], series["values"], strict=True):
+                key = (time_ms, *sorted(labels.items()))
+                rows.setdefault(key, Row(labels, time_utc_ms=time_ms))[field] = value
+        return sorted(rows.values(), key=lambda row: row["time_utc_ms"])
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # noqa: S310 (our own loopback address)
+        text: str = response.read().decode()
+        return text
