@@ -19,13 +19,15 @@ import sys
 import tomllib
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from swapline_bench import bundle, services
+from swapline_bench.database import Database, DuckDatabase, Influx1Database, VictoriaDatabase
 from swapline_bench.node_process import NodeProcess
 from swapline_bench.tap import Tap
 
+DATABASES = ("duckdb", "influxdb1", "influxdb2")  # the types of sink; VictoriaMetrics takes what influxdb2 writes
 FLEET = "bench"
 START_S_MAX = 30.0
 STOP_S_MAX = 30.0
@@ -127,24 +129,24 @@ class Rig:
         self._tasks.append(task)
         return task
 
-    async def start_gateway(self, name: str, sink: Mapping[str, str] | None = None) -> Gateway:
-        """Start `swapline gateway` on the rig's broker and wait until it listens; `sink` is its table [sink]."""
-        folder = self.folder / f"gateway-{name}"
+    async def start_gateway(self, database: str, urls: Mapping[str, str] = MappingProxyType({})) -> Gateway:
+        """Start `swapline gateway` for one of `DATABASES` and wait until it listens; `urls` says where servers are."""
+        folder = self.folder / f"gateway-{database}"
         folder.mkdir(parents=True)
         config = folder / "gateway.toml"
         config.write_text(
             _toml(
                 {
-                    "mqtt": {"host": self.broker.host, "port": self.broker.port, "fleet": FLEET, "client_id": name},
-                    "sink": sink or {"type": "duckdb"},
+                    "mqtt": {"host": self.broker.host, "port": self.broker.port, "fleet": FLEET, "client_id": database},
+                    "sink": {"type": database} if database == "duckdb" else {"type": database, "url": urls[database]},
                     "http": {"host": services.HOST, "port": 0, "console": False},
-                    "state": {"publish": name == "duckdb"},
+                    "state": {"publish": database == DATABASES[0]},
                     "log": {"format": "json"},
                 }
             )
         )
-        gateway = Gateway(name, folder)
-        self.gateways[name] = gateway
+        gateway = Gateway(database, folder)
+        self.gateways[database] = gateway
         await gateway.start(config)
         return gateway
 
@@ -160,6 +162,11 @@ class Rig:
         """Start a node that was stopped or killed, on the journal that it left."""
         await node.start()
         await self._wait_alive(node, self.tap.wait_online(node.name, START_S_MAX))
+
+    async def wait_health(self, name: str) -> None:
+        """Wait for a health row that a node takes from now on, so that its counters tell what happened until now."""
+        count = self.tap[name].row_count("node")
+        await self.tap.wait_rows(name, "node", count + 1)
 
     async def _wait_alive(self, node: NodeProcess, event: Coroutine[Any, Any, None]) -> None:
         """Wait for `event`, but not longer than the process lives."""
@@ -197,6 +204,15 @@ class Rig:
             for part, code in zip(parts, codes, strict=True):
                 if code != 0:
                     raise RigError(f"{part.name} ended with {code}:\n{part.log_tail()}")
+
+
+def open_database(name: str, folder: Path, urls: Mapping[str, str] = MappingProxyType({})) -> Database:
+    """Open what the gateway `name` of the rig in `folder` has written."""
+    if name == "duckdb":
+        return DuckDatabase(folder / "gateway-duckdb" / "swapline.duckdb")
+    if name == "influxdb1":
+        return Influx1Database(urls[name], "swapline")
+    return VictoriaDatabase(urls[name])
 
 
 def _toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,0 +1,193 @@
+"""Four recorded trips of an electric car, sample by sample through a simulated vehicle controller into three databases.
+
+The controller shows the next sample after each request, so every sample is polled exactly once; a second of the trip takes
+as long as one poll.
+"""
+
+import asyncio
+import csv
+import itertools
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple, cast
+
+import pytest
+
+from swapline_bench import services
+from swapline_bench.database import Database, Row
+from swapline_bench.faces.modbus import ModbusFace
+from swapline_bench.faces.register_map import REFRESH_S
+from swapline_bench.faces.vcu import FIELDS, Vcu
+from swapline_bench.rig import DATABASES, Rig, bus, open_database
+from swapline_bench.serial_line import SerialLine
+from swapline_bench.van import Van
+from swapline_wire.catalogue import VEHICLE
+
+TRIPS = ("TripA05", "TripA07", "TripB03", "TripB17")
+# Column of the recording -> signal. Both count current positive into the battery.
+SIGNALS = {
+    "Velocity [km/h]": "speed_kmh",
+    "Throttle [%]": "accelerator_pct",
+    "Motor Torque [Nm]": "motor_torque_nm",
+    "Longitudinal Acceleration [m/s^2]": "acceleration_mps2",
+    "Battery Voltage [V]": "traction_voltage_v",
+    "Battery Current [A]": "traction_current_a",
+    "SoC [%]": "soc_pct",
+    "Heating Power CAN [kW]": "heating_power_kw",
+    "AirCon Power [kW]": "aircon_power_kw",
+    "Ambient Temperature [°C]": "ambient_temperature_c",
+    "Cabin Temperature Sensor [°C]": "cabin_temperature_c",
+}
+DECIMALS = {signal.name: signal.decimals for signal in VEHICLE.signals}
+POLL_MS = 10
+CLOCK_ERROR_MS = 500  # the gateway offers its time in an acknowledgement: good to the way of one message
+
+
+class Sample(NamedTuple):
+    """What the controller shows at one moment of the trip: by signal, with the recording's own digits."""
+
+    values: dict[str, Decimal]
+
+
+class Trip:
+    """A controller that shows the samples of one trip, one a request, and then nothing more."""
+
+    def __init__(self, samples: list[Sample]) -> None:
+        self.samples = samples
+        self.served_utc_ms: list[float] = []
+        self.done = asyncio.Event()
+        self._van = SimpleNamespace(is_powered=True, **dict.fromkeys([field.name for field in FIELDS], 0))
+        self._vcu = Vcu(cast("Van", self._van), clock_s=self._next_s)
+
+    def _next_s(self) -> float:
+        """Turn to the next sample and move the controller's clock by one refresh; stand still after the last."""
+        index = len(self.served_utc_ms)
+        if index < len(self.samples):
+            for name, value in self.samples[index].values.items():
+                setattr(self._van, name, float(value))
+            self.served_utc_ms.append(time.time() * 1000)
+        else:
+            self.done.set()
+        return index * REFRESH_S * 1.5
+
+    def face(self) -> ModbusFace:
+        return ModbusFace({1: self._vcu}, turnaround_s=0.0)
+
+
+class Played(NamedTuple):
+    """What became of the trips."""
+
+    trips: dict[str, Trip]
+    databases: dict[str, Database]
+    counters: dict[str, dict[str, int]]
+
+
+def read_trip(path: Path) -> list[Sample]:
+    """Read a trip, and drive its odometer: the recording has speed only."""
+    odometer_km = Decimal(0)
+    samples = []
+    with path.open(encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            odometer_km += Decimal(line["Velocity [km/h]"]) / 3600
+            values = {signal: Decimal(line[column]) for column, signal in SIGNALS.items()}
+            samples.append(Sample({**values, "odometer_km": odometer_km}))
+    return samples
+
+
+async def play(folder: Path, trips: dict[str, Trip], urls: dict[str, str]) -> dict[str, dict[str, int]]:
+    """Drive all trips at once, one node each, and return each node's counters at the end."""
+    async with Rig(folder) as rig:
+        for name in DATABASES:
+            await rig.start_gateway(name, urls)
+        await asyncio.gather(*(drive(rig, name, trip) for name, trip in trips.items()))
+        counters = {name: rig.tap[name].last("node") for name in trips}
+        await rig.stop()
+    return counters
+
+
+async def drive(rig: Rig, name: str, trip: Trip) -> None:
+    async with SerialLine(name, baudrate=1_000_000) as line:
+        line.attach(trip.face())
+        device = {"driver": "vcu", "address": 1, "period_ms": POLL_MS, "timeout_ms": 5000}
+        await rig.start_node(
+            name,
+            [bus("vcu", line.path, device, baudrate=1_000_000)],
+            streams={"vehicle": {"report": "all"}, "node": {"report": "all"}},
+        )
+        async with asyncio.timeout(120):
+            await trip.done.wait()
+        await rig.tap.wait_rows(name, "vehicle", len(trip.samples))
+        await rig.wait_health(name)
+
+
+@pytest.fixture(scope="module")
+def played(
+    recordings: Path,
+    mosquitto: None,
+    influxd: services.InfluxServer,
+    victoria_metrics: services.Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Played:
+    del mosquitto
+    folder = tmp_path_factory.mktemp("trips")
+    urls = {"influxdb1": influxd.url, "influxdb2": victoria_metrics.url}
+    influxd.execute('CREATE DATABASE "swapline"')
+
+    async def run() -> tuple[dict[str, Trip], dict[str, dict[str, int]]]:
+        trips = {name: Trip(read_trip(recordings / "ev_field" / f"{name}_1Hz.csv")) for name in TRIPS}
+        return trips, await play(folder, trips, urls)
+
+    trips, counters = asyncio.run(run())
+    return Played(trips, {name: open_database(name, folder, urls) for name in DATABASES}, counters)
+
+
+@pytest.fixture
+def rows(played: Played) -> Callable[[str, str], list[Row]]:
+    return lambda database, trip: played.databases[database].rows("vehicle", trip)
+
+
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("name", TRIPS)
+def test_every_value_of_the_trip_is_stored_once_and_in_order(
+    played: Played, rows: Callable[[str, str], list[Row]], name: str, database: str
+) -> None:
+    stored = rows(database, name)
+    samples = played.trips[name].samples
+    assert len(stored) == len(samples)
+    for row, sample in zip(stored, samples, strict=True):
+        for signal, source in sample.values.items():
+            value = Decimal(repr(float(row[signal])))
+            step = Decimal(1).scaleb(-DECIMALS[signal])
+            assert value == value.quantize(step), f"{signal} has more digits than the catalogue says"
+            assert abs(value - source) <= step / 2, f"{signal} at second {samples.index(sample)}"
+
+
+@pytest.mark.parametrize("name", TRIPS)
+def test_times_lie_between_the_polls_that_fetched_them(
+    played: Played, rows: Callable[[str, str], list[Row]], name: str
+) -> None:
+    """Row i was read after sample i was shown and before sample i + 1 was asked for, on a clock of constant error."""
+    times = [row["time_utc_ms"] for row in rows("duckdb", name)]
+    served = played.trips[name].served_utc_ms
+    assert all(a < b for a, b in itertools.pairwise(times))
+    error_min_ms = max(row - asked for row, asked in zip(times, served[1:], strict=False))
+    error_max_ms = min(row - shown for row, shown in zip(times, served, strict=True))
+    assert error_min_ms - 2 <= error_max_ms, "the clock's error is not constant"  # both are cut to whole milliseconds
+    assert error_max_ms >= -CLOCK_ERROR_MS
+    assert error_min_ms <= CLOCK_ERROR_MS
+
+
+@pytest.mark.parametrize("name", TRIPS)
+def test_totals_of_the_trip_are_right(played: Played, rows: Callable[[str, str], list[Row]], name: str) -> None:
+    samples = played.trips[name].samples
+    stored = rows("duckdb", name)
+    distance_km = stored[-1]["odometer_km"] - stored[0]["odometer_km"]
+    driven_km = sum(sample.values["speed_kmh"] for sample in samples[1:]) / 3600
+    assert distance_km == pytest.approx(float(driven_km), abs=0.001)
+    counters = played.counters[name]
+    assert (counters["bus_timeouts"], counters["bus_checksum_errors"], counters["bus_protocol_errors"]) == (0, 0, 0)
+    assert counters["values_abnormal"] == 0
+    assert counters["frames_dropped"] == 0
