@@ -1,0 +1,282 @@
+"""BMS: what the drivers of battery modules share. Whose reading is it, and what do its cells add up to.
+
+Modules wander, and a serial line does not tell when one was taken out. So the module's code is read before and after
+the data of every poll (one poll's code after is the next one's code before), and only if both agree are the data
+committed, with that code as their owner. A failed poll forgets the code.
+"""
+
+from swapline_node.bus import BusRefused, BusTimeout
+from swapline_node.driver import Driver
+from swapline_wire.catalogue import CELLS, CELLS_PER_SEGMENT, FORMATS, MODULE, SENSORS_PER_SEGMENT, Stream
+from swapline_wire.frame import OWNER_BYTES_MAX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from swapline_node.bus import Bus, Query
+    from swapline_node.clock import Clock
+    from swapline_node.counter import Counters
+    from swapline_node.sampler import Sampler
+
+CELLS_MAX = 48
+SENSORS_MAX = 24
+SERIAL_MISSES_MAX = 3  # a module that answers but has kept silent about its serial number so often has none
+KELVIN_TENTHS = -2731  # BMSs send 0.1 K and encode 0 degC as 2731 (seen on unused Seplos sensors)
+
+# Bits of `protections`, the same for every BMS.
+CELL_OVER_VOLTAGE = 1 << 0
+CELL_UNDER_VOLTAGE = 1 << 1
+PACK_OVER_VOLTAGE = 1 << 2
+PACK_UNDER_VOLTAGE = 1 << 3
+CHARGE_OVER_TEMPERATURE = 1 << 4
+CHARGE_UNDER_TEMPERATURE = 1 << 5
+DISCHARGE_OVER_TEMPERATURE = 1 << 6
+DISCHARGE_UNDER_TEMPERATURE = 1 << 7
+CHARGE_OVER_CURRENT = 1 << 8
+DISCHARGE_OVER_CURRENT = 1 << 9
+SHORT_CIRCUIT = 1 << 10
+FRONT_END_FAULT = 1 << 11
+LOCKED_BY_SOFTWARE = 1 << 12
+CELL_SPREAD = 1 << 13
+MOSFET_OVER_TEMPERATURE = 1 << 14
+INSULATION = 1 << 15
+SENSOR_FAULT = 1 << 16
+OTHER_PROTECTION = 1 << 17  # one that only this BMS knows: ambient temperature, low SoC, a broken MOSFET
+
+# Bits of `switches`.
+CHARGE_ON = 1 << 0
+DISCHARGE_ON = 1 << 1
+PRECHARGE_ON = 1 << 2
+HEATER_ON = 1 << 3
+
+
+def place(stream: Stream, name: str) -> int:
+    """Return a signal's place in its stream's rows."""
+    return [s.name for s in stream.signals].index(name)
+
+
+SOC = place(MODULE, "soc_pct")
+SOH = place(MODULE, "soh_pct")
+SWITCHES = place(MODULE, "switches")
+PROTECTIONS = place(MODULE, "protections")
+BALANCING = place(MODULE, "balancing")
+_CELL_MIN = place(MODULE, "cell_voltage_min_v")
+_CELL_MAX = place(MODULE, "cell_voltage_max_v")
+_CELL_MEAN = place(MODULE, "cell_voltage_mean_v")
+_CELL_MIN_CELL = place(MODULE, "cell_voltage_min_cell")
+_CELL_MAX_CELL = place(MODULE, "cell_voltage_max_cell")
+_SENSOR_MIN = place(MODULE, "temperature_min_c")
+_SENSOR_MAX = place(MODULE, "temperature_max_c")
+_SENSOR_MIN_SENSOR = place(MODULE, "temperature_min_sensor")
+_SENSOR_MAX_SENSOR = place(MODULE, "temperature_max_sensor")
+_CELL_COUNT = place(MODULE, "cell_count")
+_CELL_MV_MAX = MODULE.signals[_CELL_MAX].maximum
+_SENSOR_LOWEST = MODULE.signals[_SENSOR_MIN].minimum
+_SENSOR_HIGHEST = MODULE.signals[_SENSOR_MIN].maximum
+_SOC_EMPTY = FORMATS[MODULE.signals[SOC].format][2]
+_FIRST_CELL = place(CELLS, "cell_01_v")
+_FIRST_SENSOR = place(CELLS, "temperature_1_c")
+
+
+def module_code(text: "bytes | bytearray | memoryview") -> str:
+    """Return a module's code from what its BMS calls its serial number: up to the first NUL, printable ASCII only.
+
+    A longer one keeps its end, where serial numbers count: GB/T 34014 codes have 24 characters.
+    """
+    code = ""
+    for byte in text:
+        if byte == 0:
+            break
+        if 0x21 <= byte <= 0x7E:
+            code += chr(byte)
+    return code[-OWNER_BYTES_MAX:]
+
+
+def u16(data: memoryview, offset: int) -> int:
+    """Return the big-endian word at `offset`."""
+    return data[offset] << 8 | data[offset + 1]
+
+
+def mapped_bits(word: int, table: "tuple[int, ...]") -> int:
+    """Return the sum of `table[i]` for every bit i that is set in `word`."""
+    bits = 0
+    for i in range(len(table)):
+        if word >> i & 1:
+            bits |= table[i]
+    return bits
+
+
+class Bms(Driver):
+    """A battery module's BMS. A subclass reads; this class decides whose reading it is, sums up and commits.
+
+    `serial_query` asks for the serial number. `name_query` asks for what a module without one is known by.
+    """
+
+    STREAMS = (MODULE, CELLS)
+    serial_query: "Query"
+    name_query: "Query"
+
+    def __init__(
+        self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
+    ) -> None:
+        super().__init__(sampler, clock, counters, device_config)
+        self.module = sampler.source(MODULE, self.bay)
+        self.cells = sampler.source(CELLS, self.bay)
+        self.presence = sampler.presence(self.bay)
+        self.cell_mv = [0] * CELLS_MAX
+        self.cell_count = 0
+        self.sensor_dc = [0] * SENSORS_MAX  # tenths of a degree Celsius
+        self.sensor_count = 0
+        self._code = ""
+        self._serial_misses = 0
+        self._cells_due_ms = 0
+
+    async def read(self, bus: "Bus") -> None:
+        """Ask for the data and put them into `module.values`, `cell_mv` and `sensor_dc`."""
+        raise NotImplementedError
+
+    def serial_of(self, answer: memoryview) -> "bytes | memoryview":
+        """Return the serial number's bytes from the answer to `serial_query`."""
+        raise NotImplementedError
+
+    def name_of(self, answer: memoryview) -> "bytes | memoryview":
+        """Return the name's bytes from the answer to `name_query`."""
+        raise NotImplementedError
+
+    async def poll(self, bus: "Bus") -> None:
+        """Read one reading, sandwiched between the module's code, and commit it. Raises `BusError`."""
+        before = self._code
+        self._code = ""
+        try:
+            if not before:
+                before = await self._read_code(bus)
+            self.module.clear()
+            self.cell_count = self.sensor_count = 0
+            await self.read(bus)
+            after = await self._read_code(bus)
+        except BusTimeout:
+            self._serial_misses = 0  # it may be another module that answers next
+            raise
+        self._code = after
+        if after != before:
+            raise bus.protocol_error("module %s became %s" % (before, after))
+        self._commit(after)
+
+    def silent(self) -> None:
+        """Take the module for gone."""
+        self._code = ""
+        self._serial_misses = 0
+        self.presence.absent()
+
+    def set_cells(self, answer: memoryview, offset: int, count: int) -> None:
+        """Take `count` cell voltages, big-endian words in mV."""
+        self.cell_count = min(count, CELLS_MAX)
+        for i in range(self.cell_count):
+            self.cell_mv[i] = u16(answer, offset + 2 * i)
+
+    def set_sensors(self, answer: memoryview, offset: int, count: int, zero: int) -> None:
+        """Take `count` temperatures, big-endian words in 0.1 degrees; `zero` is added to make them Celsius."""
+        self.sensor_count = min(count, SENSORS_MAX)
+        for i in range(self.sensor_count):
+            self.sensor_dc[i] = u16(answer, offset + 2 * i) + zero
+
+    async def _read_code(self, bus: "Bus") -> str:
+        if self._serial_misses < SERIAL_MISSES_MAX:
+            code = await self._read_serial(bus)
+            if code:
+                return code
+        code = module_code(self.name_of(await bus.ask(self.name_query, self.timeout_ms)))
+        if not code:
+            raise bus.protocol_error("module has no code")
+        return code
+
+    async def _read_serial(self, bus: "Bus") -> str:
+        """Return the serial number, or "" of a module that has none: it refuses, or answers everything but this."""
+        try:
+            code = module_code(self.serial_of(await bus.ask(self.serial_query, self.timeout_ms)))
+        except BusRefused:
+            self._serial_misses = SERIAL_MISSES_MAX
+            return ""
+        except BusTimeout:
+            await bus.ask(self.name_query, self.timeout_ms)  # raises if the module is silent altogether
+            self._serial_misses += 1
+            if self._serial_misses < SERIAL_MISSES_MAX:
+                raise bus.protocol_error("no serial number") from None
+            return ""
+        self._serial_misses = 0 if code else SERIAL_MISSES_MAX
+        return code
+
+    def _commit(self, code: str) -> None:
+        self._sum_up_cells()
+        self._sum_up_sensors()
+        values = self.module.values
+        if code != self.presence.code:
+            self._cells_due_ms = 0
+        self.presence.seen(
+            code,
+            None if values[SOC] == _SOC_EMPTY else values[SOC],
+            None if values[SOH] == _SOC_EMPTY else values[SOH],
+        )
+        self.module.commit(owner=code)
+        now_ms = self.clock.uptime_ms()
+        if now_ms >= self._cells_due_ms:
+            self._cells_due_ms = now_ms + CELLS.period_ms
+            self._commit_cells(code)
+
+    def _commit_cells(self, code: str) -> None:
+        values = self.cells.values
+        segment = 0
+        while segment * CELLS_PER_SEGMENT < self.cell_count or segment * SENSORS_PER_SEGMENT < self.sensor_count:
+            self.cells.clear()
+            values[0] = segment
+            for i in range(CELLS_PER_SEGMENT):
+                if segment * CELLS_PER_SEGMENT + i < self.cell_count:
+                    values[_FIRST_CELL + i] = self.cell_mv[segment * CELLS_PER_SEGMENT + i]
+            for i in range(SENSORS_PER_SEGMENT):
+                if segment * SENSORS_PER_SEGMENT + i < self.sensor_count:
+                    values[_FIRST_SENSOR + i] = self.sensor_dc[segment * SENSORS_PER_SEGMENT + i]
+            self.cells.commit(owner=code)
+            segment += 1
+
+    def _sum_up_cells(self) -> None:
+        """Fill what `module` says of the cells. Impossible voltages (a broken sense wire) are left out."""
+        values = self.module.values
+        lowest = highest = -1
+        total = count = 0
+        for i in range(self.cell_count):
+            voltage_mv = self.cell_mv[i]
+            if voltage_mv > _CELL_MV_MAX:
+                continue
+            if lowest < 0 or voltage_mv < self.cell_mv[lowest]:
+                lowest = i
+            if highest < 0 or voltage_mv > self.cell_mv[highest]:
+                highest = i
+            total += voltage_mv
+            count += 1
+        if count:
+            values[_CELL_MIN] = self.cell_mv[lowest]
+            values[_CELL_MAX] = self.cell_mv[highest]
+            values[_CELL_MEAN] = (total + count // 2) // count
+            values[_CELL_MIN_CELL] = lowest + 1
+            values[_CELL_MAX_CELL] = highest + 1
+        if self.cell_count:
+            values[_CELL_COUNT] = self.cell_count
+
+    def _sum_up_sensors(self) -> None:
+        """Fill what `module` says of the temperature sensors. Impossible ones (open or shorted) are left out."""
+        values = self.module.values
+        lowest = highest = -1
+        for i in range(self.sensor_count):
+            temperature_dc = self.sensor_dc[i]
+            if not _SENSOR_LOWEST <= temperature_dc <= _SENSOR_HIGHEST:
+                continue
+            if lowest < 0 or temperature_dc < self.sensor_dc[lowest]:
+                lowest = i
+            if highest < 0 or temperature_dc > self.sensor_dc[highest]:
+                highest = i
+        if lowest >= 0:
+            values[_SENSOR_MIN] = self.sensor_dc[lowest]
+            values[_SENSOR_MAX] = self.sensor_dc[highest]
+            values[_SENSOR_MIN_SENSOR] = lowest + 1
+            values[_SENSOR_MAX_SENSOR] = highest + 1

@@ -1,0 +1,230 @@
+"""Modbus RTU: queries, and register maps as data.
+
+Source: MODBUS over Serial Line V1.02 and MODBUS Application Protocol V1.1b3. A query is built once and asked again and
+again. A `RegisterMap` is compiled once from rows of names and turns an answer's bytes into raw values of a source without
+floats: the boards' floats are single precision and coarser than the catalogue's integers.
+"""
+
+from array import array
+from collections import namedtuple
+
+from swapline_node.bus import BusChecksumError, BusProtocolError, BusRefused
+from swapline_wire.catalogue import FORMATS, Stream
+
+READ_COILS = 1
+READ_DISCRETE_INPUTS = 2
+READ_HOLDING_REGISTERS = 3
+READ_INPUT_REGISTERS = 4
+WRITE_COIL = 5
+WRITE_REGISTER = 6
+WRITE_COILS = 15
+WRITE_REGISTERS = 16
+SHORTEST_ANSWER_BYTES = 5  # an exception: address, function, code, CRC
+
+
+def _crc_table() -> "array[int]":
+    table = array("H", [0] * 256)
+    for byte in range(256):
+        crc = byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+        table[byte] = crc
+    return table
+
+
+_CRC_TABLE = _crc_table()
+
+
+def crc16(data: "bytes | bytearray | memoryview", count: int) -> int:
+    """Return the CRC of the first `count` bytes. On the line its low byte comes first."""
+    crc = 0xFFFF
+    table = _CRC_TABLE
+    for i in range(count):
+        crc = crc >> 8 ^ table[(crc ^ data[i]) & 0xFF]
+    return crc
+
+
+def with_crc(body: bytes) -> bytes:
+    """Return a frame: the body and its CRC."""
+    crc = crc16(body, len(body))
+    return body + bytes((crc & 0xFF, crc >> 8))
+
+
+def check_crc(answer: memoryview) -> None:
+    """Raise `BusChecksumError` unless the last two bytes are the CRC of the others."""
+    end = len(answer) - 2
+    if crc16(answer, end) != answer[end] | answer[end + 1] << 8:
+        raise BusChecksumError("CRC")
+
+
+def _words(*values: int) -> bytes:
+    data = bytearray()
+    for value in values:
+        data.append(value >> 8 & 0xFF)
+        data.append(value & 0xFF)
+    return bytes(data)
+
+
+class ModbusQuery:
+    """A request and the shape of its answer: `data_bytes` of payload behind a byte count, or an exact repetition."""
+
+    def __init__(self, body: bytes, *, data_bytes: int = 0, repeated_bytes: int = 0) -> None:
+        self.request = with_crc(body)
+        self._data_bytes = data_bytes
+        self._repeated = body[:repeated_bytes]
+        self._length = repeated_bytes + 2 if repeated_bytes else 3 + data_bytes + 2
+
+    def measure(self, answer: memoryview, count: int) -> int:
+        """Return the bytes needed to go on. The length is known from the request; the byte count must agree with it."""
+        if count < SHORTEST_ANSWER_BYTES:
+            return SHORTEST_ANSWER_BYTES
+        if answer[1] & 0x80:
+            return SHORTEST_ANSWER_BYTES
+        return self._length
+
+    def check(self, answer: memoryview) -> memoryview:
+        """Return the payload. Raises `BusChecksumError`, `BusProtocolError`, `BusRefused`."""
+        check_crc(answer)
+        request = self.request
+        if answer[0] != request[0] or answer[1] & 0x7F != request[1]:
+            raise BusProtocolError("answer from %d, function %d" % (answer[0], answer[1]))
+        if answer[1] & 0x80:
+            raise BusRefused("exception %d" % answer[2])
+        if self._repeated:
+            if bytes(answer[: len(self._repeated)]) != self._repeated:
+                raise BusProtocolError("write not confirmed")
+        elif answer[2] != self._data_bytes:
+            raise BusProtocolError("%d bytes of %d" % (answer[2], self._data_bytes))
+        return answer[3:-2]
+
+
+def read_bits(address: int, function: int, start: int, count: int) -> ModbusQuery:
+    """Return a query for coils or discrete inputs (functions 01, 02); bit 0 of the first byte is the first of them."""
+    assert function in (READ_COILS, READ_DISCRETE_INPUTS)
+    assert 1 <= count <= 2000
+    return ModbusQuery(bytes((address, function)) + _words(start, count), data_bytes=(count + 7) // 8)
+
+
+def read_registers(address: int, function: int, start: int, count: int) -> ModbusQuery:
+    """Return a query for holding or input registers (functions 03, 04)."""
+    assert function in (READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS)
+    assert 1 <= count <= 125
+    return ModbusQuery(bytes((address, function)) + _words(start, count), data_bytes=2 * count)
+
+
+def write_coil(address: int, coil: int, *, on: bool) -> ModbusQuery:
+    """Return a query that sets one coil (function 05)."""
+    return ModbusQuery(bytes((address, WRITE_COIL)) + _words(coil, 0xFF00 if on else 0), repeated_bytes=6)
+
+
+def write_register(address: int, register: int, value: int) -> ModbusQuery:
+    """Return a query that sets one register (function 06)."""
+    return ModbusQuery(bytes((address, WRITE_REGISTER)) + _words(register, value), repeated_bytes=6)
+
+
+def write_registers(address: int, start: int, values: "list[int]") -> ModbusQuery:
+    """Return a query that sets registers in a row (function 16)."""
+    assert 1 <= len(values) <= 123
+    body = bytes((address, WRITE_REGISTERS)) + _words(start, len(values)) + bytes((2 * len(values),)) + _words(*values)
+    return ModbusQuery(body, repeated_bytes=6)
+
+
+def write_coils(address: int, start: int, bits: "list[bool]") -> ModbusQuery:
+    """Return a query that sets coils in a row (function 15)."""
+    assert 1 <= len(bits) <= 1968
+    data = bytearray((len(bits) + 7) // 8)
+    for i in range(len(bits)):
+        data[i >> 3] |= bits[i] << (i & 7)
+    body = bytes((address, WRITE_COILS)) + _words(start, len(bits)) + bytes((len(data),)) + bytes(data)
+    return ModbusQuery(body, repeated_bytes=6)
+
+
+NOT_A_NUMBER = -0x80000000 << 32  # outside every format of the catalogue, so it becomes abnormal
+
+
+def scaled_float32(bits: int, power: int) -> int:
+    """Return round(x * 10**power), half away from zero, of the IEEE 754 single x that these bits are.
+
+    Integers only, so a board whose floats cannot tell 16777217 from 16777216 gives the same result as a PC. Infinities,
+    NaN and numbers beyond 2**40 give `NOT_A_NUMBER`.
+    """
+    exponent = bits >> 23 & 0xFF
+    mantissa = bits & 0x7FFFFF
+    if exponent:
+        mantissa |= 0x800000
+    shift = max(exponent, 1) - 150
+    if exponent == 0xFF or shift > 17:
+        return NOT_A_NUMBER
+    scaled: int = mantissa * 10**power
+    if shift >= 0:
+        scaled <<= shift
+    else:
+        scaled = (scaled + (1 << min(-shift, 96) - 1)) >> min(-shift, 96)
+    return -scaled if bits & 0x80000000 else scaled
+
+
+# Where a signal is: `address` on the line, `type` u16, i16, u32, i32 or f32 (high word first), and its raw value
+# (number + offset) * 10**power; a negative power rounds half up.
+Register = namedtuple("Register", ("address", "type", "signal", "power", "offset"))
+
+
+class Entry:
+    """A compiled `Register`: what `RegisterMap.fill` needs, without a look-up by name."""
+
+    def __init__(self, register: Register, stream: Stream, start: int, *, has_codes: bool) -> None:
+        names = [s.name for s in stream.signals]
+        self.place = names.index(register.signal)
+        signal = stream.signals[self.place]
+        self.position = 2 * (register.address - start)
+        self.is_float = register.type == "f32"
+        self.is_wide = register.type[1:] == "32"
+        bits = 32 if self.is_wide else 16
+        self.sign_bit = 1 << bits - 1 if register.type[0] == "i" else 0
+        self.offset = register.offset
+        self.power = register.power
+        self.factor = 10 ** max(register.power, 0)
+        self.divisor = 10 ** max(-register.power, 0)
+        self.minimum = signal.minimum
+        self.maximum = signal.maximum
+        self.empty, self.abnormal = FORMATS[signal.format][2:]
+        self.wire_empty = self.wire_abnormal = -1
+        if has_codes:
+            mask = (1 << bits) - 1
+            self.wire_empty, self.wire_abnormal = [code & mask for code in FORMATS[register.type][2:]]
+
+    def raw(self, payload: memoryview) -> int:
+        """Return the signal's raw value, or one of its codes, from an answer's payload."""
+        position = self.position
+        number = payload[position] << 8 | payload[position + 1]
+        if self.is_wide:
+            number = number << 16 | payload[position + 2] << 8 | payload[position + 3]
+        if number == self.wire_empty:
+            return self.empty
+        if number == self.wire_abnormal:
+            return self.abnormal
+        if self.is_float:
+            number = scaled_float32(number, self.power)
+        else:
+            if number & self.sign_bit:
+                number -= self.sign_bit << 1
+            number = (number + self.offset) * self.factor
+            if self.divisor != 1:
+                number = (number + self.divisor // 2) // self.divisor
+        return number if self.minimum <= number <= self.maximum else self.abnormal
+
+
+class RegisterMap:
+    """The signals of one answer that begins at register `start`, compiled once.
+
+    With `has_codes`, the line's codes for "not available" and "abnormal" are the catalogue's for the register's type.
+    """
+
+    def __init__(
+        self, stream: Stream, start: int, registers: "tuple[Register, ...]", *, has_codes: bool = False
+    ) -> None:
+        self._entries = [Entry(register, stream, start, has_codes=has_codes) for register in registers]
+
+    def fill(self, payload: memoryview, values: "list[int]") -> None:
+        """Write the raw values of the map's signals into a source's `values`."""
+        for entry in self._entries:
+            values[entry.place] = entry.raw(payload)

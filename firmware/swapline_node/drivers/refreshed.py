@@ -1,0 +1,62 @@
+"""Refreshed maps: what swapline's own two register maps share, a header with a map's name and an alive counter.
+
+Source: docs/vehicle-controller.md and docs/slot-charger.md. The alive counter tells a reading from a repetition: an
+answer with the counter of the one before is the same reading and makes no row, and a counter that stands still is a dead
+device.
+"""
+
+from swapline_node.driver import Driver
+from swapline_wire.catalogue import Stream
+
+from .modbus import READ_INPUT_REGISTERS, Register, RegisterMap, read_registers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from swapline_node.bus import Bus
+    from swapline_node.clock import Clock
+    from swapline_node.counter import Counters
+    from swapline_node.sampler import Sampler
+
+VERSION = 1
+STALE_MS = 5000  # five times the slowest refresh that the documents allow
+
+
+class Refreshed(Driver):
+    """A device with one of our maps. A subclass says which: `STREAM`, `MAP`, `REGISTERS` (all that the map has)."""
+
+    STREAM: Stream
+    MAP = 0
+    REGISTERS: "tuple[Register, ...]" = ()
+
+    def __init__(
+        self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
+    ) -> None:
+        super().__init__(sampler, clock, counters, device_config)
+        self._source = sampler.source(self.STREAM, self.bay)
+        last = self.REGISTERS[-1]
+        count = last.address + (2 if last.type[1:] == "32" else 1)
+        self._query = read_registers(self.address, READ_INPUT_REGISTERS, 0, count)
+        self._map = RegisterMap(self.STREAM, 0, self.REGISTERS, has_codes=True)
+        self._alive = -1
+        self._refreshed_ms = 0
+
+    async def poll(self, bus: "Bus") -> None:
+        """Read the map; commit it if it was refreshed since the last poll. Raises `BusError`."""
+        answer = await bus.ask(self._query, self.timeout_ms)
+        if answer[0] << 8 | answer[1] != self.MAP:
+            raise bus.protocol_error("not this map: 0x%04X" % (answer[0] << 8 | answer[1]))
+        if answer[2] << 8 | answer[3] < VERSION:
+            raise bus.protocol_error("map version 0")
+        alive = answer[4] << 8 | answer[5]
+        now_ms = self.clock.uptime_ms()
+        if alive == self._alive:
+            if now_ms - self._refreshed_ms >= STALE_MS:
+                raise bus.protocol_error("not refreshed for %d ms" % (now_ms - self._refreshed_ms))
+            return
+        self._alive = alive
+        self._refreshed_ms = now_ms
+        self._source.clear()
+        self._map.fill(answer, self._source.values)
+        self._source.commit()

@@ -1,0 +1,27 @@
+"""Slot charger over Modbus RTU. Source: docs/slot-charger.md, which this table repeats (a test compares them)."""
+
+from swapline_wire.catalogue import SLOT
+
+from .modbus import Register
+from .refreshed import Refreshed
+
+
+class SlotCharger(Refreshed):
+    """The charger of one slot; `bay` is the slot."""
+
+    STREAMS = (SLOT,)
+    STREAM = SLOT
+    MAP = 0x5343  # "SC"
+    REGISTERS = (
+        Register(0x0004, "u16", "occupied", 0, 0),
+        Register(0x0005, "u16", "locked", 0, 0),
+        Register(0x0006, "u16", "charger_state", 0, 0),
+        Register(0x0007, "u16", "charger_voltage_v", 0, 0),
+        Register(0x0008, "u16", "charger_current_a", 0, 0),
+        Register(0x0009, "u16", "charger_power_kw", 0, 0),
+        Register(0x000A, "u16", "current_limit_a", 0, 0),
+        Register(0x000B, "u32", "energy_kwh", 0, 0),
+        Register(0x000D, "i16", "charger_temperature_c", 0, 0),
+        Register(0x000E, "u16", "faults", 0, 0),
+        Register(0x000F, "u32", "session_duration_s", 0, 0),
+    )
