@@ -1,7 +1,7 @@
 """Four recorded trips of an electric car, sample by sample through a simulated vehicle controller into three databases.
 
-The controller shows the next sample after each request, so every sample is polled exactly once; a second of the trip takes
-as long as one poll.
+The controller shows the next sample after each request, so every sample is polled exactly once; a second of the trip
+takes as long as one poll.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ import pytest
 
 from swapline_bench import services
 from swapline_bench.database import Database, Row
+from swapline_bench.end_to_end import DATABASES, EndToEnd, bus, open_database
 from swapline_bench.faces.modbus import ModbusFace
 from swapline_bench.faces.register_map import REFRESH_S
 from swapline_bench.faces.vcu import FIELDS, Vcu
-from swapline_bench.rig import DATABASES, Rig, bus, open_database
 from swapline_bench.serial_line import SerialLine
 from swapline_bench.van import Van
 from swapline_wire.catalogue import VEHICLE
@@ -99,28 +99,28 @@ def read_trip(path: Path) -> list[Sample]:
 
 async def play(folder: Path, trips: dict[str, Trip], urls: dict[str, str]) -> dict[str, dict[str, int]]:
     """Drive all trips at once, one node each, and return each node's counters at the end."""
-    async with Rig(folder) as rig:
+    async with EndToEnd(folder) as path:
         for name in DATABASES:
-            await rig.start_gateway(name, urls)
-        await asyncio.gather(*(drive(rig, name, trip) for name, trip in trips.items()))
-        counters = {name: rig.tap[name].last("node") for name in trips}
-        await rig.stop()
+            await path.start_gateway(name, urls)
+        await asyncio.gather(*(drive(path, name, trip) for name, trip in trips.items()))
+        counters = {name: path.tap[name].last("node") for name in trips}
+        await path.stop()
     return counters
 
 
-async def drive(rig: Rig, name: str, trip: Trip) -> None:
+async def drive(path: EndToEnd, name: str, trip: Trip) -> None:
     async with SerialLine(name, baudrate=1_000_000) as line:
         line.attach(trip.face())
         device = {"driver": "vcu", "address": 1, "period_ms": POLL_MS, "timeout_ms": 5000}
-        await rig.start_node(
+        await path.start_node(
             name,
             [bus("vcu", line.path, device, baudrate=1_000_000)],
             streams={"vehicle": {"report": "all"}, "node": {"report": "all"}},
         )
         async with asyncio.timeout(120):
             await trip.done.wait()
-        await rig.tap.wait_rows(name, "vehicle", len(trip.samples))
-        await rig.wait_health(name)
+        await path.tap.wait_rows(name, "vehicle", len(trip.samples))
+        await path.wait_health(name)
 
 
 @pytest.fixture(scope="module")
