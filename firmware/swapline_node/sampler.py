@@ -5,7 +5,7 @@ impossible values, keeps the row if a signal moved by its deadband or the stream
 frame into the journal when it is full, when the sealing interval is over, when the owner changes and before a clock step.
 """
 
-from swapline_wire.catalogue import BATTERY_IN, BATTERY_OUT, EVENT_STREAM, FORMATS, KEY, LOSS_NO_MEMORY, Stream, row_size
+from swapline_wire.catalogue import BATTERY_IN, BATTERY_OUT, EVENT_STREAM, FORMATS, KEY, Stream, row_size
 from swapline_wire.frame import CRC_BYTES, FRAME_BYTES_MAX, HEADER_BYTES, OWNER_BYTES_MAX, FrameBuilder
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         boot: int
         next_seq: int
 
-        def append(self, frame: memoryview, seq: int, priority: int) -> bool: ...
+        def append(self, frame: memoryview, seq: int, priority: int) -> int: ...
         def commit(self) -> bool: ...
 
 
@@ -286,10 +286,11 @@ class Sampler:
             time_quality=self.clock.quality,
             anchor_utc_ms=self.clock.anchor_utc_ms,
         )
-        if journal.append(frame, seq, builder.stream.priority):
-            self.counters.frames_sealed += 1
+        loss = journal.append(frame, seq, builder.stream.priority)
+        if loss:
+            self.counters.lose(loss, rows=rows)
         else:
-            self.counters.lose(LOSS_NO_MEMORY, rows=rows)
+            self.counters.frames_sealed += 1
 
     def commit(self) -> None:
         """Make what was appended durable, and tell the publisher."""

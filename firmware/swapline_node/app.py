@@ -1,0 +1,250 @@
+"""The application: build the node's parts from the configuration, run them, stop them in order.
+
+One task per bus, one that seals, one for the link, one for health: none waits for another, so no device, however slow or
+dead, stops sampling, sending or the watchdog.
+"""
+
+import asyncio
+import gc
+import json
+
+from swapline_wire import topic as topics
+from swapline_wire.catalogue import (
+    BOOT,
+    CLOCK_STEP,
+    CONFIGURATION,
+    FRAMES_DROPPED,
+    LOSS_POWER_CUT,
+    ROWS_DROPPED,
+    TIME_GATEWAY,
+    TIME_NONE,
+)
+
+from .clock import Clock
+from .commands import Commands
+from .counter import Counters
+from .health import GC_THRESHOLD_BYTES, Health
+from .journal import Journal
+from .link import Link
+from .log import Log
+from .publisher import Publisher
+from .sampler import Sampler
+from .supervisor import Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .config import Configuration
+
+VERSION = "0.1.0"
+PROTOCOL = 1
+BIRTH_AGAIN_MS = 30000  # a node without time asks again so often
+RESET_SOFT = 5
+RESET_CONFIGURATION = 7
+
+
+class App:
+    """A node. `run` ends when a restart was asked for; the caller decides what a restart is."""
+
+    def __init__(self, board: "Any", config: "Configuration") -> None:
+        self.board = board
+        self.config = config
+        self.is_safe_mode = bool(config.problems)
+        self.reset_cause: int = board.reset_cause()
+        self.counters = Counters()
+        self.clock = Clock(board.ticks_ms, board.ticks_diff, utc_ms_min=config.time["earliest_utc_ms"])
+        self.log = Log(self.clock.uptime_ms)
+        self.journal = Journal(config.journal["path"], limit_bytes=config.journal["limit_bytes"])
+        self.sampler = Sampler(self.journal, self.clock, self.counters)
+        self.sampler.overrides = config.streams
+        self.supervisor = Supervisor(self.counters, self.log, self.clock.uptime_ms)
+        self.publisher = Publisher(
+            self.journal,
+            self.counters,
+            self.clock.uptime_ms,
+            backlog_frames_per_s=config.link["backlog_frames_per_s"],
+        )
+        self.link = Link(config, self.counters, self.log, self.clock.uptime_ms)
+        self.health = Health(self)
+        self.commands = Commands(self)
+        self._restart = asyncio.Event()
+        self._born_ms = 0
+        self._connect_parts()
+
+    async def run(self) -> None:
+        """Run until a restart is asked for, or cancelled. Ends with every row in the journal."""
+        self._set_gc_threshold()
+        watchdog = self.board.watchdog(self.config.watchdog_ms)
+        try:
+            self._begin()
+            self._start_tasks(watchdog)
+            await self._restart.wait()
+        finally:
+            await self._end()
+
+    def request_restart(self) -> None:
+        """End `run` soon: after the answer to the command had time to leave."""
+        self._restart_soon = asyncio.create_task(self._restart_later())
+
+    # ---- start
+
+    def _connect_parts(self) -> None:
+        self.clock.before_anchor = self.journal.decide_anchor
+        self.clock.before_step = self.sampler.seal_all
+        self.clock.after_anchor = self._announce_time
+        self.sampler.on_sealed = self.link.wake
+        self.link.publisher = self.publisher
+        self.link.on_ack = self._take_ack
+        self.link.on_down = self._take_command
+        self.link.on_session = self._send_birth
+        if self.config.network is not None:
+            self.link.connect_network = self._connect_network
+
+    def _set_gc_threshold(self) -> None:
+        threshold = getattr(gc, "threshold", None)
+        if threshold is not None and hasattr(gc, "mem_alloc"):
+            gc.collect()
+            threshold(GC_THRESHOLD_BYTES)
+
+    def _begin(self) -> None:
+        """Open the journal and tell what happened since the last boot."""
+        journal = self.journal
+        journal.open()
+        self.log.info("node", "%s/%s boot %d" % (self.config.fleet, self.config.node, journal.boot))
+        for problem in self.config.problems:
+            self.log.error("config", problem)
+        self.sampler.event(BOOT, reason=self.reset_cause, count=journal.boot)
+        if not journal.was_stopped_cleanly:
+            self.sampler.event(ROWS_DROPPED, reason=LOSS_POWER_CUT, duration_s=self.config.seal_interval_ms // 1000)
+        if self.is_safe_mode:
+            self.sampler.event(CONFIGURATION, reason=1)
+        self._declare_losses()
+        self.health.measure()
+        self.sampler.seal_all()
+
+    def _start_tasks(self, watchdog: "Any") -> None:
+        start = self.supervisor.start
+        start("seal", self._seal, reports=True)
+        start("health", self.health.run, reports=True)
+        start("lag", self.health.watch_lag)
+        if self.config.can_connect:
+            start("link", self.link.run)
+        if self.config.time["ntp_host"]:
+            from .sntp import Sntp  # noqa: PLC0415 - loaded only where used: heap
+
+            start("sntp", Sntp(self.config.time["ntp_host"], self.config.time["ntp_port"], self.clock, self.log).run)
+        if not self.is_safe_mode:
+            for bus in self.config.buses:
+                self._start_bus(bus)
+        self._feeding = asyncio.create_task(self.supervisor.feed(watchdog, self.config.watchdog_ms // 4))
+
+    def _start_bus(self, config: "dict[str, Any]") -> None:
+        """Start a bus as a task of its own; the line is opened in there, so a missing one delays nobody."""
+        from .bus import Bus  # noqa: PLC0415 - loaded only where used: heap
+        from .driver import make  # noqa: PLC0415
+
+        devices = [make(d["driver"], self.sampler, self.clock, self.counters, d) for d in config["devices"]]
+
+        async def run() -> None:
+            reader, writer = self.board.open_uart(config)
+            bus = Bus(
+                config["name"],
+                reader,
+                writer,
+                self.counters,
+                self.clock,
+                log=self.log,
+                reopen=lambda: self.board.open_uart(config),
+            )
+            await bus.run(devices)
+
+        self.supervisor.start("bus " + config["name"], run)
+
+    # ---- running
+
+    async def _seal(self) -> None:
+        """Seal what is open at every interval; declare losses; ask for the time while there is none."""
+        while True:
+            await asyncio.sleep(self.config.seal_interval_ms / 1000)
+            self._declare_losses()
+            self.sampler.seal_all()
+            self.supervisor.alive("seal")
+            now_ms = self.clock.uptime_ms()
+            if self.clock.quality == TIME_NONE and self.link.is_connected and now_ms - self._born_ms > BIRTH_AGAIN_MS:
+                self._send_birth()
+
+    def _declare_losses(self) -> None:
+        """Make an event of every loss that has none yet."""
+        for drop in self.journal.take_dropped():
+            self.counters.lose(drop.detail, frames=drop.value)
+            self.log.error("journal", "lost %d frames %d..%d, reason %d" % (
+                drop.value, drop.first_seq, drop.last_seq, drop.detail))
+            self.sampler.event(
+                FRAMES_DROPPED,
+                reason=drop.detail,
+                first_seq=drop.first_seq,
+                last_seq=drop.last_seq,
+                count=drop.value,
+            )
+            self.journal.drop_declared(drop)
+        for reason, rows in self.counters.take_rows_lost().items():
+            self.sampler.event(ROWS_DROPPED, reason=reason, count=rows)
+
+    def _announce_time(self) -> None:
+        """Tell that the clock was set; frames of boots without time may be sent now."""
+        self.log.info("clock", "set, quality %d, step %d ms" % (self.clock.quality, self.clock.step_ms))
+        self.publisher.restart_backlog()
+        self.sampler.event(CLOCK_STEP, reason=self.clock.quality)
+        if self.link.is_connected:
+            self._send_birth()
+
+    def _take_ack(self, ack: "Any") -> None:
+        if ack.journal != self.journal.id:
+            self.log.debug("link", "acknowledgement for another journal")
+            return
+        if ack.utc_ms:
+            self.clock.offer(TIME_GATEWAY, ack.utc_ms, self.clock.uptime_ms())
+        self.publisher.acknowledge(ack.ranges)
+
+    def _take_command(self, payload: bytes) -> None:
+        answer = self.commands.handle(payload)
+        self.log.info("command", "%s ok=%s" % (answer.get("command"), answer["ok"]))
+        self.link.send(topics.REPLY, json.dumps(answer).encode())
+
+    def _send_birth(self) -> None:
+        self._born_ms = self.clock.uptime_ms()
+        birth = {
+            "online": True,
+            "protocol": PROTOCOL,
+            "firmware": VERSION,
+            "board": self.board.name,
+            "boot": self.journal.boot,
+            "journal": self.journal.id,
+            "clock_quality": self.clock.quality,
+            "holder": self.config.holder,
+            "bays": self.config.bays,
+            "safe_mode": self.is_safe_mode,
+        }
+        if self.config.problems:
+            birth["problems"] = self.config.problems[:4]
+        self.link.send(topics.STATUS, json.dumps(birth).encode(), retain=True)
+
+    async def _connect_network(self) -> None:
+        await self.board.connect_network(self.config.network)
+
+    # ---- end
+
+    async def _restart_later(self) -> None:
+        await asyncio.sleep(1)
+        self._restart.set()
+
+    async def _end(self) -> None:
+        """Stop in order: first the tasks, so that nothing is sampled any more, then everything into the journal."""
+        await self.supervisor.stop()
+        if self.journal.boot:
+            self._declare_losses()
+            self.sampler.seal_all()
+            self.journal.close()
+        await self.link.stop(json.dumps({"online": False}).encode())
+        self.log.info("node", "stopped")

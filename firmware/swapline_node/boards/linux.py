@@ -1,0 +1,140 @@
+"""Linux (Raspberry Pi or a desk) with MicroPython's unix port: ttys through termios, the kernel has the network."""
+
+import asyncio
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+TICKS_PERIOD = 1 << 30
+DRAIN_MS_MAX = 1000  # 960 characters at 9600 baud: a line that takes nothing for so long is dead
+_TERMIOS_SPEED = {
+    1200: 9,
+    2400: 11,
+    4800: 12,
+    9600: 13,
+    19200: 14,
+    38400: 15,
+    57600: 0x1001,
+    115200: 0x1002,
+    230400: 0x1003,
+    460800: 0x1004,
+    500000: 0x1005,
+    921600: 0x1007,
+    1000000: 0x1008,
+}
+_PARENB = 0x100
+_PARODD = 0x200
+_CAUSE_FILE = "reset_cause"
+
+
+class PortWriter:
+    """Write to a tty without ever blocking the event loop, and give up on a line that takes nothing.
+
+    MicroPython opens files blocking, and a stream's own `write` would wait for ever on a full pseudo-terminal. A tty that
+    polls writable takes at least one byte, so bytes go one by one; requests are short.
+    """
+
+    def __init__(self, file: "Any") -> None:
+        self._file = file
+        self._out = b""
+
+    def write(self, data: "bytes | memoryview") -> None:
+        """Queue `data`; it leaves in `drain`."""
+        self._out += bytes(data)
+
+    async def drain(self) -> None:
+        """Send what was queued. Raises OSError where the line takes nothing."""
+        data = self._out
+        self._out = b""
+        try:
+            await asyncio.wait_for(self._send(data), DRAIN_MS_MAX / 1000)
+        except asyncio.TimeoutError:
+            raise OSError("the line takes nothing") from None
+
+    async def _send(self, data: bytes) -> None:
+        for i in range(len(data)):
+            yield asyncio.core._io_queue.queue_write(self._file)  # noqa: SLF001 - how MicroPython's own streams wait
+            self._file.write(data[i : i + 1])
+
+    def close(self) -> None:
+        """Close the port."""
+        self._file.close()
+
+
+class NoWatchdog:
+    """Stand for a watchdog that the board does not have."""
+
+    def feed(self) -> None:
+        """Do nothing."""
+
+
+class Board:
+    """The computer that this process runs on."""
+
+    name = "linux"
+
+    def ticks_ms(self) -> int:
+        """Return milliseconds that wrap at 2**30, as on boards."""
+        return time.ticks_ms() & (TICKS_PERIOD - 1)  # type: ignore[attr-defined,no-any-return,unused-ignore]
+
+    def ticks_diff(self, later: int, earlier: int) -> int:
+        """Return `later - earlier` across a wrap."""
+        return (later - earlier + TICKS_PERIOD // 2) % TICKS_PERIOD - TICKS_PERIOD // 2
+
+    def open_uart(self, bus: "dict[str, Any]") -> "tuple[Any, Any]":
+        """Open a bus's tty raw; return an asyncio reader and a writer. Raises OSError."""
+        import termios  # noqa: PLC0415 - the unix port's own, absent from boards
+
+        file = open(bus["port"], "r+b")  # noqa: SIM115 - open as long as the node runs
+        termios.setraw(file.fileno())
+        attributes = termios.tcgetattr(file.fileno())
+        speed = _TERMIOS_SPEED.get(bus["baudrate"])
+        if speed is None:
+            raise OSError("baud rate %d is not one of a tty" % bus["baudrate"])
+        attributes[4] = attributes[5] = speed
+        attributes[2] &= ~(_PARENB | _PARODD)
+        if bus["parity"] != "none":
+            attributes[2] |= _PARENB | (_PARODD if bus["parity"] == "odd" else 0)
+        termios.tcsetattr(file.fileno(), termios.TCSANOW, attributes)
+        return asyncio.StreamReader(file), PortWriter(file)
+
+    def reset_cause(self) -> int:
+        """Return why the process started: what the last one wrote down, else unknown."""
+        try:
+            with open(_CAUSE_FILE) as file:
+                cause = int(file.read())
+            os.remove(_CAUSE_FILE)
+        except (OSError, ValueError):
+            return 0
+        return cause
+
+    def watchdog(self, timeout_ms: int) -> NoWatchdog:
+        """Return nothing that bites: systemd watches the process (docs/node.md)."""
+        return NoWatchdog()
+
+    def rssi_dbm(self) -> "int | None":
+        """Return None: the radio, if any, is the kernel's."""
+        return None
+
+    async def connect_network(self, network: "dict[str, Any] | None") -> None:
+        """Do nothing: the kernel has the network."""
+
+    def power_good(self, pin: "int | None") -> bool:
+        """Return True: there is no such input."""
+        return True
+
+    def unique_id(self) -> str:
+        """Return the machine's id, or "desk"."""
+        try:
+            with open("/etc/machine-id") as file:
+                return file.read().strip()[:12]
+        except OSError:
+            return "desk"
+
+    def restart(self, cause: int) -> None:
+        """Note why; the caller starts the application anew in this process."""
+        with open(_CAUSE_FILE, "w") as file:
+            file.write("%d" % cause)

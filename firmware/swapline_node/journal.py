@@ -1,0 +1,371 @@
+"""The node's journal: sealed frames on flash, from sealing until the gateway has acknowledged them.
+
+A folder of append-only segments (`<family><first seq>.seg`, see `segment.py`) and a state file (`journal_state.py`);
+`docs/journal.md` specifies both. There is one numbering and three families: routine, event, alarm. A segment is deleted
+when all its frames are acknowledged, or, when the journal is full, as a declared drop: the oldest routine segment first,
+then events, alarms last.
+
+What holds at every moment, whatever a power cut interrupts: a number is never used twice (the routine segment that is
+open is named with a number above all that were deleted); a segment that an earlier boot wrote is never appended to (a torn
+frame stays last); an anchor is durable before it is used; a drop is durable before the segment is deleted.
+"""
+
+import os
+
+from swapline_wire.catalogue import (
+    LOSS_JOURNAL_DAMAGED,
+    LOSS_JOURNAL_FULL,
+    ROUTINE,
+    TIME_ESTIMATED,
+    TIME_NONE,
+)
+from swapline_wire.frame import FRAME_BYTES_MAX
+
+from .journal_state import ANCHOR, BOOT, CLEAN_STOP, DROP, DROP_DECLARED, JournalState, Record
+from .segment import Segment
+from .segment_scan import Recovery, scan_folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+BLOCK_BYTES = 4096  # a file of one byte takes a whole erase block
+SEGMENTS_PER_LIMIT = 32  # a drop then costs about 3 % of what is kept
+SEGMENT_BYTES_MIN = 4096
+SEGMENT_BYTES_MAX = 65536
+STATE_BYTES = 2 * BLOCK_BYTES  # the state file and its successor
+
+Drop = Record
+
+
+class Journal:
+    """Keep sealed frames in `folder`, in at most `limit_bytes`. Call `open` before anything else."""
+
+    def __init__(
+        self, folder: str, *, limit_bytes: int, block_bytes: int = BLOCK_BYTES, segment_bytes: int = 0
+    ) -> None:
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+        self.id = 0
+        self.boot = 0
+        self.next_seq = 1
+        self.is_first_boot = True
+        self.was_stopped_cleanly = True
+        self.pending_frames = 0
+        self.anchors: "dict[int, tuple[int, int]]" = {}  # boot -> (UTC ms of its millisecond 0, time quality)
+        self.families: "list[list[Segment]]" = [[], [], []]  # by priority, oldest first
+        self._block_bytes = block_bytes
+        self._segment_bytes = segment_bytes or min(
+            max(limit_bytes // SEGMENTS_PER_LIMIT, SEGMENT_BYTES_MIN), SEGMENT_BYTES_MAX
+        )
+        self._state = JournalState(folder)
+        self._open: "list[Segment | None]" = [None, None, None]
+        self._files: "list[BinaryIO | None]" = [None, None, None]
+        self._dirty = [False, False, False]
+        self._dropped: "list[Drop]" = []
+        self._uptimes: "dict[int, int]" = {}  # boot without anchor -> last uptime in ms that a frame of it tells
+
+    # ---- opening
+
+    def open(self) -> None:
+        """Recover what earlier boots left and begin a new one. Raises OSError if the folder cannot be used."""
+        _make_folder(self.folder)
+        records = self._state.read()
+        recovery = scan_folder(self.folder)
+        self._take_over(records, recovery)
+        self._finish_drops(records)
+        self._estimate_anchors()
+        keep = [Record(BOOT, 0, self.id, self.boot, 0, 0, 0)]
+        for boot in sorted(self.anchors):
+            if boot in recovery.boots or boot == self.boot - 1:
+                keep.append(self._anchor_record(boot))
+        keep.extend(self._dropped)
+        self._state.replace(keep)
+        self._open_segment(ROUTINE)
+
+    def _take_over(self, records: "list[Record]", recovery: "Recovery") -> None:
+        for record in records:
+            if record.kind == BOOT:
+                self.id = record.journal
+                self.boot = record.boot
+            elif record.kind == ANCHOR:
+                self.anchors[record.boot] = (record.value, record.detail)
+        self.is_first_boot = not records and not recovery.segments
+        self.was_stopped_cleanly = self.is_first_boot or bool(records and records[-1].kind == CLEAN_STOP)
+        self.id = self.id or recovery.journal or _random_id()
+        self.boot = max(self.boot, recovery.boot_max) + 1
+        self.next_seq = max(1, recovery.next_seq)
+        self._uptimes = recovery.uptimes
+        for segment in recovery.segments:
+            self.families[segment.priority].append(segment)
+            self.pending_frames += segment.pending_count
+        for first, last in recovery.damaged:
+            self._note_drop(LOSS_JOURNAL_DAMAGED, first, last, last - first + 1)
+        self._reap_all()
+
+    def _finish_drops(self, records: "list[Record]") -> None:
+        """Complete the drops that a power cut interrupted, and have them declared (again: same range, same count)."""
+        open_drops: "list[Record]" = []
+        for record in records:
+            if record.kind == DROP:
+                open_drops.append(record)
+            elif record.kind == DROP_DECLARED and open_drops:
+                open_drops = [r for r in open_drops if r.first_seq != record.first_seq or r.last_seq != record.last_seq]
+        for drop in open_drops:
+            for segment in list(self.families[drop.boot % 3]):
+                if segment.first_seq <= drop.first_seq and segment.last_seq >= drop.last_seq:
+                    self._settle(segment, drop.first_seq, drop.last_seq)
+                    self._delete_if_settled(segment)
+            self._dropped.append(drop)
+
+    # ---- anchors
+
+    def decide_anchor(self, utc_ms: int, quality: int) -> None:
+        """Write down this boot's anchor, and estimates for earlier boots that ended without one. Raises OSError."""
+        self._state.append(Record(ANCHOR, quality, self.id, self.boot, utc_ms, 0, 0))
+        self.anchors[self.boot] = (utc_ms, quality)
+        for boot in self._estimate_anchors():
+            self._state.append(self._anchor_record(boot))
+
+    def _estimate_anchors(self) -> "list[int]":
+        """Date boots that ended without an anchor back from the next one that has one; return which were dated.
+
+        The next boot began after the last frame of this one: its start minus the last uptime is the latest possible
+        anchor. How long the power was off is not known, hence the quality "estimated".
+        """
+        dated = []
+        for boot in range(self.boot - 1, min(self._uptimes) - 1 if self._uptimes else self.boot, -1):
+            if boot not in self.anchors and boot + 1 in self.anchors:
+                self.anchors[boot] = (self.anchors[boot + 1][0] - self._uptimes.get(boot, 0), TIME_ESTIMATED)
+                dated.append(boot)
+        return dated
+
+    def _anchor_record(self, boot: int) -> Record:
+        utc_ms, quality = self.anchors[boot]
+        return Record(ANCHOR, quality, self.id, boot, utc_ms, 0, 0)
+
+    def is_datable(self, boot: int, time_quality: int) -> bool:
+        """Say whether a frame of `boot` sealed with `time_quality` may be sent: its time is known for ever."""
+        return time_quality != TIME_NONE or boot in self.anchors
+
+    # ---- appending
+
+    def append(self, frame: memoryview, seq: int, priority: int) -> int:
+        """Append a sealed frame; it is durable after the next `commit`. Return 0, or the reason why it is lost.
+
+        `seq` must be `next_seq`; it is used up unless there was no room at all.
+        """
+        assert seq == self.next_seq
+        loss = self._make_room(len(frame), priority)
+        if loss:
+            return loss
+        self.next_seq += 1
+        try:
+            segment = self._segment_for(seq, priority)
+            self._files[priority].write(frame)  # type: ignore[attr-defined]
+        except OSError:
+            self._give_up_segment(priority)
+            self._note_drop(LOSS_JOURNAL_FULL, seq, seq, 1)
+            return 0
+        segment.add(seq, len(frame))
+        self.pending_frames += 1
+        self._dirty[priority] = True
+        return 0
+
+    def commit(self) -> bool:
+        """Make what was appended durable; return whether there was anything."""
+        was_dirty = False
+        for priority in range(3):
+            if self._dirty[priority]:
+                was_dirty = True
+                self._dirty[priority] = False
+                try:
+                    self._files[priority].flush()  # type: ignore[attr-defined]
+                except OSError:
+                    self._give_up_segment(priority)
+        return was_dirty
+
+    def _segment_for(self, seq: int, priority: int) -> Segment:
+        segment = self._open[priority]
+        if segment is not None and not segment.is_full(seq, self._segment_bytes):
+            return segment
+        return self._open_segment(priority, seq)
+
+    def _open_segment(self, priority: int, seq: int = 0) -> Segment:
+        """Begin a new segment. Where one of this name exists it holds no whole frame, else the number were used up."""
+        self._close_segment(priority)
+        segment = Segment(self.folder, priority, seq or self.next_seq)
+        self._files[priority] = open(segment.path, "wb")  # noqa: SIM115 - stays open over many frames
+        self._open[priority] = segment
+        self.families[priority] = [s for s in self.families[priority] if s.path != segment.path] + [segment]
+        self._reap_all()
+        return segment
+
+    def _close_segment(self, priority: int) -> None:
+        """Close the open segment of a family; nothing is appended to it again."""
+        if self._open[priority] is None:
+            return
+        self.commit()
+        self._open[priority] = None
+        self._files[priority].close()  # type: ignore[attr-defined]
+        self._files[priority] = None
+
+    def _give_up_segment(self, priority: int) -> None:
+        """Leave a segment that could not be written, and free space in case the disk is full."""
+        self._dirty[priority] = False
+        try:
+            self._close_segment(priority)
+        except OSError:
+            self._open[priority] = None
+            self._files[priority] = None
+        self._drop_oldest(priority)
+
+    # ---- making room
+
+    def used_bytes(self) -> int:
+        """Return what the journal takes, in whole erase blocks."""
+        used = STATE_BYTES
+        for family in self.families:
+            for segment in family:
+                used += self._blocks_bytes(segment.size_bytes)
+        return used
+
+    def _blocks_bytes(self, size_bytes: int) -> int:
+        return max(1, -(-size_bytes // self._block_bytes)) * self._block_bytes
+
+    def _make_room(self, length: int, priority: int) -> int:
+        segment = self._open[priority]
+        while True:
+            size = segment.size_bytes if segment is not None else 0
+            used = self.used_bytes() - (self._blocks_bytes(size) if segment is not None else 0)
+            if used + self._blocks_bytes(size + length) <= self.limit_bytes:
+                return 0
+            if not self._drop_oldest(priority):
+                return LOSS_JOURNAL_FULL
+            segment = self._open[priority]
+
+    def _drop_oldest(self, priority: int) -> bool:
+        """Drop the oldest segment of the least important family that is not above `priority`."""
+        for victim in range(priority + 1):
+            for segment in self.families[victim]:
+                if segment is self._open[victim] and not segment.pending_count:
+                    continue
+                try:
+                    if segment is self._open[victim]:
+                        self._close_segment(victim)
+                    if self._open[ROUTINE] is None:
+                        self._open_segment(ROUTINE)
+                except OSError:
+                    return False
+                self._drop(segment)
+                return segment not in self.families[victim]
+        return False
+
+    def _drop(self, segment: Segment) -> None:
+        for first, last in segment.pending_runs():
+            self._note_drop(LOSS_JOURNAL_FULL, first, last, last - first + 1, segment.priority)
+        self._settle(segment, segment.first_seq, segment.last_seq)
+        self._delete_if_settled(segment)
+
+    def _note_drop(self, reason: int, first: int, last: int, count: int, priority: int = 0) -> None:
+        """Write down what is about to be lost, so that it is declared even if the power is cut before the event is."""
+        drop = Record(DROP, reason, self.id, priority, count, first, last)
+        if self._open[ROUTINE] is not None:
+            try:
+                self._state.append(drop)
+            except OSError:
+                pass  # the disk is full: the event, which is stored as soon as there is room, still declares it
+        self._dropped.append(drop)
+
+    def take_dropped(self) -> "list[Drop]":
+        """Return the drops that no event has declared yet. The caller stores the events and calls `drop_declared`."""
+        dropped = self._dropped
+        self._dropped = []
+        return dropped
+
+    def drop_declared(self, drop: Drop) -> None:
+        """Note that the event which declares `drop` is durable."""
+        try:
+            self._state.append(Record(DROP_DECLARED, 0, self.id, drop.boot, 0, drop.first_seq, drop.last_seq))
+        except OSError:
+            pass  # then the next boot declares the same range again
+
+    # ---- acknowledging
+
+    def acknowledge(self, first: int, last: int) -> int:
+        """Take the frames `first` to `last` as stored by the gateway; return how many of them were still waiting."""
+        settled = 0
+        for family in self.families:
+            for segment in list(family):
+                if segment.pending_count and segment.first_seq <= last and segment.last_seq >= first:
+                    settled += self._settle(segment, first, last)
+                    self._delete_if_settled(segment)
+        return settled
+
+    def is_pending(self, seq: int) -> bool:
+        """Say whether the frame `seq` is here and not acknowledged."""
+        for family in self.families:
+            for segment in family:
+                if segment.is_pending(seq):
+                    return True
+        return False
+
+    def damage(self, segment: Segment, after_seq: int, before_seq: int) -> None:
+        """Declare the waiting frames of `segment` between two numbers (exclusive) as unreadable."""
+        for first, last in segment.pending_runs(after_seq):
+            last = min(last, before_seq - 1)
+            if first <= last:
+                self._note_drop(LOSS_JOURNAL_DAMAGED, first, last, last - first + 1, segment.priority)
+                self._settle(segment, first, last)
+        self._delete_if_settled(segment)
+
+    def open_segment(self, priority: int) -> "Segment | None":
+        """Return the segment that a family is being appended to, if there is one."""
+        return self._open[priority]
+
+    def _settle(self, segment: Segment, first: int, last: int) -> int:
+        count = segment.settle(first, last)
+        self.pending_frames -= count
+        return count
+
+    def _delete_if_settled(self, segment: Segment) -> None:
+        """Delete a segment that nobody waits for, unless it is open or the only witness of the numbering."""
+        if segment.pending_count or segment in self._open or self._open[ROUTINE] is None:
+            return
+        try:
+            os.remove(segment.path)
+        except OSError:
+            return
+        self.families[segment.priority].remove(segment)
+
+    def _reap_all(self) -> None:
+        for family in self.families:
+            for segment in list(family):
+                self._delete_if_settled(segment)
+
+    # ---- closing
+
+    def close(self) -> None:
+        """Close the journal in order: the next boot knows that no row was lost."""
+        for priority in range(3):
+            self._close_segment(priority)
+        self._state.append(Record(CLEAN_STOP, 0, self.id, self.boot, 0, 0, 0))
+
+
+def _make_folder(folder: str) -> None:
+    path = ""
+    for part in folder.split("/"):
+        path += part
+        if path:
+            try:
+                os.mkdir(path)
+            except OSError:
+                pass  # it exists, or opening the first file says what is wrong with it
+        path += "/"
+
+
+def _random_id() -> int:
+    value = 0
+    while value == 0:
+        value = int.from_bytes(os.urandom(4), "little")
+    return value

@@ -1,0 +1,90 @@
+"""The journal's state file: its id, boots, anchors and drops, as records of 32 bytes that are only ever appended.
+
+    0   2   magic "SJ"
+    2   1   kind: 1 boot begun, 2 anchor, 3 drop begun, 4 drop declared, 5 clean stop
+    3   1   anchor: time quality; drop: loss reason; else 0
+    4   4   journal id
+    8   4   boot number; drop: priority of the dropped segment
+    12  8   anchor: UTC of the boot's ms 0 (signed); drop: frames lost
+    20  4   drop: first sequence number lost
+    24  4   drop: last sequence number lost
+    28  4   CRC-32 of everything before
+
+A boot begins with a fresh file that replaces the old one by renaming, so a record torn by a power cut is always the last.
+"""
+
+import binascii
+import os
+import struct
+from collections import namedtuple
+
+BOOT = 1
+ANCHOR = 2
+DROP = 3
+DROP_DECLARED = 4
+CLEAN_STOP = 5
+RECORD_BYTES = 32
+_RECORD = "<2sBBIIqII"
+
+Record = namedtuple("Record", ("kind", "detail", "journal", "boot", "value", "first_seq", "last_seq"))
+
+
+def pack_record(record: Record) -> bytes:
+    """Return the 32 bytes of a record."""
+    data = bytearray(RECORD_BYTES)
+    struct.pack_into(
+        _RECORD,
+        data,
+        0,
+        b"SJ",
+        record.kind,
+        record.detail,
+        record.journal,
+        record.boot,
+        record.value,
+        record.first_seq,
+        record.last_seq,
+    )
+    struct.pack_into("<I", data, 28, binascii.crc32(memoryview(data)[:28]) & 0xFFFFFFFF)
+    return bytes(data)
+
+
+def read_records(data: bytes) -> "list[Record]":
+    """Return the records up to the first torn or damaged one."""
+    records = []
+    for offset in range(0, len(data) - RECORD_BYTES + 1, RECORD_BYTES):
+        piece = data[offset : offset + RECORD_BYTES]
+        if binascii.crc32(piece[:28]) & 0xFFFFFFFF != struct.unpack_from("<I", piece, 28)[0] or piece[:2] != b"SJ":
+            break
+        records.append(Record(*struct.unpack(_RECORD, piece[:28])[1:]))
+    return records
+
+
+class JournalState:
+    """The state file of one journal folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = folder + "/state"
+        self._path_new = folder + "/state.new"
+
+    def read(self) -> "list[Record]":
+        """Return the records of the last boot; none if there is no file."""
+        try:
+            with open(self._path, "rb") as file:
+                return read_records(file.read())
+        except OSError:
+            return []
+
+    def replace(self, records: "list[Record]") -> None:
+        """Begin a new file with `records`. A power cut leaves either the old file or the new one."""
+        with open(self._path_new, "wb") as file:
+            for record in records:
+                file.write(pack_record(record))
+            file.flush()
+        os.rename(self._path_new, self._path)
+
+    def append(self, record: Record) -> None:
+        """Add a record; durable when this returns."""
+        with open(self._path, "ab") as file:
+            file.write(pack_record(record))
+            file.flush()

@@ -1,0 +1,302 @@
+"""Link: the node's one connection to the broker. Connects, retries, sends what the publisher chooses, hears answers.
+
+Everything below only fails; the retrying is here: capped, jittered backoff, every failure counted. QoS 1 publishes are
+counted against a window; what the broker does not acknowledge in time means that the connection is dead.
+"""
+
+import asyncio
+import json
+import random
+
+from swapline_wire import topic as topics
+from swapline_wire.error import WireError
+from swapline_wire.message import read_ack
+
+from .mqtt import PINGRESP, PUBACK, PUBLISH, SUBACK, Mqtt, MqttError, pack_connect, parse_publish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+    from .config import Configuration
+    from .counter import Counters
+    from .log import Log
+    from .publisher import Publisher
+
+CONNECT_S = 10
+PUBACK_MS_MAX = 20000  # a broker answers in one round trip; a mobile link may hold a packet for ten seconds
+OUTBOX_MAX = 8
+STABLE_MS = 10000  # a connection that lived so long ends the series of failures
+IDLE_S = 0.25  # the backlog's rate limit is looked at so often
+_CONNECTION_ERRORS = (OSError, EOFError, MqttError, asyncio.TimeoutError)
+
+
+class Link:
+    """Own the connection. `on_ack(ack)`, `on_down(payload)` and `on_session()` are called from its tasks."""
+
+    def __init__(
+        self,
+        config: "Configuration",
+        counters: "Counters",
+        log: "Log",
+        uptime_ms: "Callable[[], int]",
+        *,
+        puback_ms_max: int = PUBACK_MS_MAX,
+    ) -> None:
+        self.publisher: "Publisher | None" = None
+        self.is_connected = False
+        self.rtt_ms = 0
+        self.alive_ms = uptime_ms()
+        self.on_ack: "Callable[[Any], None]" = _ignore
+        self.on_down: "Callable[[bytes], None]" = _ignore
+        self.on_session: "Callable[[], None]" = _nothing
+        self.connect_network: "Callable[[], Awaitable[None]] | None" = None
+        self._config = config
+        self._counters = counters
+        self._log = log
+        self._uptime_ms = uptime_ms
+        self._puback_ms_max = puback_ms_max
+        self._topic_up = self._topic(topics.UP).encode()
+        self._topic_status = self._topic(topics.STATUS)
+        self._mqtt: "Mqtt | None" = None
+        self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._error: "Exception | None" = None
+        self._unacknowledged: "dict[int, int]" = {}  # packet id -> uptime in ms when it was sent
+        self._packet_id = 0
+        self._heard_ms = 0
+        self._pinged_ms = 0
+        self._outbox: "list[tuple[str, bytes, bool]]" = []
+        self._failures = 0
+
+    def wake(self) -> None:
+        """Have the sender look whether there is something to send."""
+        self._wake.set()
+
+    def send(self, channel: str, payload: bytes, *, retain: bool = False) -> None:
+        """Queue a small message for one of the node's channels; the oldest is discarded when too many wait."""
+        if len(self._outbox) == OUTBOX_MAX:
+            self._outbox.pop(0)
+            self._log.warning("link", "outbox full, a message is discarded")
+        self._outbox.append((self._topic(channel), payload, retain))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Connect and stay connected, for ever."""
+        backoff_ms = self._config.link["backoff_ms_min"]
+        while True:
+            self.alive_ms = started_ms = self._uptime_ms()
+            try:
+                await self._session()
+            except _CONNECTION_ERRORS as error:
+                self._counters.link_failures += 1
+                self._note_failure(error)
+            finally:
+                self._disconnect()
+            if self._uptime_ms() - started_ms > STABLE_MS:
+                backoff_ms = self._config.link["backoff_ms_min"]
+            await asyncio.sleep(random.randint(backoff_ms // 2, backoff_ms) / 1000)  # noqa: S311 - jitter
+            backoff_ms = min(backoff_ms * 2, self._config.link["backoff_ms_max"])
+
+    async def stop(self, farewell: bytes) -> None:
+        """Say goodbye on `status` if connected, and close. Call after `run` was cancelled."""
+        mqtt = self._mqtt
+        if mqtt is None or not self.is_connected:
+            return
+        try:
+            mqtt.publish(self._topic_status.encode(), farewell, self._next_packet_id(), retain=True)
+            mqtt.disconnect()
+            await asyncio.wait_for(mqtt.drain(), 2)
+        except _CONNECTION_ERRORS:
+            pass  # the last will says the same
+        self._disconnect()
+
+    def _topic(self, channel: str) -> str:
+        return topics.format_topic(self._config.fleet, self._config.node, channel)
+
+    def _note_failure(self, error: Exception) -> None:
+        self._failures += 1
+        text = "%s:%d %s %s" % (self._config.link["host"], self._config.link["port"], type(error).__name__, error)
+        if self._failures == 1:
+            self._log.warning("link", text)
+        else:
+            self._log.debug("link", text)
+
+    def _disconnect(self) -> None:
+        self.is_connected = False
+        if self._mqtt is not None:
+            self._mqtt.close()
+            self._mqtt = None
+
+    async def _session(self) -> None:
+        if self.connect_network is not None:
+            await self.connect_network()
+        await asyncio.wait_for(self._connect(), CONNECT_S)
+        self._counters.link_connects += 1
+        self._log.info("link", "connected to %s:%d" % (self._config.link["host"], self._config.link["port"]))
+        self._failures = 0
+        self._unacknowledged = {}
+        self._heard_ms = self._uptime_ms()
+        self._ended.clear()
+        self._error = None
+        assert self._mqtt is not None
+        self._mqtt.subscribe(self._next_packet_id(), [self._topic(topics.ACK), self._topic(topics.DOWN)])
+        self.on_session()
+        if self.publisher is not None:
+            self.publisher.restart()
+        self.is_connected = True
+        tasks = [asyncio.create_task(self._guard(part())) for part in (self._receive, self._transmit, self._watch)]
+        try:
+            await self._ended.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+        if self._error is not None:
+            raise self._error
+
+    async def _connect(self) -> None:
+        link = self._config.link
+        tls = link["tls"]
+        if tls is None:
+            reader, writer = await asyncio.open_connection(link["host"], link["port"])
+        else:
+            name = tls["server_hostname"] or link["host"]
+            reader, writer = await asyncio.open_connection(
+                link["host"], link["port"], ssl=_tls_context(tls), server_hostname=name
+            )
+        self._mqtt = Mqtt(reader, writer)
+        await self._mqtt.connect(
+            pack_connect(
+                "swapline-%s-%s" % (self._config.fleet, self._config.node),
+                keepalive_s=link["keepalive_s"],
+                will_topic=self._topic_status,
+                will=json.dumps({"online": False}).encode(),
+                username=link["username"],
+                password=link["password"],
+            )
+        )
+
+    async def _guard(self, part: "Awaitable[None]") -> None:
+        """Run one part of the session; its failure ends the session, and `run` deals with it."""
+        try:
+            await part
+        except _CONNECTION_ERRORS as error:
+            self._error = self._error or error
+        except Exception as error:
+            self._error = self._error or error
+            raise
+        finally:
+            self._ended.set()
+
+    async def _receive(self) -> None:
+        mqtt = self._mqtt
+        assert mqtt is not None
+        while True:
+            kind, flags, body = await mqtt.read_packet()
+            self._heard_ms = self._uptime_ms()
+            if kind == PUBACK and len(body) == 2:
+                sent_ms = self._unacknowledged.pop(body[0] << 8 | body[1], None)
+                if sent_ms is not None:
+                    self.rtt_ms = self._heard_ms - sent_ms
+                self._wake.set()
+            elif kind == PUBLISH:
+                self._hear(mqtt, flags, body)
+            elif kind == SUBACK:
+                if b"\x80" in body[2:]:
+                    raise MqttError("broker refuses the subscription")
+            elif kind != PINGRESP:
+                raise MqttError("unexpected packet of kind %d" % kind)
+
+    def _hear(self, mqtt: Mqtt, flags: int, body: bytes) -> None:
+        if not body:
+            self._log.warning("link", "a message larger than the node can hold was skipped")
+            return
+        topic, payload, packet_id = parse_publish(flags, body)
+        if topic.endswith("/" + topics.ACK):
+            try:
+                self.on_ack(read_ack(payload))
+            except WireError as error:
+                self._log.warning("link", "unreadable acknowledgement: %s" % error)
+        elif topic.endswith("/" + topics.DOWN):
+            self.on_down(payload)
+        if packet_id:
+            mqtt.acknowledge(packet_id)
+        self._wake.set()
+
+    async def _transmit(self) -> None:
+        """Send while the window has room: queued small messages first, then frames."""
+        mqtt = self._mqtt
+        assert mqtt is not None
+        while True:
+            self._wake.clear()
+            while len(self._unacknowledged) < self._config.link["window"] and self._send_one(mqtt):
+                await mqtt.drain()
+            await mqtt.drain()
+            try:
+                await asyncio.wait_for(self._wake.wait(), IDLE_S)
+            except asyncio.TimeoutError:
+                pass  # time to look at the backlog again
+
+    def _send_one(self, mqtt: Mqtt) -> bool:
+        if self._outbox:
+            topic, payload, retain = self._outbox.pop(0)
+            self._publish(mqtt, topic.encode(), payload, retain=retain)
+            return True
+        message = self.publisher.next_message() if self.publisher is not None else None
+        if message is None:
+            return False
+        self._publish(mqtt, self._topic_up, message, retain=False)
+        return True
+
+    def _publish(self, mqtt: Mqtt, topic: bytes, payload: "bytes | memoryview", *, retain: bool) -> None:
+        packet_id = self._next_packet_id()
+        self._unacknowledged[packet_id] = self._uptime_ms()
+        mqtt.publish(topic, payload, packet_id, retain=retain)
+
+    def _next_packet_id(self) -> int:
+        self._packet_id = self._packet_id % 65535 + 1
+        return self._packet_id
+
+    async def _watch(self) -> None:
+        """Ping, and end a session whose other end is silent."""
+        mqtt = self._mqtt
+        assert mqtt is not None
+        keepalive_ms = self._config.link["keepalive_s"] * 1000
+        while True:
+            await asyncio.sleep(1)
+            now_ms = self.alive_ms = self._uptime_ms()
+            if now_ms - self._heard_ms > keepalive_ms + keepalive_ms // 2:
+                raise MqttError("broker is silent")
+            for sent_ms in self._unacknowledged.values():
+                if now_ms - sent_ms > self._puback_ms_max:
+                    raise MqttError("broker does not acknowledge")
+            if now_ms - max(self._heard_ms, self._pinged_ms) > keepalive_ms // 2:
+                self._pinged_ms = now_ms
+                mqtt.ping()
+                self._wake.set()
+
+
+def _ignore(_: "Any") -> None:
+    """Stand for a listener that nobody has set."""
+
+
+def _nothing() -> None:
+    """Stand for a listener that nobody has set."""
+
+
+def _tls_context(tls: "dict[str, Any]") -> "Any":
+    """Return an SSL context that verifies the broker and shows the node's certificate. Files are DER."""
+    import ssl  # noqa: PLC0415 - 20 KB of heap that a link without TLS does not need
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if tls["ca"]:
+        context.load_verify_locations(cadata=_read(tls["ca"]))
+    if tls["certificate"]:
+        context.load_cert_chain(_read(tls["certificate"]), _read(tls["key"]))
+    return context
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

@@ -1,0 +1,165 @@
+"""Publisher: choose which frames travel next, and forget them when the gateway has stored them.
+
+Live first: alarms, events and what is sealed from now on go out at once, each once. Everything older that is not
+acknowledged is the backlog: it follows at a bounded rate, and only while not too much of it is unanswered. A frame that is
+not acknowledged in time, or whose connection died, is backlog again. The publisher knows no sockets; `link.py` sends.
+"""
+
+from swapline_wire.catalogue import ALARM, EVENT, ROUTINE
+from swapline_wire.frame import FRAME_BYTES_MAX
+from swapline_wire.message import ANCHORS_MAX, Anchor, pack_up_head
+
+from .cursor import Cursor, read_u32
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .counter import Counters
+    from .journal import Journal
+
+ACKNOWLEDGE_MS_MAX = 20000  # a gateway commits in well under a second; a mobile link may hold a message for ten
+BACKLOG_FRAMES_IN_FLIGHT = 256  # at 200 frames/s and a round trip of one second, the pipe stays full
+MESSAGE_BYTES = 4096  # two of them fit beside everything else in the 128 KB of an ESP32 without PSRAM
+BURST_MS = 250  # the backlog's rate is held over a quarter of a second
+_HEAD_BYTES_MAX = 8 + 13 * ANCHORS_MAX + 4
+
+
+class Publisher:
+    """Turn the journal's waiting frames into `up` messages."""
+
+    def __init__(
+        self,
+        journal: "Journal",
+        counters: "Counters",
+        uptime_ms: "Callable[[], int]",
+        *,
+        backlog_frames_per_s: int,
+        acknowledge_ms_max: int = ACKNOWLEDGE_MS_MAX,
+    ) -> None:
+        self._journal = journal
+        self._counters = counters
+        self._uptime_ms = uptime_ms
+        self._rate = backlog_frames_per_s
+        self._acknowledge_ms_max = acknowledge_ms_max
+        self._buffer = memoryview(bytearray(_HEAD_BYTES_MAX + FRAME_BYTES_MAX))
+        self._live = [Cursor(journal, priority) for priority in (ROUTINE, EVENT, ALARM)]
+        self._backlog = [Cursor(journal, priority) for priority in (ROUTINE, EVENT, ALARM)]
+        self._in_flight: "dict[int, int]" = {}  # seq -> uptime in ms when it was sent
+        self._backlog_is_due = True
+        self._tokens = 0  # thousandths of a frame
+        self._tokens_ms = 0
+        self._anchors: "list[Anchor]" = []
+
+    def restart(self) -> None:
+        """Begin on a new connection: what was in flight is backlog, events and alarms go first."""
+        self._counters.frames_sent_again += len(self._in_flight)
+        self._in_flight = {}
+        self._live[ROUTINE].skip_to_end()
+        self._live[EVENT].rewind()
+        self._live[ALARM].rewind()
+        self.restart_backlog()
+
+    def restart_backlog(self) -> None:
+        """Go through all waiting frames again: some may be sent now that could not be before."""
+        for cursor in self._backlog:
+            cursor.rewind()
+        self._backlog_is_due = True
+
+    def backlog_frames(self) -> int:
+        """Return how many frames wait that are not on their way."""
+        return max(0, self._journal.pending_frames - len(self._in_flight))
+
+    def next_message(self) -> "memoryview | None":
+        """Return the next message, a view that is valid until the next call, or None if nothing may be sent now."""
+        self._expire()
+        end = _HEAD_BYTES_MAX
+        self._anchors = []
+        for priority in (ALARM, EVENT, ROUTINE):
+            end, _ = self._gather(self._live[priority], end, FRAME_BYTES_MAX)
+        if end == _HEAD_BYTES_MAX and self._backlog_is_due:
+            end = self._gather_backlog(end)
+        if end == _HEAD_BYTES_MAX:
+            return None
+        head = pack_up_head(self._journal.id, self._anchors)
+        start = _HEAD_BYTES_MAX - len(head)
+        self._buffer[start:_HEAD_BYTES_MAX] = head
+        return self._buffer[start:end]
+
+    def acknowledge(self, ranges: "list[tuple[int, int]]") -> int:
+        """Take the inclusive `ranges` as stored by the gateway; return how many frames that settled."""
+        settled = 0
+        for first, last in ranges:
+            settled += self._journal.acknowledge(first, last)
+        for seq in list(self._in_flight):
+            for first, last in ranges:
+                if first <= seq <= last:
+                    self._in_flight.pop(seq, None)
+        self._counters.frames_acknowledged += settled
+        return settled
+
+    def _gather_backlog(self, end: int) -> int:
+        room = BACKLOG_FRAMES_IN_FLIGHT - len(self._in_flight)
+        frames_max = min(room, self._take_tokens())
+        if frames_max <= 0:
+            return end
+        start_max = frames_max
+        for priority in (ALARM, EVENT, ROUTINE):
+            end, taken = self._gather(self._backlog[priority], end, frames_max)
+            frames_max -= taken
+        if end == _HEAD_BYTES_MAX:
+            self._backlog_is_due = False
+        self._tokens -= 1000 * (start_max - frames_max)
+        return end
+
+    def _take_tokens(self) -> int:
+        """Return how many backlog frames the rate allows now."""
+        now_ms = self._uptime_ms()
+        burst = max(self._rate * BURST_MS, 1000)
+        self._tokens = min(burst, self._tokens + self._rate * (now_ms - self._tokens_ms))
+        self._tokens_ms = now_ms
+        return self._tokens // 1000
+
+    def _gather(self, cursor: Cursor, end: int, frames_max: int) -> "tuple[int, int]":
+        """Copy frames behind `end` until the message is full; return the new end and how many frames were taken."""
+        taken = 0
+        now_ms = self._uptime_ms()
+        while taken < frames_max:
+            limit = len(self._buffer) if end == _HEAD_BYTES_MAX else MESSAGE_BYTES
+            frame = cursor.read(self._buffer[end:limit], self._is_wanted)
+            if not frame:
+                break
+            if frame[18] == 0 and not self._carry_anchor(read_u32(frame, 14)):
+                cursor.unread()
+                break
+            self._in_flight[read_u32(frame, 10)] = now_ms
+            end += len(frame)
+            taken += 1
+        cursor.release()
+        return end, taken
+
+    def _is_wanted(self, seq: int) -> bool:
+        return seq not in self._in_flight
+
+    def _carry_anchor(self, boot: int) -> bool:
+        """Put the anchor of `boot` into the message's head; return whether there is room for it."""
+        for anchor in self._anchors:
+            if anchor.boot == boot:
+                return True
+        if len(self._anchors) == ANCHORS_MAX:
+            return False
+        utc_ms, quality = self._journal.anchors[boot]
+        self._anchors.append(Anchor(boot, utc_ms, quality))
+        return True
+
+    def _expire(self) -> None:
+        """Make frames that were not acknowledged in time backlog again."""
+        limit_ms = self._uptime_ms() - self._acknowledge_ms_max
+        expired = [seq for seq, sent_ms in self._in_flight.items() if sent_ms <= limit_ms]
+        if not expired:
+            return
+        for seq in expired:
+            self._in_flight.pop(seq)
+            if self._journal.is_pending(seq):
+                self._counters.frames_sent_again += 1
+        self.restart_backlog()

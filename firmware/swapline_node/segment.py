@@ -1,0 +1,122 @@
+"""Segments: the journal's files, frames back to back, and which of their frames the gateway still has to acknowledge."""
+
+import os
+
+from swapline_wire.error import WireError
+from swapline_wire.frame import PREFIX_BYTES, verify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+FAMILIES = "rea"  # first letter of a segment's name by priority: routine, event, alarm
+SEQ_SPAN_MAX = 4096  # sequence numbers that one segment may span: bounds its bitmap to 512 bytes
+_SUFFIX = ".seg"
+
+
+def segment_name(priority: int, seq: int) -> str:
+    """Return the file name of the segment of a family whose frames have numbers from `seq` on."""
+    return "%s%08x%s" % (FAMILIES[priority], seq, _SUFFIX)
+
+
+def parse_segment_name(name: str) -> "tuple[int, int] | None":
+    """Return priority and first sequence number, or None if no segment is called so."""
+    if len(name) != 9 + len(_SUFFIX) or not name.endswith(_SUFFIX) or name[0] not in FAMILIES:
+        return None
+    try:
+        return FAMILIES.index(name[0]), int(name[1:9], 16)
+    except ValueError:
+        return None
+
+
+class Segment:
+    """One file of the journal. A bit of `_pending` is set for every frame that is not acknowledged."""
+
+    def __init__(self, folder: str, priority: int, first_seq: int) -> None:
+        self.path = folder + "/" + segment_name(priority, first_seq)
+        self.priority = priority
+        self.first_seq = first_seq
+        self.last_seq = first_seq - 1
+        self.size_bytes = 0
+        self.pending_count = 0
+        self._pending = bytearray(8)
+
+    def add(self, seq: int, length: int) -> None:
+        """Note that the frame `seq` of `length` bytes was appended."""
+        bit = seq - self.first_seq
+        if bit >> 3 >= len(self._pending):
+            self._pending.extend(bytes((bit >> 3) + 9 - len(self._pending)))
+        self._pending[bit >> 3] |= 1 << (bit & 7)
+        self.pending_count += 1
+        self.last_seq = seq
+        self.size_bytes += length
+
+    def is_full(self, seq: int, segment_bytes: int) -> bool:
+        """Say whether the frame `seq` belongs into a new segment."""
+        return self.size_bytes >= segment_bytes or seq - self.first_seq >= SEQ_SPAN_MAX
+
+    def is_pending(self, seq: int) -> bool:
+        """Say whether the frame `seq` lies here and is not acknowledged."""
+        bit = seq - self.first_seq
+        return 0 <= bit < len(self._pending) * 8 and bool(self._pending[bit >> 3] & 1 << (bit & 7))
+
+    def settle(self, first: int, last: int) -> int:
+        """Forget the pending frames `first` to `last`, which are acknowledged or lost; return how many there were."""
+        before = self.pending_count
+        for seq in range(max(first, self.first_seq), min(last, self.last_seq) + 1):
+            if self.is_pending(seq):
+                bit = seq - self.first_seq
+                self._pending[bit >> 3] &= ~(1 << (bit & 7))
+                self.pending_count -= 1
+        return before - self.pending_count
+
+    def pending_runs(self, after: int = 0) -> "list[tuple[int, int]]":
+        """Return the pending frames with numbers above `after` as inclusive ranges."""
+        runs: "list[tuple[int, int]]" = []
+        for seq in range(max(after + 1, self.first_seq), self.last_seq + 1):
+            if not self.is_pending(seq):
+                continue
+            if runs and runs[-1][1] == seq - 1:
+                runs[-1] = (runs[-1][0], seq)
+            else:
+                runs.append((seq, seq))
+        return runs
+
+
+def read_frame(file: "BinaryIO", offset: int, buffer: memoryview) -> "memoryview | None":
+    """Read the frame at `offset` of an open file into `buffer`; None at the end, or where it is torn or damaged."""
+    file.seek(offset)
+    if file.readinto(buffer[:PREFIX_BYTES]) != PREFIX_BYTES:
+        return None
+    length = buffer[4] | buffer[5] << 8
+    if length > len(buffer) or length <= PREFIX_BYTES:
+        return None
+    if file.readinto(buffer[PREFIX_BYTES:length]) != length - PREFIX_BYTES:
+        return None
+    frame = buffer[:length]
+    try:
+        verify(frame)
+    except WireError:
+        return None
+    return frame
+
+
+def find_frame(file: "BinaryIO", offset: int, size_bytes: int, buffer: memoryview) -> int:
+    """Return the offset of the first good frame after damage at `offset`, or `size_bytes` if there is none."""
+    while offset < size_bytes:
+        offset += 1
+        file.seek(offset)
+        count = file.readinto(buffer[:512])
+        place = bytes(buffer[:count]).find(b"SL")
+        if place < 0:
+            offset += max(count - 2, 0)
+        else:
+            offset += place
+            if read_frame(file, offset, buffer) is not None:
+                return offset
+    return size_bytes
+
+
+def file_size(path: str) -> int:
+    """Return the size of a file in bytes."""
+    return int(os.stat(path)[6])

@@ -1,0 +1,99 @@
+"""Recovery: read what earlier boots left in the journal's folder, in one pass and with one buffer."""
+
+import os
+
+from swapline_wire.frame import FRAME_BYTES_MAX
+
+from .segment import SEQ_SPAN_MAX, Segment, file_size, find_frame, parse_segment_name, read_frame
+
+
+class Recovery:
+    """What the folder holds."""
+
+    def __init__(self) -> None:
+        self.segments: "list[Segment]" = []  # oldest first; only those of this journal
+        self.journal = 0
+        self.boot_max = 0
+        self.next_seq = 1
+        self.boots: "set[int]" = set()
+        self.uptimes: "dict[int, int]" = {}  # boot -> last uptime in ms told by its frames without time
+        self.damaged: "list[tuple[int, int]]" = []  # sequence ranges that stood where the bytes are unreadable
+
+
+def scan_folder(folder: str) -> Recovery:
+    """Read every segment in `folder`. Raises OSError."""
+    recovery = Recovery()
+    names = sorted([name for name in os.listdir(folder) if parse_segment_name(name) is not None], key=_by_seq)
+    buffer = memoryview(bytearray(FRAME_BYTES_MAX))
+    holes: "list[tuple[int, int]]" = []
+    for name in names:
+        parsed = parse_segment_name(name)
+        assert parsed is not None
+        segment = Segment(folder, parsed[0], parsed[1])
+        recovery.next_seq = max(recovery.next_seq, parsed[1])
+        _scan_segment(segment, recovery, buffer, holes)
+        recovery.segments.append(segment)
+    for first, last in holes:
+        _note_damage(recovery, first, last)
+    return recovery
+
+
+def _by_seq(name: str) -> str:
+    return name[1:]
+
+
+def _scan_segment(
+    segment: Segment, recovery: Recovery, buffer: memoryview, holes: "list[tuple[int, int]]"
+) -> None:
+    size_bytes = file_size(segment.path)
+    offset = 0
+    with open(segment.path, "rb") as file:
+        while offset < size_bytes:
+            frame = read_frame(file, offset, buffer)
+            if frame is None:
+                offset = find_frame(file, offset, size_bytes, buffer)
+                if offset < size_bytes:
+                    frame = read_frame(file, offset, buffer)
+                    assert frame is not None
+                    holes.append((segment.last_seq + 1, _seq(frame) - 1))
+            if frame is not None:
+                _note_frame(segment, recovery, frame)
+                offset += len(frame)
+    segment.size_bytes = size_bytes
+
+
+def _u32(data: memoryview, offset: int) -> int:
+    return int.from_bytes(bytes(data[offset : offset + 4]), "little")
+
+
+def _seq(frame: memoryview) -> int:
+    return _u32(frame, 10)
+
+
+def _note_frame(segment: Segment, recovery: Recovery, frame: memoryview) -> None:
+    seq = _seq(frame)
+    boot = _u32(frame, 14)
+    if not segment.last_seq < seq <= segment.first_seq + SEQ_SPAN_MAX or recovery.journal not in (0, _u32(frame, 6)):
+        return  # a good frame, but not one that was written here: somebody copied files
+    segment.add(seq, len(frame))
+    recovery.journal = _u32(frame, 6)
+    recovery.boot_max = max(recovery.boot_max, boot)
+    recovery.boots.add(boot)
+    recovery.next_seq = max(recovery.next_seq, seq + 1)
+    if frame[18] == 0:
+        row_size = frame[38] | frame[39] << 8
+        row_last_ms = _u32(frame, len(frame) - 4 - row_size)
+        uptime_ms = int.from_bytes(bytes(frame[28:36]), "little") + (row_last_ms if row_last_ms < 0x80000000 else 0)
+        recovery.uptimes[boot] = max(recovery.uptimes.get(boot, 0), uptime_ms)
+
+
+def _note_damage(recovery: Recovery, first: int, last: int) -> None:
+    """Note the numbers of a hole that no other segment holds: those frames were here."""
+    run = 0
+    for seq in range(first, last + 2):
+        is_elsewhere = seq > last or any([s.is_pending(seq) for s in recovery.segments])
+        if not is_elsewhere and not run:
+            run = seq
+        if is_elsewhere and run:
+            recovery.damaged.append((run, seq - 1))
+            run = 0

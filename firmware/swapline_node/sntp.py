@@ -1,0 +1,92 @@
+"""SNTP client (RFC 4330): one question, one checked answer, without blocking the event loop."""
+
+import asyncio
+import socket
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .clock import Clock
+    from .log import Log
+
+from swapline_wire.catalogue import TIME_NTP
+
+UNIX_EPOCH_S = 2208988800  # 1970 in seconds since 1900, NTP's era 0
+ERA_S = 1 << 32  # era 1 begins in 2036: seconds before 1968 of era 0 belong to it
+TIMEOUT_MS = 3000
+POLL_MS = 10
+RETRY_S_MIN = 16
+RETRY_S_MAX = 1024
+RTT_MS_MAX = 2000  # the error is at most half of it
+
+
+class SntpError(Exception):
+    """No usable answer."""
+
+
+def parse_answer(data: bytes, transmit: bytes) -> int:
+    """Return the server's transmit time as UTC in ms since 1970. Raises `SntpError`."""
+    if len(data) < 48:
+        raise SntpError("answer of %d bytes" % len(data))
+    if data[0] & 7 != 4 or data[0] >> 6 == 3:
+        raise SntpError("server is not synchronised")
+    if not 1 <= data[1] <= 15:
+        raise SntpError("stratum %d" % data[1])
+    if data[24:32] != transmit:
+        raise SntpError("answer to another question")
+    seconds, fraction = struct.unpack(">II", data[40:48])
+    if seconds < 0x80000000:
+        seconds += ERA_S
+    return (seconds - UNIX_EPOCH_S) * 1000 + (fraction * 1000 >> 32)
+
+
+async def ask(host: str, port: int, uptime_ms: "Callable[[], int]", *, timeout_ms: int = TIMEOUT_MS) -> "tuple[int, int]":
+    """Ask a server; return UTC in ms and the uptime at which it was that. Raises `SntpError` or OSError."""
+    address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0][-1]
+    connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        connection.setblocking(False)
+        sent_ms = uptime_ms()
+        transmit = struct.pack(">II", 1, sent_ms & 0xFFFFFFFF)  # a cookie: the server repeats it
+        connection.sendto(b"\x23" + bytes(39) + transmit, address)
+        while uptime_ms() - sent_ms < timeout_ms:
+            try:
+                data = connection.recv(64)
+            except OSError:  # nothing there yet
+                await asyncio.sleep(POLL_MS / 1000)
+                continue
+            now_ms = uptime_ms()
+            if now_ms - sent_ms > RTT_MS_MAX:
+                raise SntpError("answer after %d ms" % (now_ms - sent_ms))
+            return parse_answer(data, transmit), (sent_ms + now_ms) // 2
+        raise SntpError("no answer in %d ms" % timeout_ms)
+    finally:
+        connection.close()
+
+
+class Sntp:
+    """Offer the server's time to the clock: at once, every minute until it has answered, then rarely."""
+
+    def __init__(self, host: str, port: int, clock: "Clock", log: "Log") -> None:
+        self._host = host
+        self._port = port
+        self._clock = clock
+        self._log = log
+
+    async def run(self) -> None:
+        """Ask for ever."""
+        failures = 0
+        while True:
+            pause_s = RETRY_S_MAX
+            try:
+                utc_ms, at_ms = await ask(self._host, self._port, self._clock.uptime_ms)
+                self._clock.offer(TIME_NTP, utc_ms, at_ms)
+                failures = 0
+            except (SntpError, OSError) as error:
+                failures += 1
+                if failures == 1:
+                    self._log.warning("sntp", "%s: %s" % (self._host, error))
+                pause_s = min(RETRY_S_MIN << min(failures, 6), RETRY_S_MAX)
+            await asyncio.sleep(pause_s)

@@ -1,0 +1,100 @@
+"""Supervisor: tasks that fail are started again, tasks that hang let the watchdog bite."""
+
+import asyncio
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
+
+    from .counter import Counters
+    from .log import Log
+
+RESTART_MS_MIN = 500
+RESTART_MS_MAX = 30000
+ALIVE_MS_MAX = 30000  # a task that promised to report and has not for so long hangs
+
+
+class Supervisor:
+    """Own the node's tasks and the watchdog."""
+
+    def __init__(
+        self,
+        counters: "Counters",
+        log: "Log",
+        uptime_ms: "Callable[[], int]",
+        *,
+        alive_ms_max: int = ALIVE_MS_MAX,
+        restart_ms_min: int = RESTART_MS_MIN,
+    ) -> None:
+        self._counters = counters
+        self._log = log
+        self._uptime_ms = uptime_ms
+        self._alive_ms_max = alive_ms_max
+        self._restart_ms_min = restart_ms_min
+        self._tasks: "dict[str, Any]" = {}
+        self._alive_ms: "dict[str, int]" = {}
+
+    def start(self, name: str, run: "Callable[[], Awaitable[None]]", *, reports: bool = False) -> None:
+        """Keep `run` running. A task that `reports` must call `alive(name)` more often than every 30 s."""
+        if reports:
+            self.alive(name)
+        self._tasks[name] = asyncio.create_task(self._keep(name, run))
+
+    def alive(self, name: str) -> None:
+        """Take note that the task is not stuck."""
+        self._alive_ms[name] = self._uptime_ms()
+
+    def stuck(self) -> "str | None":
+        """Return the name of a task that ended or has not reported for too long, if there is one."""
+        now_ms = self._uptime_ms()
+        for name, task in self._tasks.items():
+            if task.done() or now_ms - self._alive_ms.get(name, now_ms) > self._alive_ms_max:
+                return name
+        return None
+
+    async def feed(self, watchdog: "Any", period_ms: int) -> None:
+        """Feed the watchdog for ever, but only while every task is alive."""
+        while True:
+            name = self.stuck()
+            if name is None:
+                watchdog.feed()
+            else:
+                self._log.error("watchdog", "not fed: task %s is stuck" % name)
+            await asyncio.sleep(period_ms / 1000)
+
+    async def stop(self) -> None:
+        """Cancel every task and wait for its end."""
+        for task in self._tasks.values():
+            task.cancel()
+        for task in self._tasks.values():
+            try:
+                await task
+            except asyncio.CancelledError:
+                pass
+        self._tasks = {}
+
+    async def _keep(self, name: str, run: "Callable[[], Awaitable[None]]") -> None:
+        pause_ms = self._restart_ms_min
+        while True:
+            started_ms = self._uptime_ms()
+            try:
+                await run()
+                self._log.error(name, "task ended")
+            except Exception as error:  # noqa: BLE001 - the one place where a task's failure ends
+                self._log.error(name, "task failed: %s %s" % (type(error).__name__, error))
+                _print_exception(error)
+            self._counters.task_restarts += 1
+            if self._uptime_ms() - started_ms > RESTART_MS_MAX:
+                pause_ms = self._restart_ms_min
+            await asyncio.sleep(pause_ms / 1000)
+            self.alive(name) if name in self._alive_ms else None
+            pause_ms = min(pause_ms * 2, RESTART_MS_MAX)
+
+
+def _print_exception(error: Exception) -> None:
+    """Write the trace to stderr where the interpreter is MicroPython; CPython's tests see the log line."""
+    show = getattr(sys, "print_exception", None)
+    if show is not None:
+        show(error, sys.stderr)
