@@ -1,0 +1,104 @@
+"""`swapline`: the command line. Other packages add commands through the entry-point group `swapline.commands`."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import config as configuration
+from . import log
+from .error import EXIT_PROBLEM, GatewayError
+
+_EPILOG = """Exit codes: 0 done; 1 a check found a problem; 2 wrong usage; 69 a broker, database or port is not there;
+73 a file, folder or disk of ours cannot be used; 77 credentials are refused; 78 the configuration is wrong."""
+
+
+class Commands(click.Group):
+    """Our own commands and those of installed plug-ins; a `GatewayError` ends any of them with its sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names, plug-ins included."""
+        return sorted({*super().list_commands(ctx), *_plugins()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, loading its plug-in only now."""
+        known = super().get_command(ctx, cmd_name)
+        if known is not None or cmd_name not in _plugins():
+            return known
+        try:
+            loaded = _plugins()[cmd_name].load()
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"`swapline {cmd_name}` needs {error.name}: pip install 'swapline[bench]'"
+            ) from error
+        assert isinstance(loaded, click.Command)
+        return loaded
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; say what went wrong in one sentence."""
+        try:
+            return super().invoke(ctx)
+        except GatewayError as error:
+            click.echo(f"swapline: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group="swapline.commands")}
+
+
+@click.group(cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="swapline")
+def main() -> None:
+    """Telemetry of delivery vans and battery-swap stations: from a byte on a serial line to a database, exactly once."""
+
+
+def config_option(*, required: bool) -> Any:
+    """Return the `--config` option that several commands share."""
+    return click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        required=required,
+        help="The gateway's TOML file.",
+    )
+
+
+@main.command()
+@config_option(required=True)
+def gateway(config_path: Path) -> None:
+    """Run the gateway: MQTT in, database out. Ctrl-C or SIGTERM ends it and loses nothing."""
+    config = configuration.load(config_path)
+    log.configure(config.log)
+    # Three threads share the interpreter; at the default of 5 ms each of the spool's many short calls could wait that
+    # long for its turn, which made group commits of a busy gateway ten times slower.
+    sys.setswitchinterval(0.0005)
+    asyncio.run(_run_gateway(config))
+
+
+async def _run_gateway(config: configuration.GatewayConfig) -> None:
+    from .gateway import Gateway  # noqa: PLC0415 (loads the database's libraries; `--help` need not wait for them)
+
+    running = Gateway(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.stop)
+    await running.run()
+
+
+def run_until_interrupted(coroutine: Any) -> None:
+    """Run a command that people end with Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(coroutine)
+
+
+from .command import register  # noqa: E402 (the other commands hang themselves on `main`)
+
+register(main)
+
+__all__ = ["EXIT_PROBLEM", "main"]

@@ -1,0 +1,228 @@
+"""The gateway's configuration: one TOML file, typed, checked at once.
+
+`load` is the only reader. A wrong file gives a `ConfigurationError` that names file, key, value and what is allowed.
+Relative paths count from the folder of the file.
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from swapline_wire.topic import is_name
+
+from .error import ConfigurationError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and no key that we do not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsConfig(Section):
+    """TLS to the broker. Without `ca` the system's certificates count; certificate and key are the client's own."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class MqttConfig(Section):
+    """The broker. With `share_group` any number of gateways divide the fleet's messages among themselves."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    username: str | None = None
+    password: SecretStr | None = None
+    tls: TlsConfig | None = None
+    fleet: str = "+"
+    share_group: str | None = None
+    client_id: str | None = None
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+    backoff_s_max: Annotated[float, Field(ge=0.1, le=600)] = 30.0
+    # 16 MiB hold the unacknowledged windows of a thousand nodes; beyond that the broker has to wait.
+    inbox_bytes_max: Annotated[int, Field(ge=65536)] = 16 << 20
+
+    @field_validator("fleet")
+    @classmethod
+    def _is_fleet(cls, value: str) -> str:
+        if value != "+" and not is_name(value):
+            raise ValueError("allowed: '+' for all fleets, or 1 to 32 letters, digits, '_', '-' and '.'")
+        return value
+
+    @field_validator("share_group")
+    @classmethod
+    def _is_group(cls, value: str | None) -> str | None:
+        if value is not None and not is_name(value):
+            raise ValueError("allowed: 1 to 32 letters, digits, '_', '-' and '.'")
+        return value
+
+
+class SpoolConfig(Section):
+    """Where frames wait for the database. At `limit_bytes` of frames the gateway stops acknowledging."""
+
+    path: Path = Path("spool.sqlite")
+    limit_bytes: Annotated[int, Field(ge=65536)] = 4_000_000_000
+    # All nodes together; a node's own share is in [quota].
+    quarantine_bytes_max: Annotated[int, Field(ge=65536)] = 256 << 20
+
+
+class DuckdbConfig(Section):
+    """The embedded database: one file, no server."""
+
+    type: Literal["duckdb"] = "duckdb"
+    path: Path = Path("swapline.duckdb")
+    memory_bytes_max: Annotated[int, Field(ge=64 << 20)] = 1 << 30
+    thread_count: Annotated[int, Field(ge=1, le=64)] = 2
+
+
+class Influxdb1Config(Section):
+    """InfluxDB 1.x, what Debian and Raspberry Pi OS ship."""
+
+    type: Literal["influxdb1"]
+    url: str
+    database: str = "swapline"
+    username: str | None = None
+    password: SecretStr | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+
+
+class Influxdb2Config(Section):
+    """InfluxDB 2.x, and whatever else answers its write call (3.x, VictoriaMetrics)."""
+
+    type: Literal["influxdb2"]
+    url: str
+    org: str = "swapline"
+    bucket: str = "swapline"
+    token: SecretStr = SecretStr("")
+    timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+
+
+SinkConfig = Annotated[DuckdbConfig | Influxdb1Config | Influxdb2Config, Field(discriminator="type")]
+
+
+class HttpConfig(Section):
+    """Health, metrics and the console. Port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    console: bool = True
+
+
+class QuotaConfig(Section):
+    """What one node may use at most; what exceeds it is not acknowledged and is counted."""
+
+    frames_per_s: Annotated[float, Field(gt=0)] = 2000.0
+    bytes_per_s: Annotated[float, Field(gt=0)] = 2_000_000.0
+    burst_s: Annotated[float, Field(ge=1, le=3600)] = 10.0
+    quarantine_bytes: Annotated[int, Field(ge=4096)] = 16 << 20
+    nodes_max: Annotated[int, Field(ge=1)] = 100_000
+
+
+class StateConfig(Section):
+    """The retained `state/...` topics: at most one message a topic in `interval_s`."""
+
+    publish: bool = True
+    interval_s: Annotated[float, Field(ge=0.05, le=3600)] = 1.0
+
+
+class LogConfig(Section):
+    """`auto` writes for people on a terminal and JSON elsewhere."""
+
+    format: Literal["auto", "console", "json"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class GatewayConfig(Section):
+    """The whole file."""
+
+    mqtt: MqttConfig = MqttConfig()
+    spool: SpoolConfig = SpoolConfig()
+    sink: SinkConfig = DuckdbConfig()
+    http: HttpConfig | None = None
+    quota: QuotaConfig = QuotaConfig()
+    state: StateConfig = StateConfig()
+    log: LogConfig = LogConfig()
+
+
+def load(path: Path) -> GatewayConfig:
+    """Read and check the file. Raises `ConfigurationError` naming file, key, value and what is allowed."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}).") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: is not TOML: {error}.") from error
+    return parse(raw, source=str(path), folder=path.parent)
+
+
+def parse(raw: dict[str, Any], *, source: str, folder: Path) -> GatewayConfig:
+    """Check what a file said. `source` names it in errors; relative paths are taken from `folder`."""
+    if isinstance(raw.get("sink"), dict):
+        raw = {**raw, "sink": {"type": "duckdb", **raw["sink"]}}
+    try:
+        config = GatewayConfig.model_validate(raw)
+    except pydantic.ValidationError as error:
+        sentences = [_describe(item) for item in error.errors(include_url=False)]
+        raise ConfigurationError("\n".join(f"{source}: {sentence}" for sentence in sentences)) from error
+    return _anchor_paths(config, folder)
+
+
+def _anchor_paths(config: GatewayConfig, folder: Path) -> GatewayConfig:
+    changes: dict[str, Any] = {"spool": config.spool.model_copy(update={"path": folder / config.spool.path})}
+    if isinstance(config.sink, DuckdbConfig):
+        changes["sink"] = config.sink.model_copy(update={"path": folder / config.sink.path})
+    if config.mqtt.tls is not None:
+        files = {name: folder / file for name, file in config.mqtt.tls if file is not None}
+        changes["mqtt"] = config.mqtt.model_copy(update={"tls": config.mqtt.tls.model_copy(update=files)})
+    return config.model_copy(update=changes)
+
+
+def _describe(item: Any) -> str:
+    """Say in one sentence what is wrong with one key."""
+    place = [str(part) for part in item["loc"]]
+    if len(place) > 1 and place[0] == "sink":
+        place.pop(1)  # pydantic names the chosen type of sink there, which the file does not
+    key = ".".join(place)
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_suggest(item['loc'])}."
+    if item["type"] == "missing":
+        return f"{key}: is missing."
+    if item["type"] == "union_tag_invalid":
+        return f"{key}.type: {item['ctx']['tag']!r} is not allowed; allowed: {item['ctx']['expected_tags']}."
+    value = "***" if place[-1] in ("password", "token") else repr(item["input"])
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key}: {value} is not allowed; {message[0].lower()}{message[1:]}."
+
+
+def _suggest(loc: tuple[Any, ...]) -> str:
+    known = list(_known_keys([str(part) for part in loc[:-1]]))
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{hint} (known here: {', '.join(known)})"
+
+
+def _known_keys(place: list[str]) -> list[str]:
+    model: type[BaseModel] = GatewayConfig
+    for index, part in enumerate(place):
+        if index == 1 and place[0] == "sink":
+            continue  # the type of sink, already taken into account below
+        if part == "sink":
+            chosen = place[1] if len(place) > 1 else "duckdb"
+            sinks = (DuckdbConfig, Influxdb1Config, Influxdb2Config)
+            model = next(sink for sink in sinks if get_args(sink.model_fields["type"].annotation)[0] == chosen)
+            continue
+        annotation = model.model_fields[part].annotation
+        options = [annotation, *get_args(annotation)]
+        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(model.model_fields)

@@ -1,0 +1,61 @@
+"""What can go wrong in the gateway, grouped by what the caller can do.
+
+GatewayError              a sentence for people and the exit code of `swapline`
+├── ConfigurationError    78: fix the configuration
+├── UnavailableError      69: a broker, database or port is not there; try again later
+├── StorageError          73: a folder, file or disk of ours cannot be used
+└── AccessError           77: credentials or permissions are refused
+SinkError
+├── SinkBusyError         try the same again later
+└── SinkRejectedError     never try the same again: set the guilty frames aside
+"""
+
+EXIT_OK = 0
+EXIT_PROBLEM = 1  # `swapline check` found something, or a bug
+EXIT_USAGE = 2  # what click uses
+EXIT_UNAVAILABLE = 69  # numbers of sysexits.h
+EXIT_STORAGE = 73
+EXIT_ACCESS = 77
+EXIT_CONFIGURATION = 78
+
+
+class GatewayError(Exception):
+    """A condition that ends a command: the message is one sentence that says what to do."""
+
+    exit_code = EXIT_PROBLEM
+
+
+class ConfigurationError(GatewayError):
+    """The configuration must be changed."""
+
+    exit_code = EXIT_CONFIGURATION
+
+
+class UnavailableError(GatewayError):
+    """Something that we talk to is not there."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+class StorageError(GatewayError):
+    """A file of ours cannot be opened or written."""
+
+    exit_code = EXIT_STORAGE
+
+
+class AccessError(GatewayError):
+    """Somebody refuses our credentials."""
+
+    exit_code = EXIT_ACCESS
+
+
+class SinkError(Exception):
+    """A sink did not take a batch."""
+
+
+class SinkBusyError(SinkError):
+    """The sink cannot take anything now: away, overloaded, disk full, credentials refused."""
+
+
+class SinkRejectedError(SinkError):
+    """The sink will never take this batch as it is."""

@@ -1,0 +1,205 @@
+"""The gateway: puts the parts together, runs them, and ends them in an order that loses nothing.
+
+Order at the end: no new messages; what came is made durable and acknowledged; the spool is emptied into the sink as far
+as `shutdown_s` allows (the rest waits in it for the next start); the connection, the pages and the files are closed.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+from typing import TYPE_CHECKING
+
+from .config import GatewayConfig
+from .error import ConfigurationError, StorageError
+from .inbox import Inbox
+from .intake import Intake
+from .log import get
+from .pipeline import PipelineFigures
+from .publisher import Publisher
+from .pump import Pump
+from .quota import Quota
+from .retry import Backoff
+from .sinks import make as make_sink
+from .spool import Spool
+from .state import FleetState
+from .time_offer import TimeOffers
+from .uplink import Uplink
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from .history import History
+    from .http import HttpServer
+
+SHUTDOWN_S = 15.0
+TICK_S = 0.5
+OFFER_INTERVAL_S = 10.0
+SPOOL_RESUME_SHARE = 0.9  # of the limit: below it the spool is no longer called full
+
+
+class Gateway:
+    """One gateway. Call `run` once; `stop` or cancelling it ends it in order."""
+
+    def __init__(self, config: GatewayConfig, *, shutdown_s: float = SHUTDOWN_S) -> None:
+        self.config = config
+        self.ready = asyncio.Event()  # set when frames can be taken: connected to the broker, pages served
+        self.http_url: str | None = None
+        self.state = FleetState()
+        self.figures = PipelineFigures(spool_limit_bytes=config.spool.limit_bytes, sink_name=config.sink.type)
+        self._shutdown_s = shutdown_s
+        self._stopping = asyncio.Event()
+        self._log = get("gateway")
+
+    def stop(self) -> None:
+        """Ask `run` to end in order."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Run until `stop`. Raises `GatewayError` with a sentence when something that is needed cannot be had."""
+        self._check_extras()
+        self._spool_worker = Worker("spool")
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._spool_worker.close)
+            await self._open(stack)
+            await self._serve()
+        self._log.info("ended")
+
+    def _check_extras(self) -> None:
+        if self.config.http is not None and importlib.util.find_spec("aiohttp") is None:
+            raise ConfigurationError(
+                "The configuration has [http], which needs aiohttp: pip install 'swapline[console]', or remove [http]."
+            )
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> None:
+        """Open the files and build the parts."""
+        config = self.config
+        self._spool = await self._spool_worker.run(
+            Spool,
+            config.spool.path,
+            limit_bytes=config.spool.limit_bytes,
+            quarantine_bytes_max=config.spool.quarantine_bytes_max,
+            quarantine_node_bytes_max=config.quota.quarantine_bytes,
+        )
+        stack.push_async_callback(self._spool_worker.run, self._spool.close)
+        self._sink = make_sink(config.sink)
+        self._pump = Pump(
+            spool=self._spool,
+            spool_worker=self._spool_worker,
+            sink=self._sink,
+            figures=self.figures,
+            backoff=Backoff(),
+        )
+        stack.push_async_callback(self._pump.close)
+        await self._pump.open()
+        self._build()
+        await self._open_http(stack)
+
+    def _build(self) -> None:
+        config, figures = self.config, self.figures
+        self._inbox = Inbox(bytes_max=config.mqtt.inbox_bytes_max)
+        backoff = Backoff(delay_s_max=config.mqtt.backoff_s_max)
+        self._uplink = Uplink(config.mqtt, inbox=self._inbox, figures=figures, backoff=backoff)
+        self._publisher = Publisher(config.state, uplink=self._uplink, figures=figures)
+        self._offers = TimeOffers(uplink=self._uplink, figures=figures)
+        self._intake = Intake(
+            inbox=self._inbox,
+            spool=self._spool,
+            spool_worker=self._spool_worker,
+            uplink=self._uplink,
+            pump=self._pump,
+            quota=Quota(config.quota),
+            state=self.state,
+            publisher=self._publisher,
+            offers=self._offers,
+            figures=figures,
+        )
+
+    async def _open_http(self, stack: contextlib.AsyncExitStack) -> None:
+        if self.config.http is None:
+            return
+        from .http import HttpServer  # noqa: PLC0415 (aiohttp is an extra)
+
+        server: HttpServer = HttpServer(
+            self.config.http, state=self.state, figures=self.figures, history=self._make_history(stack)
+        )
+        stack.push_async_callback(server.close)
+        self.http_url = await server.open()
+        self._log.info("pages", url=self.http_url)
+
+    def _make_history(self, stack: contextlib.AsyncExitStack) -> "History":
+        from .history import make  # noqa: PLC0415
+
+        history = make(self.config.sink, self._sink)
+        stack.callback(history.close)
+        return history
+
+    async def _serve(self) -> None:
+        """Run all parts until stopped, cancelled, or one of them fails."""
+        tasks = {
+            name: asyncio.create_task(part, name=name)
+            for name, part in (
+                ("uplink", self._uplink.run()),
+                ("intake", self._intake.run()),
+                ("pump", self._pump.run()),
+                ("publisher", self._publisher.run()),
+                ("tick", self._tick()),
+                ("ready", self._announce()),
+                ("stop", self._stopping.wait()),
+            )
+        }
+        watched = [task for name, task in tasks.items() if name != "ready"]
+        try:
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            failed = next((task for task in watched if task.done() and not task.cancelled() and task.exception()), None)
+            await asyncio.shield(asyncio.ensure_future(self._end(tasks)))
+            if failed is not None:
+                failed.result()
+
+    async def _announce(self) -> None:
+        await self._uplink.connected.wait()
+        self._log.info("ready", sink=self.config.sink.type, url=self.http_url)
+        self.ready.set()
+
+    async def _tick(self) -> None:
+        """Refresh what is looked at from outside, and repeat time offers."""
+        ticks_per_offer = round(OFFER_INTERVAL_S / TICK_S)
+        count = 0
+        while True:
+            await self._refresh()
+            await asyncio.sleep(TICK_S)
+            count += 1
+            if count % ticks_per_offer == 0:
+                self._offers.repeat()
+
+    async def _refresh(self) -> None:
+        figures = self.figures
+        try:
+            figures.backlog = await self._spool_worker.run(self._spool.backlog)
+        except StorageError as error:
+            figures.spool_error = str(error)
+            return
+        figures.refused_by_inbox(self._inbox.dropped)
+        if figures.backlog.size_bytes < SPOOL_RESUME_SHARE * self.config.spool.limit_bytes:
+            figures.is_spool_full = False
+
+    async def _end(self, tasks: dict[str, "asyncio.Task[object]"]) -> None:
+        self._log.info("ending")
+        await self._uplink.stop_receiving()
+        self._inbox.close()
+        await self._finish(tasks["intake"], self._shutdown_s)
+        self._pump.finish()
+        await self._finish(tasks["pump"], self._shutdown_s)
+        self._publisher.flush()
+        await asyncio.sleep(0)  # one turn of the loop, in which the socket takes the last acknowledgements
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await self._refresh()
+        backlog = self.figures.backlog
+        if backlog.frame_count:
+            self._log.warning("frames wait in the spool for the next start", frames=backlog.frame_count)
+
+    async def _finish(self, task: "asyncio.Task[object]", seconds: float) -> None:
+        done, _ = await asyncio.wait([task], timeout=seconds)
+        if not done:
+            task.cancel()

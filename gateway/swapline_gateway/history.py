@@ -1,0 +1,106 @@
+"""What was stored, asked back: charts, and what came from whom. One interface, answered by DuckDB or by InfluxQL.
+
+InfluxQL is the one language that InfluxDB 1.x, 2.x and 3.x answer.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from swapline_wire.catalogue import FRAMES_DROPPED, KEY, MEASUREMENT, Signal, stream_by_name
+
+from .config import DuckdbConfig, SinkConfig
+from .pipeline import LOSS_NAMES
+from .sinks.base import Sink
+
+Value = float | int | None
+
+__all__ = ["FRAMES_DROPPED", "LOSS_NAMES", "History", "NodeFlow", "Series", "Source", "Value", "chosen", "make"]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Columns: the times of rows or buckets, and as many values of every signal (None: no value)."""
+
+    time_utc_ms: list[int]
+    values: dict[str, list[Value]]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Whose rows: of a node, of one of its bays, of a module wherever it was."""
+
+    stream: str
+    fleet: str
+    node: str | None
+    bay: int | None
+    module: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFlow:
+    """What a node's frames of a stretch of time say. `frames_missing`: numbers between its lowest and highest that are
+    not stored (yet); `frames_lost`: by reason, what the node itself declared as dropped.
+    """
+
+    fleet: str
+    node: str
+    frame_count: int
+    row_count: int
+    value_count: int
+    frames_missing: int
+    frames_lost: dict[str, int]
+    delay_ms_mean: float | None
+    delay_ms_max: float | None
+
+
+class History(Protocol):
+    """Answers questions about what is stored. Raises `SinkBusyError` when the database does not answer."""
+
+    async def series(
+        self,
+        *,
+        stream: str,
+        fleet: str,
+        node: str | None = None,
+        bay: int | None = None,
+        module: str | None = None,
+        signals: list[str],
+        start_utc_ms: int,
+        end_utc_ms: int,
+        points_max: int,
+    ) -> Series:
+        """Return rows of [start, end) ascending. More than `points_max` become buckets: means, or last values."""
+
+    async def pipeline(self, *, start_utc_ms: int, end_utc_ms: int, fleet: str | None = None) -> list[NodeFlow]:
+        """Return what came from each node, by the times of its rows."""
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+
+
+def chosen(stream: str, names: list[str]) -> list[Signal]:
+    """Return the signals of these names. Raises `ValueError` for one that the stream does not have."""
+    found = stream_by_name(stream)
+    known = {signal.name: signal for signal in (found.signals if found else ()) if signal.kind != KEY}
+    unknown = [name for name in names if name not in known]
+    if found is None or unknown:
+        raise ValueError(f"no such signals of {stream}: {', '.join(unknown)}")
+    return [known[name] for name in names]
+
+
+def is_averaged(signal: Signal) -> bool:
+    """Say whether a bucket shows the mean of this signal; totals and states show their last value."""
+    return bool(signal.kind == MEASUREMENT)
+
+
+def make(config: SinkConfig, sink: Sink) -> History:
+    """Return the history of the database that `sink` writes to."""
+    if isinstance(config, DuckdbConfig):
+        from .history_duckdb import DuckdbHistory  # noqa: PLC0415
+        from .sinks.duckdb_file import DuckdbSink  # noqa: PLC0415
+
+        assert isinstance(sink, DuckdbSink)
+        return DuckdbHistory(sink)
+    from .history_influxql import InfluxqlHistory  # noqa: PLC0415
+
+    return InfluxqlHistory(config)

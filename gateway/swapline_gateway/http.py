@@ -1,0 +1,76 @@
+"""HTTP: health, metrics and the gateway's figures; the console is mounted beside them."""
+
+import json
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from .config import HttpConfig
+from .error import ConfigurationError, UnavailableError
+from .history import History
+from .metrics import FiguresCollector
+from .pipeline import PipelineFigures
+from .spool import now_utc_ms
+from .state import FleetState
+
+
+class HttpServer:
+    """The gateway's pages."""
+
+    def __init__(
+        self, config: HttpConfig, *, state: FleetState, figures: PipelineFigures, history: History | None
+    ) -> None:
+        self._config = config
+        self._figures = figures
+        self._history = history
+        self._registry = CollectorRegistry()
+        self._registry.register(FiguresCollector(figures))
+        self._app = web.Application()
+        self._app.router.add_get("/healthz", self._healthz)
+        self._app.router.add_get("/metrics", self._metrics)
+        self._app.router.add_get("/api/pipeline", self._pipeline)
+        if config.console:
+            from .console import add_routes  # noqa: PLC0415
+
+            add_routes(self._app, state=state, history=history, pipeline=self._figures_json)
+        self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=2)
+
+    async def open(self) -> str:
+        """Begin to listen and return the address. Raises `GatewayError` if the port cannot be had."""
+        await self._runner.setup()
+        host, port = self._config.host, self._config.port
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            if error.errno in (98, 48):  # EADDRINUSE of Linux and macOS
+                raise UnavailableError(
+                    f"Port {port} of {host} is used by another program: stop it, or set http.port to another one (0 "
+                    "takes a free one)."
+                ) from error
+            raise ConfigurationError(
+                f"http.host, http.port: {host}:{port} cannot be used: {error.strerror}."
+            ) from error
+        address = self._runner.addresses[0]
+        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+        return f"http://{shown}:{address[1]}"
+
+    async def close(self) -> None:
+        """Stop listening and end the open connections."""
+        await self._runner.cleanup()
+
+    def _figures_json(self) -> dict[str, Any]:
+        return self._figures.as_json(now_utc_ms())
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        problems = self._figures.problems()
+        body = {"status": "ok" if not problems else "degraded", "problems": problems}
+        return web.json_response(body, status=503 if problems else 200)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _pipeline(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._figures_json(), dumps=lambda data: json.dumps(data, separators=(",", ":")))

@@ -1,0 +1,165 @@
+"""The intake: messages out of the inbox, taken apart, made durable in one transaction, then acknowledged.
+
+While one group is on its way to the disk the next one gathers: the slower the disk, the larger the groups.
+"""
+
+import json
+
+import aiomqtt
+
+from swapline_wire import catalogue, message, topic
+from swapline_wire.error import WireError
+
+from .error import StorageError
+from .inbox import Inbox
+from .ingest import Item, Sender, Spoiled, examine_message
+from .log import get
+from .pipeline import PipelineFigures
+from .publisher import Publisher
+from .pump import Pump
+from .quota import Quota
+from .spool import Outcome, Spool, as_ranges, now_utc_ms
+from .state import FleetState
+from .time_offer import TimeOffers
+from .uplink import Uplink
+from .worker import Worker
+
+GROUP_MESSAGES_MAX = 1000
+GROUP_BYTES_MAX = 4 << 20
+STATUS_BYTES_MAX = 4096
+SPOILED_BYTES_MAX = 2 * message.MESSAGE_BYTES_MAX  # of a message that is longer than any may be, the beginning is kept
+
+
+class Intake:
+    """See the module's header."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        spool: Spool,
+        spool_worker: Worker,
+        uplink: Uplink,
+        pump: Pump,
+        quota: Quota,
+        state: FleetState,
+        publisher: Publisher,
+        offers: TimeOffers,
+        figures: PipelineFigures,
+    ) -> None:
+        self._inbox = inbox
+        self._spool = spool
+        self._spool_worker = spool_worker
+        self._uplink = uplink
+        self._pump = pump
+        self._quota = quota
+        self._state = state
+        self._publisher = publisher
+        self._offers = offers
+        self._figures = figures
+        self._log = get("intake")
+
+    async def run(self) -> None:
+        """Work until the inbox is closed and empty."""
+        while messages := await self._inbox.take(messages_max=GROUP_MESSAGES_MAX, bytes_max=GROUP_BYTES_MAX):
+            await self.take(messages)
+
+    async def take(self, messages: list[aiomqtt.Message]) -> None:
+        """Work off one group."""
+        items: list[Item] = []
+        spoiled: list[Spoiled] = []
+        received_utc_ms = now_utc_ms()
+        for incoming in messages:
+            try:
+                address = topic.parse_topic(str(incoming.topic))
+            except WireError as error:
+                self._figures.refused[error.reason] += 1
+                continue
+            sender = Sender(address.fleet, address.node)
+            if address.channel == topic.STATUS:
+                self._take_status(sender, incoming.payload)
+            elif address.channel == topic.UP:
+                self._examine(sender, incoming.payload, received_utc_ms, items, spoiled)
+        if items or spoiled:
+            await self._store(items, spoiled, received_utc_ms)
+
+    def _examine(
+        self, sender: Sender, payload: bytes, received_utc_ms: int, items: list[Item], spoiled: list[Spoiled]
+    ) -> None:
+        if len(payload) > SPOILED_BYTES_MAX:
+            payload = payload[:SPOILED_BYTES_MAX]
+        found = examine_message(sender, payload)
+        count = len(found.items) + len(found.spoiled)
+        self._figures.received(sender, len(payload), count, received_utc_ms)
+        reason = self._quota.allow(sender, frame_count=count, size_bytes=len(payload))
+        if reason:
+            self._figures.refuse(sender.fleet, sender.node, reason, count)
+            return
+        items += found.items
+        spoiled += found.spoiled
+
+    async def _store(self, items: list[Item], spoiled: list[Spoiled], received_utc_ms: int) -> None:
+        try:
+            outcome = await self._spool_worker.run(self._spool.store, items, spoiled, received_utc_ms)
+        except StorageError as error:
+            self._say_storage(error)
+            for taken in (*items, *spoiled):
+                self._figures.refuse(taken.sender.fleet, taken.sender.node, "spool_error", 1)
+            return
+        self._figures.spool_error = ""
+        self._acknowledge(outcome)
+        self._count(outcome, received_utc_ms)
+        self._pump.wake(is_urgent=any(item.decoded.header.priority for item in outcome.stored))
+        self._show(outcome.stored)
+
+    def _say_storage(self, error: StorageError) -> None:
+        say = self._log.debug if self._figures.spool_error else self._log.error
+        self._figures.spool_error = str(error)
+        say("nothing is acknowledged", error=str(error))
+
+    def _acknowledge(self, outcome: Outcome) -> None:
+        for (sender, journal), seqs in outcome.acknowledge.items():
+            ranges = as_ranges(seqs)
+            name = topic.format_topic(sender.fleet, sender.node, topic.ACK)
+            for start in range(0, len(ranges), message.ACK_RANGES_MAX):
+                part = ranges[start : start + message.ACK_RANGES_MAX]
+                if self._uplink.publish(name, message.pack_ack(journal, now_utc_ms(), part)):
+                    self._figures.acks_sent += 1
+
+    def _count(self, outcome: Outcome, received_utc_ms: int) -> None:
+        figures = self._figures
+        figures.taken(outcome.stored, received_utc_ms)
+        figures.repeated(outcome.duplicates)
+        for sender, reason, count in outcome.refused:
+            figures.refuse(sender.fleet, sender.node, reason, count)
+            figures.is_spool_full = figures.is_spool_full or reason == "spool_full"
+        for bad in outcome.quarantined:
+            figures.quarantined(bad.sender.fleet, bad.sender.node, bad.reason)
+            self._log.warning(
+                "quarantined", reason=bad.reason, detail=bad.detail, fleet=bad.sender.fleet, node=bad.sender.node
+            )
+
+    def _show(self, items: list[Item]) -> None:
+        """Bring the fleet's state up to date; a database that is away does not stop it."""
+        for item in items:
+            decoded = item.decoded
+            if decoded.stream is catalogue.ALARM_STREAM:
+                self._publisher.publish_alarms(item)
+            if not any(signal.kind == catalogue.KEY for signal in decoded.signals):
+                decoded = decoded._replace(rows=decoded.rows[-1:])  # the newest; the database gets all of them
+            self._publisher.take(self._state.apply(item.sender.fleet, item.sender.node, decoded, item.anchor_utc_ms))
+
+    def _take_status(self, sender: Sender, payload: bytes) -> None:
+        if not payload:
+            self._state.forget(sender.fleet, sender.node)
+            self._offers.forget(sender)
+            return
+        try:
+            birth = json.loads(payload) if len(payload) <= STATUS_BYTES_MAX else None
+        except (ValueError, RecursionError):
+            birth = None
+        if not isinstance(birth, dict):
+            self._figures.refused["bad_status"] += 1
+            return
+        self._state.apply_status(sender.fleet, sender.node, birth)
+        self._offers.take(sender, birth)

@@ -1,0 +1,66 @@
+"""The gateway's figures in Prometheus' words. Nodes are not labels there: a fleet has too many of them."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from .pipeline import PipelineFigures
+from .spool import now_utc_ms
+
+_COUNTERS = (
+    ("messages_received", "up messages from nodes"),
+    ("bytes_received", "bytes of up messages"),
+    ("frames_received", "frames in up messages, repeats included"),
+    ("frames_taken", "frames made durable and acknowledged for the first time"),
+    ("frames_stored", "frames that the sink took"),
+    ("rows_stored", "rows that the sink took"),
+    ("values_stored", "values that the sink took"),
+    ("duplicates", "frames that had been taken before: acknowledged again, not stored again"),
+    ("duplicates_in_sink", "frames that the sink had already, after a kill or a retry"),
+    ("acks_sent", "acknowledgements published"),
+    ("time_offers", "times offered to nodes without a clock"),
+    ("state_messages", "retained states published"),
+    ("link_failures", "failed or lost connections to the broker"),
+    ("sink_failures", "batches that the sink did not take"),
+)
+_BY_REASON = (
+    ("refused", "frames not acknowledged (the node still has them)", "refused"),
+    ("quarantined", "frames or messages set aside", "quarantined_by_reason"),
+    ("lost", "frames that nodes declared as lost", "lost"),
+)
+
+
+class FiguresCollector(Collector):
+    """Reads the figures when it is asked."""
+
+    def __init__(self, figures: PipelineFigures) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        figures = self._figures
+        for name, text in _COUNTERS:
+            yield CounterMetricFamily(f"swapline_{name}", text, value=getattr(figures, name))
+        for name, text, attribute in _BY_REASON:
+            family = CounterMetricFamily(f"swapline_{name}", text, labels=["reason"])
+            for reason, count in getattr(figures, attribute).items():
+                family.add_metric([reason], count)
+            yield family
+        yield from self._gauges()
+
+    def _gauges(self) -> Iterator[Metric]:
+        figures, backlog = self._figures, self._figures.backlog
+        oldest_s = 0.0 if backlog.oldest_utc_ms is None else max(0, now_utc_ms() - backlog.oldest_utc_ms) / 1000
+        for name, text, value in (
+            ("broker_connected", "1 while connected to the broker", figures.is_connected),
+            ("sink_working", "0 while the sink takes nothing", not figures.sink_error),
+            ("spool_full", "1 while the spool is at its limit and nothing is acknowledged", figures.is_spool_full),
+            ("spool_frames", "frames that wait for the sink", backlog.frame_count),
+            ("spool_bytes", "bytes of frames that wait for the sink", backlog.size_bytes),
+            ("spool_limit_bytes", "limit of the spool", figures.spool_limit_bytes),
+            ("spool_oldest_seconds", "age of the oldest frame that waits", oldest_s),
+            ("quarantine_items", "entries in quarantine", backlog.quarantine_count),
+            ("nodes", "nodes heard of since the start", len(figures.nodes)),
+        ):
+            yield GaugeMetricFamily(f"swapline_{name}", text, value=float(value))

@@ -1,0 +1,20 @@
+"""Sinks: where frames end. Each takes batches whole or says who is to blame."""
+
+from swapline_gateway.config import DuckdbConfig, Influxdb1Config, SinkConfig
+
+from .base import Sink
+
+
+def make(config: SinkConfig) -> Sink:
+    """Return the sink that the configuration names, not yet opened. Its libraries are only loaded here."""
+    if isinstance(config, DuckdbConfig):
+        from .duckdb_file import DuckdbSink  # noqa: PLC0415
+
+        return DuckdbSink(config)
+    if isinstance(config, Influxdb1Config):
+        from .influxdb1 import Influxdb1Sink  # noqa: PLC0415
+
+        return Influxdb1Sink(config)
+    from .influxdb2 import Influxdb2Sink  # noqa: PLC0415
+
+    return Influxdb2Sink(config)

@@ -1,0 +1,455 @@
+"""The spool: where frames are durable between the acknowledgement and the database. SQLite, WAL, full sync.
+
+This header is its specification.
+
+1. `store` takes what one group of messages held in one transaction. When it returns, everything that its outcome names
+   for acknowledgement is on the disk; when it raises, nothing is, and nothing may be acknowledged.
+2. A frame is known by (fleet, node, journal, seq). `taken` remembers the numbers ever taken as ranges, so a repeat is
+   recognised also after the frame went on to the database: it is acknowledged again and counted, never stored twice.
+   A node that sends with gaps (several gateways on a shared subscription) makes many ranges: beyond `ranges_max` the
+   lowest are forgotten. That is safe: the database drops repeats by itself.
+3. `batch` gives frames to the sink: alarms and events first; then the newest and the oldest by halves, so that after an
+   outage of the database the present does not wait for the past. `remove` deletes what the sink took. A kill between
+   the two means that the sink is given the frames again, and it drops what it has.
+4. At `limit_bytes` new frames are refused (a reserve is kept for events and alarms): not stored, not acknowledged,
+   counted by the caller. The nodes hold them.
+5. `quarantine` keeps what could not be read or was rejected, with reason, topic, bytes and time. Same bytes again only
+   raise a count. What was acknowledged is never pushed out; a node over its quarantine quota is no longer acknowledged.
+
+One object belongs to one thread. A lock file keeps a second gateway away; the command line may look in and replay.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from swapline_wire import topic
+from swapline_wire.catalogue import ROUTINE
+
+from .error import StorageError
+from .ingest import Item, Sender, Spoiled
+from .log import get
+
+SCHEMA_VERSION = 1
+RANGES_MAX = 4096  # of one journal; a node that one gateway serves alone has one to three
+RESERVE_SHARE = 0.02  # of the limit, for events and alarms only
+_ROWS_PER_INSERT = 100  # one statement's step releases the interpreter lock once, so few large ones suffer least
+
+_SCHEMA = """
+CREATE TABLE node (id INTEGER PRIMARY KEY, fleet TEXT NOT NULL, node TEXT NOT NULL, UNIQUE (fleet, node));
+CREATE TABLE frame (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, node_id INTEGER NOT NULL, journal INTEGER NOT NULL, seq INTEGER NOT NULL,
+    priority INTEGER NOT NULL, anchor_utc_ms INTEGER NOT NULL, time_quality INTEGER NOT NULL,
+    received_utc_ms INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (node_id, journal, seq)
+);
+CREATE INDEX frame_urgent ON frame (priority DESC, id) WHERE priority > 0;
+CREATE TABLE taken (
+    node_id INTEGER NOT NULL, journal INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    PRIMARY KEY (node_id, journal, first)
+) WITHOUT ROWID;
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, node_id INTEGER NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL,
+    detail TEXT NOT NULL, journal INTEGER, seq INTEGER, anchor_utc_ms INTEGER NOT NULL, time_quality INTEGER NOT NULL,
+    first_utc_ms INTEGER NOT NULL, last_utc_ms INTEGER NOT NULL, times INTEGER NOT NULL DEFAULT 1,
+    digest BLOB NOT NULL, data BLOB NOT NULL, UNIQUE (node_id, digest)
+);
+"""
+_FRAME_COLUMNS = "node_id, journal, seq, priority, anchor_utc_ms, time_quality, received_utc_ms, data"
+_SELECT = (
+    "SELECT frame.id, fleet, node, anchor_utc_ms, time_quality, received_utc_ms, data"
+    " FROM frame JOIN node ON node.id = node_id"
+)
+
+
+class SpooledFrame(NamedTuple):
+    """A frame on its way to the sink."""
+
+    id: int
+    fleet: str
+    node: str
+    anchor_utc_ms: int
+    time_quality: int
+    received_utc_ms: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one group. Only `acknowledge` may be told to the nodes."""
+
+    stored: list[Item] = field(default_factory=list)
+    duplicates: list[Item] = field(default_factory=list)
+    refused: list[tuple[Sender, str, int]] = field(default_factory=list)  # sender, reason, frames
+    quarantined: list[Spoiled] = field(default_factory=list)
+    acknowledge: dict[tuple[Sender, int], set[int]] = field(default_factory=lambda: defaultdict(set))
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in the spool."""
+
+    frame_count: int
+    size_bytes: int
+    oldest_utc_ms: int | None
+    quarantine_count: int
+
+
+def now_utc_ms() -> int:
+    """Return this machine's UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the numbers as inclusive ranges, ascending."""
+    ranges: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if ranges and number <= ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return ranges
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file, make its tables if it is new. Raises `sqlite3.Error`."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class Spool:
+    """See the module's header."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limit_bytes: int,
+        quarantine_bytes_max: int = 256 << 20,
+        quarantine_node_bytes_max: int = 16 << 20,
+        ranges_max: int = RANGES_MAX,
+    ) -> None:
+        self.path = path
+        self.limit_bytes = limit_bytes
+        self.frame_count = 0
+        self.size_bytes = 0
+        self._quarantine_bytes_max = quarantine_bytes_max
+        self._quarantine_node_bytes_max = quarantine_node_bytes_max
+        self._ranges_max = ranges_max
+        self._node_ids: dict[Sender, int] = {}
+        self._quarantine_bytes: dict[int, int] = {}
+        self._log = get("spool")
+        self._lock = self._take_lock()
+        try:
+            self._connection = self._open()
+            self._count()
+        except sqlite3.Error as error:
+            self._lock.close()
+            raise StorageError(f"The spool {path} cannot be opened: {error}.") from error
+
+    def _take_lock(self) -> "Lock":
+        return Lock(self.path.with_name(self.path.name + ".lock"))
+
+    def _open(self) -> sqlite3.Connection:
+        """Open the file; one that is damaged is put beside, so that nobody has to come and do it."""
+        try:
+            return connect(self.path)
+        except sqlite3.OperationalError:
+            raise  # no permission, disk full: the file itself is sound
+        except sqlite3.DatabaseError as error:
+            aside = self.path.with_name(f"{self.path.name}.damaged-{now_utc_ms()}")
+            self._log.error("spool is damaged: put aside, beginning a new one", error=str(error), kept_as=str(aside))
+            self.path.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            return connect(self.path)
+
+    def _count(self) -> None:
+        count, size = self._connection.execute("SELECT COUNT(*), SUM(LENGTH(data)) FROM frame").fetchone()
+        self.frame_count, self.size_bytes = count, size or 0
+        sizes = "SELECT node_id, SUM(LENGTH(data)) FROM quarantine GROUP BY node_id"
+        self._quarantine_bytes = dict(self._connection.execute(sizes).fetchall())
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit what the block did, durably, or none of it. Raises `StorageError` when the disk does not take it."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._node_ids.clear()  # some may have been rolled back
+            if isinstance(error, sqlite3.Error):
+                self._count()
+                raise StorageError(f"The spool {self.path} cannot be written: {error}.") from error
+            raise
+
+    def store(self, items: Sequence[Item], spoiled: Sequence[Spoiled], received_utc_ms: int) -> Outcome:
+        """Make a group of frames durable. Raises `StorageError`; then nothing was stored."""
+        outcome = Outcome()
+        groups: dict[tuple[Sender, int], dict[int, Item]] = defaultdict(dict)
+        for item in items:
+            journal, seq = item.key
+            if groups[item.sender, journal].setdefault(seq, item) is not item:
+                outcome.duplicates.append(item)
+        room = self._room()
+        with self._transaction():
+            for (sender, journal), by_seq in groups.items():
+                room = self._store_group(outcome, sender, journal, by_seq, room)
+            self._insert(outcome.stored, received_utc_ms)
+            for bad in spoiled:
+                self._keep_spoiled(outcome, bad, received_utc_ms)
+        self.frame_count += len(outcome.stored)
+        self.size_bytes += sum(len(item.data) for item in outcome.stored)
+        return outcome
+
+    def _room(self) -> tuple[int, int]:
+        """Return the bytes left for routine frames, and those left for all."""
+        left = self.limit_bytes - self.size_bytes
+        return left - int(self.limit_bytes * RESERVE_SHARE), left
+
+    def _store_group(
+        self, outcome: Outcome, sender: Sender, journal: int, by_seq: dict[int, Item], room: tuple[int, int]
+    ) -> tuple[int, int]:
+        """Sort the frames of one journal into new ones, repeats and refused ones. Returns the room that is left."""
+        node_id = self._node_id(sender)
+        known = self._taken_near(node_id, journal, min(by_seq), max(by_seq))
+        fresh: list[int] = []
+        refused = 0
+        routine, urgent = room
+        for seq in sorted(by_seq):
+            item = by_seq[seq]
+            if any(first <= seq <= last for first, last in known):
+                outcome.duplicates.append(item)
+                outcome.acknowledge[sender, journal].add(seq)
+                continue
+            size = len(item.data)
+            if size > (routine if item.decoded.header.priority == ROUTINE else urgent):
+                refused += 1
+                continue
+            routine, urgent = routine - size, urgent - size
+            fresh.append(seq)
+            outcome.stored.append(item)
+        if fresh:
+            self._take(node_id, journal, known, fresh)
+            outcome.acknowledge[sender, journal].update(fresh)
+        if refused:
+            outcome.refused.append((sender, "spool_full", refused))
+        return routine, urgent
+
+    def _node_id(self, sender: Sender) -> int:
+        node_id = self._node_ids.get(sender)
+        if node_id is None:
+            key = (sender.fleet, sender.node)
+            self._connection.execute("INSERT INTO node (fleet, node) VALUES (?, ?) ON CONFLICT DO NOTHING", key)
+            (found,) = self._connection.execute("SELECT id FROM node WHERE fleet = ? AND node = ?", key).fetchone()
+            node_id = self._node_ids[sender] = int(found)
+        return node_id
+
+    def _taken_near(self, node_id: int, journal: int, low: int, high: int) -> list[tuple[int, int]]:
+        """Return the taken ranges that overlap or touch low..high, ascending."""
+        near: list[tuple[int, int]] = []
+        cursor = self._connection.execute(
+            "SELECT first, last FROM taken WHERE node_id = ? AND journal = ? AND first <= ? ORDER BY first DESC",
+            (node_id, journal, high + 1),
+        )
+        for first, last in cursor:
+            if last < low - 1:
+                break  # ranges are disjoint, so all further ones end even lower
+            near.append((first, last))
+        cursor.close()
+        return near[::-1]
+
+    def _take(self, node_id: int, journal: int, known: list[tuple[int, int]], fresh: list[int]) -> None:
+        """Write `fresh` into the ranges of which `known` are those nearby."""
+        merged = merge(known, as_ranges(fresh))
+        gone = set(known) - set(merged)
+        self._connection.executemany(
+            "DELETE FROM taken WHERE node_id = ? AND journal = ? AND first = ?",
+            [(node_id, journal, first) for first, _ in gone],
+        )
+        self._connection.executemany(
+            "INSERT INTO taken VALUES (?, ?, ?, ?)",
+            [(node_id, journal, first, last) for first, last in merged if (first, last) not in known],
+        )
+        if len(known) > self._ranges_max:
+            self._connection.execute(
+                "DELETE FROM taken WHERE node_id = ? AND journal = ? AND first < ?",
+                (node_id, journal, merged[len(merged) // 2][0]),
+            )
+
+    def _insert(self, items: Sequence[Item], received_utc_ms: int) -> None:
+        for start in range(0, len(items), _ROWS_PER_INSERT):
+            values: list[object] = []
+            part = items[start : start + _ROWS_PER_INSERT]
+            for item in part:
+                header = item.decoded.header
+                values += (self._node_id(item.sender), header.journal, header.seq, header.priority)
+                values += (item.anchor_utc_ms, item.time_quality, received_utc_ms, item.data)
+            marks = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * len(part))
+            self._connection.execute(f"INSERT INTO frame ({_FRAME_COLUMNS}) VALUES {marks}", values)  # noqa: S608
+
+    def _keep_spoiled(self, outcome: Outcome, bad: Spoiled, received_utc_ms: int) -> None:
+        node_id = self._node_id(bad.sender)
+        if bad.key is not None:
+            journal, seq = bad.key
+            known = self._taken_near(node_id, journal, seq, seq)
+            if any(first <= seq <= last for first, last in known):
+                outcome.acknowledge[bad.sender, journal].add(seq)
+                return
+        if not self._has_quarantine_room(node_id, len(bad.data)):
+            outcome.refused.append((bad.sender, "quarantine_full", 1))
+            return
+        self._quarantine(node_id, bad, received_utc_ms)
+        outcome.quarantined.append(bad)
+        if bad.key is not None:
+            self._take(node_id, journal, known, [seq])
+            outcome.acknowledge[bad.sender, journal].add(seq)
+
+    def _has_quarantine_room(self, node_id: int, size: int) -> bool:
+        used = self._quarantine_bytes
+        return (
+            used.get(node_id, 0) + size <= self._quarantine_node_bytes_max
+            and sum(used.values()) + size <= self._quarantine_bytes_max
+        )
+
+    def _quarantine(self, node_id: int, bad: Spoiled, received_utc_ms: int) -> None:
+        journal, seq = bad.key or (None, None)
+        up = topic.format_topic(bad.sender.fleet, bad.sender.node, topic.UP)
+        digest = hashlib.blake2b(bad.data, digest_size=16).digest()
+        is_known = self._connection.execute(
+            "UPDATE quarantine SET times = times + 1, last_utc_ms = ? WHERE node_id = ? AND digest = ?",
+            (received_utc_ms, node_id, digest),
+        ).rowcount
+        if is_known:
+            return
+        self._connection.execute(
+            "INSERT INTO quarantine (node_id, topic, reason, detail, journal, seq, anchor_utc_ms, time_quality,"
+            " first_utc_ms, last_utc_ms, digest, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (node_id, up, bad.reason, bad.detail[:500], journal, seq, bad.anchor_utc_ms, bad.time_quality)
+            + (received_utc_ms, received_utc_ms, digest, bad.data),
+        )
+        self._quarantine_bytes[node_id] = self._quarantine_bytes.get(node_id, 0) + len(bad.data)
+
+    def batch(self, *, frames_max: int, bytes_max: int) -> list[SpooledFrame]:
+        """Return frames for the sink, the urgent ones first; nothing is removed. Raises `StorageError`."""
+        try:
+            rows = self._connection.execute(
+                f"{_SELECT} WHERE priority > 0 ORDER BY priority DESC, frame.id LIMIT ?", (frames_max,)
+            ).fetchall()
+            if len(rows) < frames_max:
+                rows += self._routine(frames_max - len(rows))
+        except sqlite3.Error as error:
+            raise StorageError(f"The spool {self.path} cannot be read: {error}.") from error
+        frames: list[SpooledFrame] = []
+        size = 0
+        for row in rows:
+            size += len(row[6])
+            if frames and size > bytes_max:
+                break
+            frames.append(SpooledFrame(*row))
+        if not frames:
+            self._count()  # replays from the command line come and go behind our back
+        return frames
+
+    def _routine(self, count: int) -> list[tuple[object, ...]]:
+        """Return the newest and the oldest routine frames by halves, each once, in the order in which they came."""
+        sql = _SELECT + " WHERE priority = 0 ORDER BY frame.id {} LIMIT ?"
+        oldest = self._connection.execute(sql.format("ASC"), (count,)).fetchall()
+        if len(oldest) < count:
+            return oldest
+        newest = self._connection.execute(sql.format("DESC"), (count // 2,)).fetchall()
+        by_id = {row[0]: row for row in newest[::-1] + oldest[: count - len(newest)]}
+        return list(by_id.values())
+
+    def remove(self, frames: Sequence[SpooledFrame]) -> None:
+        """Delete what the sink took. Raises `StorageError`; then the sink will be given it again, and drop it."""
+        with self._transaction() as connection:
+            deleted = connection.execute(
+                "DELETE FROM frame WHERE id IN (SELECT value FROM json_each(?))",
+                (json.dumps([frame.id for frame in frames]),),
+            ).rowcount
+        self.frame_count = max(0, self.frame_count - deleted)
+        self.size_bytes = max(0, self.size_bytes - sum(len(frame.data) for frame in frames))
+
+    def set_aside(self, frame: SpooledFrame, reason: str, detail: str) -> None:
+        """Move a frame that the sink will never take to quarantine. It was acknowledged, so no quota counts."""
+        sender = Sender(frame.fleet, frame.node)
+        with self._transaction() as connection:
+            found = connection.execute("SELECT journal, seq FROM frame WHERE id = ?", (frame.id,)).fetchone()
+            bad = Spoiled(sender, reason, detail, frame.data, found, frame.anchor_utc_ms, frame.time_quality)
+            self._quarantine(self._node_id(sender), bad, frame.received_utc_ms)
+            connection.execute("DELETE FROM frame WHERE id = ?", (frame.id,))
+        self.frame_count = max(0, self.frame_count - 1)
+        self.size_bytes = max(0, self.size_bytes - len(frame.data))
+
+    def backlog(self) -> Backlog:
+        """Return what waits. Raises `StorageError`."""
+        try:
+            oldest = self._connection.execute("SELECT received_utc_ms FROM frame ORDER BY id LIMIT 1").fetchone()
+            (quarantined,) = self._connection.execute("SELECT COUNT(*) FROM quarantine").fetchone()
+        except sqlite3.Error as error:
+            raise StorageError(f"The spool {self.path} cannot be read: {error}.") from error
+        return Backlog(self.frame_count, self.size_bytes, oldest[0] if oldest else None, quarantined)
+
+    def close(self) -> None:
+        """Close the file; everything in it stays."""
+        self._connection.close()
+        self._lock.close()
+
+
+class Lock:
+    """A file that one process holds; the system lets go of it when the process ends, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StorageError(f"The spool's folder {path.parent} cannot be used: {error.strerror}.") from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._fd, 32).decode(errors="replace").strip() or "unknown"
+            os.close(self._fd)
+            raise StorageError(
+                f"The spool beside {path} is used by another gateway (process {holder}); stop it, or give this one a "
+                "spool of its own."
+            ) from error
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, str(os.getpid()).encode())
+
+    def close(self) -> None:
+        """Let go."""
+        os.close(self._fd)
+
+
+def merge(ranges: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the union of inclusive ranges, ascending and disjoint."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted([*ranges, *others]):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return merged

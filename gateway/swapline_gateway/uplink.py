@@ -1,0 +1,158 @@
+"""The connection to the broker: the one place that connects, subscribes and publishes, and that retries.
+
+QoS is only transport here. Frames are acknowledged by `ack` messages after they are durable; so a message that the
+broker forgets, or an acknowledgement that is lost, costs a repeat and nothing else.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from typing import Any
+
+import aiomqtt
+from paho.mqtt.reasoncodes import ReasonCode
+
+from swapline_wire import topic
+
+from .config import MqttConfig
+from .error import AccessError, ConfigurationError, UnavailableError
+from .inbox import Inbox
+from .log import get
+from .pipeline import PipelineFigures
+from .retry import Backoff
+
+# Reason codes of MQTT 5, to which paho translates those of 3.1.1.
+_CREDENTIALS_REFUSED = (134, 135, 140)
+_CONNECT_S_MAX = 10.0
+
+
+def filters(config: MqttConfig) -> list[str]:
+    """Return what a gateway subscribes to. Births are for every replica, frames are shared."""
+    up = topic.format_topic(config.fleet, "+", topic.UP)
+    status = topic.format_topic(config.fleet, "+", topic.STATUS)
+    return [f"$share/{config.share_group}/{up}" if config.share_group else up, status]
+
+
+def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
+    """Return the TLS settings, or None without TLS. Raises `ConfigurationError` naming the file that is wrong."""
+    if config.tls is None:
+        return None
+    tls = config.tls
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        files = ", ".join(str(file) for file in (tls.ca, tls.certificate, tls.key) if file is not None)
+        raise ConfigurationError(f"mqtt.tls: one of {files} cannot be used: {error}.") from error
+    return context
+
+
+def make_client(config: MqttConfig, **options: Any) -> aiomqtt.Client:
+    """Return a client for this broker, not yet connected."""
+    password = config.password.get_secret_value() if config.password else None
+    return aiomqtt.Client(
+        config.host,
+        config.port,
+        username=config.username,
+        password=password,
+        identifier=config.client_id,
+        clean_session=config.client_id is None,
+        keepalive=config.keepalive_s,
+        tls_context=tls_context(config),
+        timeout=_CONNECT_S_MAX,
+        **options,
+    )
+
+
+def explain(config: MqttConfig, error: Exception) -> AccessError | UnavailableError:
+    """Turn what a connection attempt raised into one sentence for people."""
+    where = f"The broker at {config.host}:{config.port}"
+    code = getattr(error, "rc", None)
+    if isinstance(code, ReasonCode) and code.value in _CREDENTIALS_REFUSED:
+        user = "no user name" if config.username is None else f"user {config.username!r}"
+        return AccessError(f"{where} refuses us ({str(code).lower()}, {user}): check mqtt.username and mqtt.password.")
+    if isinstance(code, ReasonCode):
+        return UnavailableError(f"{where} refuses the connection: {str(code).lower()}.")
+    text = str(error) or type(error).__name__
+    return UnavailableError(f"{where} cannot be reached: {text}. Is it running, and are mqtt.host and mqtt.port right?")
+
+
+async def subscribe(client: aiomqtt.Client, wanted: list[str]) -> None:
+    """Subscribe to all filters with QoS 1. Raises `AccessError` where the broker refuses one."""
+    granted = await client.subscribe([(name, 1) for name in wanted])
+    for name, code in zip(wanted, granted, strict=True):
+        if (code.value if isinstance(code, ReasonCode) else code) >= 128:
+            raise AccessError(f"The broker refuses the subscription to {name}: check its access list for this user.")
+
+
+class Uplink:
+    """See the module's header."""
+
+    def __init__(self, config: MqttConfig, *, inbox: Inbox, figures: PipelineFigures, backoff: Backoff) -> None:
+        self.connected = asyncio.Event()
+        self._config = config
+        self._inbox = inbox
+        self._figures = figures
+        self._backoff = backoff
+        self._client: aiomqtt.Client | None = None
+        self._was_connected = False
+        self._log = get("uplink")
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled. Raises `AccessError` if the broker refuses us the first time."""
+        while True:
+            try:
+                await self._serve()
+            except (aiomqtt.MqttError, OSError, ValueError) as error:
+                problem: Exception = explain(self._config, error)
+            except AccessError as error:
+                problem = error
+            finally:
+                self._client = None
+                self.connected.clear()
+                self._figures.is_connected = False
+            if isinstance(problem, AccessError) and not self._was_connected:
+                raise problem
+            await self._pause(problem)
+
+    async def _pause(self, problem: Exception) -> None:
+        delay_s = self._backoff.fail()
+        self._figures.link_failures += 1
+        self._figures.broker_error = str(problem)
+        say = self._log.warning if self._backoff.is_first() else self._log.debug
+        say("no connection", error=str(problem), retry_s=round(delay_s, 2))
+        await asyncio.sleep(delay_s)
+
+    async def _serve(self) -> None:
+        async with make_client(self._config, queue_type=lambda maxsize: self._inbox) as client:
+            paho = client._client  # noqa: SLF001 (aiomqtt has no call for manual PUBACKs, nor for publishing unawaited)
+            paho.manual_ack_set(True)
+            self._inbox.attach(lambda message: paho.ack(message.mid, message.qos))
+            self._client = client
+            await subscribe(client, filters(self._config))
+            self._backoff.succeed()
+            self._was_connected = True
+            self._figures.is_connected = True
+            self._figures.broker_error = ""
+            self.connected.set()
+            self._log.info("connected", host=self._config.host, port=self._config.port)
+            async for _ in client.messages:  # never yields: our inbox keeps the messages; raises when the link ends
+                pass
+
+    def publish(self, name: str, payload: bytes | str, *, qos: int = 0, retain: bool = False) -> bool:
+        """Hand a message to the connection; say whether there is one. Nothing waits for the broker here."""
+        if self._client is None or not self.connected.is_set():
+            return False
+        code: int = self._client._client.publish(name, payload, qos, retain).rc  # noqa: SLF001
+        return code == 0
+
+    def is_congested(self) -> bool:
+        """Say whether earlier messages still wait for the socket."""
+        return self._client is not None and bool(self._client._client.want_write())  # noqa: SLF001
+
+    async def stop_receiving(self) -> None:
+        """End the subscriptions, but keep the connection for acknowledgements."""
+        if self._client is not None and self.connected.is_set():
+            with contextlib.suppress(aiomqtt.MqttError):
+                await self._client.unsubscribe(filters(self._config), timeout=2)
