@@ -66,7 +66,7 @@ _DEVICE = {
     "driver": (REQUIRED, _TEXT, tuple(sorted(DRIVERS))),
     "address": (1, int, (0, 247)),
     "bay": (0, int, (0, 255)),
-    "period_ms": (1000, int, (50, 3600000)),
+    "period_ms": (1000, int, (10, 3600000)),
     "timeout_ms": (500, int, (10, 10000)),
 }
 _TOP = {
