@@ -52,7 +52,7 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def literal_starts(node: ast.expr) -> Iterator[str]:
-    """Yield the text that a computed module name starts with: a literal, or the left end of `"..." + x`, `"..%s" % x`."""
+    """Yield the text that a computed module name starts with: a literal, or the left end of a sum or a `%`."""
     while isinstance(node, ast.BinOp):
         node = node.left
     if isinstance(node, ast.Constant) and isinstance(node.value, str):

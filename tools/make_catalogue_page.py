@@ -1,0 +1,122 @@
+"""Write docs/catalogue.md from the catalogue.
+
+python tools/make_catalogue_page.py            write the page
+python tools/make_catalogue_page.py --check    only say whether the page is up to date
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from swapline_wire import catalogue, catalogue_text
+from swapline_wire.catalogue import FORMATS, STREAMS, Signal, Stream
+
+PATH = Path(__file__).parent.parent / "docs" / "catalogue.md"
+OWNERS = {
+    catalogue.OF_NODE: "the node (van or station)",
+    catalogue.OF_BAY: "a bay of the node",
+    catalogue.OF_MODULE: "the module of the frame's owner code, in the frame's bay (no code: the node itself)",
+}
+PRIORITIES = {catalogue.ROUTINE: "0 routine", catalogue.EVENT: "1 event", catalogue.ALARM: "2 alarm"}
+INTRODUCTION = """\
+# Catalogue of streams and signals
+
+Generated from `firmware/swapline_wire/catalogue.py` and `catalogue_text.py` by `python tools/make_catalogue_page.py`;
+a test holds that it is up to date. How rows travel is in [wire.md](wire.md).
+
+A value travels as the integer `raw`; the quantity is `raw / 10**decimals`. *Offset* is the place in a row, behind the
+four bytes of the row's time. *From*, *to* and *deadband* are quantities in the signal's unit: what lies outside becomes
+`abnormal`, and with report by exception a row is kept when one of its signals moved by its deadband. *Kind*: a
+`measurement` may be averaged; a `total` only grows until its device restarts, so take differences; a `state` has a last
+value and durations; a `key` is a part of the row's identity (a database tag).
+
+## Formats
+
+| format | bytes | smallest | largest | not available | abnormal |
+|---|---|---|---|---|---|
+"""
+
+
+def quantity(signal: Signal, raw: int) -> str:
+    return f"{raw / 10**signal.decimals:.{signal.decimals}f}" if signal.decimals else str(raw)
+
+
+def format_rows() -> list[str]:
+    lines = []
+    for name, (_, width, not_available, abnormal) in FORMATS.items():
+        bits = 8 * width
+        low, high = (0, (1 << bits) - 3) if name[0] == "u" else (-(1 << bits - 1) + 2, (1 << bits - 1) - 1)
+        codes = [f"0x{code & (1 << bits) - 1:0{2 * width}X}" for code in (not_available, abnormal)]
+        lines.append(f"| {name} | {width} | {low} | {high} | {codes[0]} | {codes[1]} |")
+    return lines
+
+
+def signal_rows(stream: Stream) -> list[str]:
+    lines = [
+        "| offset | signal | unit | format | decimals | from | to | deadband | kind | source | meaning |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    offset = 4
+    for signal in stream.signals:
+        text = catalogue_text.signal_text(stream, signal)
+        limits = [quantity(signal, raw) for raw in (signal.minimum, signal.maximum, signal.deadband)]
+        cells = [str(offset), f"`{signal.name}`", signal.unit or "-", signal.format, str(signal.decimals), *limits]
+        cells += [signal.kind, signal.source, f"**{text.title}.** {text.description}"]
+        lines.append("| " + " | ".join(cells) + " |")
+        offset += FORMATS[signal.format][1]
+    return lines
+
+
+def name_lists(stream: Stream) -> list[str]:
+    lines = []
+    for signal in stream.signals:
+        place = (stream.name, signal.name)
+        for kind, table in (("Values", catalogue_text.VALUES), ("Bits", catalogue_text.BITS)):
+            if place in table:
+                names = ", ".join(f"{number} {name}" for number, name in table[place].items())
+                lines += ["", f"{kind} of `{signal.name}`: {names}."]
+    return lines
+
+
+def pace(stream: Stream) -> str:
+    if not stream.period_ms:
+        return "sealed at once when it happens"
+    return f"read every {stream.period_ms / 1000:g} s, kept at least every {stream.silence_ms_max / 1000:g} s"
+
+
+def stream_section(stream: Stream) -> list[str]:
+    return [
+        "",
+        f"## {stream.id} `{stream.name}`",
+        "",
+        catalogue_text.STREAMS[stream.name].description,
+        "",
+        f"Stream id {stream.id}; belongs to {OWNERS[stream.owner]}; priority {PRIORITIES[stream.priority]}; "
+        f"{pace(stream)}; row of {catalogue.row_size(stream.signals)} bytes.",
+        "",
+        *signal_rows(stream),
+        *name_lists(stream),
+    ]
+
+
+def loss_section() -> list[str]:
+    reasons = [f"| {code} | {name} |" for code, name in catalogue_text.LOSSES.items()]
+    return ["", "## Reasons for a loss", "", "| `event.reason` | lost by |", "|---|---|", *reasons]
+
+
+def render() -> str:
+    sections = [line for stream in STREAMS for line in stream_section(stream)]
+    return INTRODUCTION + "\n".join([*format_rows(), *sections, *loss_section()]) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Write docs/catalogue.md")
+    parser.add_argument("--check", action="store_true", help="only say whether the page is up to date")
+    if parser.parse_args().check:
+        return int(not PATH.exists() or PATH.read_text() != render())
+    PATH.write_text(render())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
