@@ -1,19 +1,27 @@
 """Start the node: choose the board, read `config.json` from the current directory, run, and start again when asked to."""
 
-import asyncio
 import sys
 
-from swapline_node.app import RESET_CONFIGURATION, RESET_SOFT, App
-from swapline_node.config import load
+FROZEN = ".frozen"
+if FROZEN not in sys.path:
+    sys.path.append(FROZEN)  # asyncio lives there; a MICROPYPATH that names only this folder would hide it
 
-_BOARDS = {"esp32": "esp32", "rp2": "rp2"}
+import asyncio  # noqa: E402
+
+from swapline_node.app import App  # noqa: E402
+from swapline_node.config import load  # noqa: E402
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+BOARDS = ("esp32", "rp2")  # what `sys.platform` says there; anything else is Linux
 
 
-def make_board() -> "object":
+def make_board() -> "Any":
     """Import the file of the board that this is, and only that."""
-    name = _BOARDS.get(sys.platform, "linux")
-    module = __import__("swapline_node.boards." + name, None, None, ("*",))
-    return module.Board()
+    name = sys.platform if sys.platform in BOARDS else "linux"
+    return __import__("swapline_node.boards." + name, None, None, ("*",)).Board()
 
 
 def main() -> None:
@@ -21,8 +29,13 @@ def main() -> None:
     board = make_board()
     while True:
         app = App(board, load())
-        asyncio.run(app.run())
-        board.restart(RESET_SOFT)
+        try:
+            cause = asyncio.run(app.run())
+        except KeyboardInterrupt:
+            asyncio.run(app.stop())  # MicroPython raises it through the event loop, past every `finally` of a task
+            return
+        board.restart(cause)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,6 @@ VERSION = "0.1.0"
 PROTOCOL = 1
 BIRTH_AGAIN_MS = 30000  # a node without time asks again so often
 RESET_SOFT = 5
-RESET_CONFIGURATION = 7
 
 
 class App:
@@ -69,11 +68,14 @@ class App:
         self.health = Health(self)
         self.commands = Commands(self)
         self._restart = asyncio.Event()
+        self._restart_cause = RESET_SOFT
+        self._is_open = False
+        self._is_stopped = False
         self._born_ms = 0
         self._connect_parts()
 
-    async def run(self) -> None:
-        """Run until a restart is asked for, or cancelled. Ends with every row in the journal."""
+    async def run(self) -> int:
+        """Run until a restart is asked for, and return its reset cause. Ends with every row in the journal."""
         self._set_gc_threshold()
         watchdog = self.board.watchdog(self.config.watchdog_ms)
         try:
@@ -81,11 +83,26 @@ class App:
             self._start_tasks(watchdog)
             await self._restart.wait()
         finally:
-            await self._end()
+            await self.stop()
+        return self._restart_cause
 
-    def request_restart(self) -> None:
+    def request_restart(self, cause: int = RESET_SOFT) -> None:
         """End `run` soon: after the answer to the command had time to leave."""
-        self._restart_soon = asyncio.create_task(self._restart_later())
+        self._restart_cause = cause
+        self._restarting = asyncio.create_task(self._restart_later())
+
+    async def stop(self) -> None:
+        """Stop in order: first the tasks, so that nothing is sampled any more, then everything into the journal."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        await self.supervisor.stop()
+        if self._is_open:
+            self._declare_losses()
+            self.sampler.seal_all()
+            self.journal.close()
+        await self.link.stop(json.dumps({"online": False}).encode())
+        self.log.info("node", "stopped")
 
     # ---- start
 
@@ -111,6 +128,7 @@ class App:
         """Open the journal and tell what happened since the last boot."""
         journal = self.journal
         journal.open()
+        self._is_open = True
         self.log.info("node", "%s/%s boot %d" % (self.config.fleet, self.config.node, journal.boot))
         for problem in self.config.problems:
             self.log.error("config", problem)
@@ -137,7 +155,7 @@ class App:
         if not self.is_safe_mode:
             for bus in self.config.buses:
                 self._start_bus(bus)
-        self._feeding = asyncio.create_task(self.supervisor.feed(watchdog, self.config.watchdog_ms // 4))
+        self.supervisor.watch(watchdog, self.config.watchdog_ms // 4)
 
     def _start_bus(self, config: "dict[str, Any]") -> None:
         """Start a bus as a task of its own; the line is opened in there, so a missing one delays nobody."""
@@ -178,8 +196,10 @@ class App:
         """Make an event of every loss that has none yet."""
         for drop in self.journal.take_dropped():
             self.counters.lose(drop.detail, frames=drop.value)
-            self.log.error("journal", "lost %d frames %d..%d, reason %d" % (
-                drop.value, drop.first_seq, drop.last_seq, drop.detail))
+            self.log.error(
+                "journal",
+                "lost %d frames %d..%d, reason %d" % (drop.value, drop.first_seq, drop.last_seq, drop.detail),
+            )
             self.sampler.event(
                 FRAMES_DROPPED,
                 reason=drop.detail,
@@ -233,18 +253,6 @@ class App:
     async def _connect_network(self) -> None:
         await self.board.connect_network(self.config.network)
 
-    # ---- end
-
     async def _restart_later(self) -> None:
         await asyncio.sleep(1)
         self._restart.set()
-
-    async def _end(self) -> None:
-        """Stop in order: first the tasks, so that nothing is sampled any more, then everything into the journal."""
-        await self.supervisor.stop()
-        if self.journal.boot:
-            self._declare_losses()
-            self.sampler.seal_all()
-            self.journal.close()
-        await self.link.stop(json.dumps({"online": False}).encode())
-        self.log.info("node", "stopped")

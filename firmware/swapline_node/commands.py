@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .app import App
 
+RESET_CONFIGURATION = 7
 COMMANDS = ("ping", "log", "config", "restart")
 LOG_BYTES_MAX = 3000
 
@@ -76,7 +77,7 @@ class Commands:
             answer["error"] = "; ".join(problems)
         self._app.sampler.event(CONFIGURATION, reason=1 if problems else 0)
         if not problems:
-            self._app.request_restart()
+            self._app.request_restart(RESET_CONFIGURATION)
 
 
 def _read_file() -> "Any":

@@ -62,6 +62,7 @@ class Journal:
         self._open: "list[Segment | None]" = [None, None, None]
         self._files: "list[BinaryIO | None]" = [None, None, None]
         self._dirty = [False, False, False]
+        self._appending = 0
         self._dropped: "list[Drop]" = []
         self._uptimes: "dict[int, int]" = {}  # boot without anchor -> last uptime in ms that a frame of it tells
 
@@ -160,16 +161,19 @@ class Journal:
         if loss:
             return loss
         self.next_seq += 1
+        self._appending = seq
         try:
             segment = self._segment_for(seq, priority)
             self._files[priority].write(frame)  # type: ignore[attr-defined]
         except OSError:
+            self._appending = 0
             self._give_up_segment(priority)
             self._note_drop(LOSS_JOURNAL_FULL, seq, seq, 1)
             return 0
         segment.add(seq, len(frame))
         self.pending_frames += 1
         self._dirty[priority] = True
+        self._appending = 0
         return 0
 
     def commit(self) -> bool:

@@ -54,8 +54,11 @@ class Supervisor:
                 return name
         return None
 
-    async def feed(self, watchdog: "Any", period_ms: int) -> None:
-        """Feed the watchdog for ever, but only while every task is alive."""
+    def watch(self, watchdog: "Any", period_ms: int) -> None:
+        """Feed the watchdog from now on, as long as every task is alive."""
+        self._tasks["watchdog"] = asyncio.create_task(self._feed(watchdog, period_ms))
+
+    async def _feed(self, watchdog: "Any", period_ms: int) -> None:
         while True:
             name = self.stuck()
             if name is None:
@@ -89,7 +92,8 @@ class Supervisor:
             if self._uptime_ms() - started_ms > RESTART_MS_MAX:
                 pause_ms = self._restart_ms_min
             await asyncio.sleep(pause_ms / 1000)
-            self.alive(name) if name in self._alive_ms else None
+            if name in self._alive_ms:
+                self.alive(name)
             pause_ms = min(pause_ms * 2, RESTART_MS_MAX)
 
 
