@@ -2,7 +2,8 @@
 
 A `Query` (a protocol's file defines them) holds the request and knows how long its answer is and whether it is whole.
 The bus sends it when the line is quiet, collects the answer and counts what went wrong, each failure once and by its
-kind. One task owns a bus, so a slow or dead line delays nobody else; on the line itself a silent device is asked less often.
+kind. One task owns a bus, so a slow or dead line delays nobody else; on the line itself a silent device is asked less
+often.
 
 What the bus needs of the board's stream: `await reader.read(n)` returns 1 to n bytes as soon as there are any.
 """

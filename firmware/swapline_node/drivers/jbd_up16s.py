@@ -1,7 +1,8 @@
 """JBD UP16S packs over RS-485, 9600 8N1: function 0x78 in frames that end with a Modbus CRC.
 
-Source: a recorded bus of two packs, and syssi's esphome-jbd-bms for the meaning of the fields. A request is address, 78,
-first and last register address, 0000, CRC; an answer repeats address, function and range, then a length word, data, CRC.
+Source: a recorded bus of two packs, and syssi's esphome-jbd-bms for the meaning of the fields. A request is address,
+78, first and last register address, 0000, CRC; an answer repeats address, function and range, then a length word, data,
+CRC.
 """
 
 from swapline_node.bus import BusProtocolError, BusRefused

@@ -1,8 +1,8 @@
 """Modbus RTU: queries, and register maps as data.
 
 Source: MODBUS over Serial Line V1.02 and MODBUS Application Protocol V1.1b3. A query is built once and asked again and
-again. A `RegisterMap` is compiled once from rows of names and turns an answer's bytes into raw values of a source without
-floats: the boards' floats are single precision and coarser than the catalogue's integers.
+again. A `RegisterMap` is compiled once from rows of names and turns an answer's bytes into raw values of a source
+without floats: the boards' floats are single precision and coarser than the catalogue's integers.
 """
 
 from array import array

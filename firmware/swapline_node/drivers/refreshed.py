@@ -1,8 +1,8 @@
 """Refreshed maps: what swapline's own two register maps share, a header with a map's name and an alive counter.
 
 Source: docs/vehicle-controller.md and docs/slot-charger.md. The alive counter tells a reading from a repetition: an
-answer with the counter of the one before is the same reading and makes no row, and a counter that stands still is a dead
-device.
+answer with the counter of the one before is the same reading and makes no row, and a counter that stands still is a
+dead device.
 """
 
 from swapline_node.driver import Driver

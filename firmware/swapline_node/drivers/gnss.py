@@ -1,0 +1,282 @@
+"""GNSS receiver that talks NMEA 0183 by itself: RMC, GGA, GLL, GSA, GSV, VTG and ZDA of any talker; one row an epoch.
+
+An epoch is all sentences that state one time of day. It is complete when a sentence states another one; or when the
+line falls silent after the sentence that ended the epoch before; or when the line stays silent. So neither the first nor
+the last epoch is lost, whatever sentences a receiver sends and in which order. The row's time is the epoch's own UTC.
+Without a fix the receiver's clock is not believed: such a row says "no fix" at the node's own time.
+
+Sentences without a time (GSA, GSV, VTG) belong to the epoch in which they arrive. Of two sentences that state the same
+quantity the more exact one counts: the position with more digits, VTG's km/h before RMC's knots.
+"""
+
+from swapline_node.driver import Driver
+from swapline_wire.catalogue import FORMATS, POSITION, TIME_GNSS
+
+from .nmea import DAMAGED, EMPTY, GOOD, SOUTH, WEST, Sentence, days_since_1970
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from swapline_node.bus import Bus
+    from swapline_node.clock import Clock
+    from swapline_node.counter import Counters
+    from swapline_node.sampler import Sampler
+
+CHUNK_BYTES = 256
+PAUSE_MS = 150  # a receiver sends an epoch in one go: gaps inside are shorter, the gap behind it is longer
+SILENCE_MS = 1500  # after so long without a byte nothing more of this epoch will come
+DAY_MS = 86400000
+
+_RMC = 0x524D43
+_GGA = 0x474741
+_GLL = 0x474C4C
+_GSA = 0x475341
+_GSV = 0x475356
+_VTG = 0x565447
+_ZDA = 0x5A4441
+_TIMED = (_RMC, _GGA, _GLL)
+_ACTIVE = 0x41  # "A"
+_SNR_EMPTY = FORMATS[POSITION.signals[-1].format][2]
+_NO_FIX = 0x4E  # "N"
+
+
+class Gnss(Driver):
+    """One receiver, alone on its line."""
+
+    STREAMS = (POSITION,)
+    listens = True
+
+    def __init__(
+        self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
+    ) -> None:
+        super().__init__(sampler, clock, counters, device_config)
+        source = self._source = sampler.source(POSITION)
+        self._latitude = source.index("latitude_deg")
+        self._longitude = source.index("longitude_deg")
+        self._altitude = source.index("altitude_m")
+        self._speed = source.index("speed_kmh")
+        self._heading = source.index("heading_deg")
+        self._quality = source.index("fix_quality")
+        self._mode = source.index("fix_mode")
+        self._used = source.index("satellites_used")
+        self._in_view = source.index("satellites_in_view")
+        self._hdop = source.index("hdop")
+        self._pdop = source.index("pdop")
+        self._vdop = source.index("vdop")
+        self._snr = source.index("snr_max_db")
+        self._sentence = Sentence()
+        self._day = -1  # days since 1970 of the last epoch, -1: never told
+        self._last_time_ms = 0  # its time of day
+        self._last_type = 0  # type of the last good sentence
+        self._end_type = 0  # type of the sentence that ended the last epoch
+        self._visible = bytearray(26)  # satellites in view by the talker's second letter
+        self._reset()
+
+    async def run(self, bus: "Bus") -> None:
+        """Hear the receiver for ever; what it has said of an epoch is kept even when this task is cancelled."""
+        silent_ms = 0
+        try:
+            while True:
+                chunk = await bus.listen(CHUNK_BYTES, PAUSE_MS)
+                if chunk:
+                    silent_ms = 0
+                    self.feed(chunk)
+                else:
+                    silent_ms += PAUSE_MS
+                    if self._last_type == self._end_type or silent_ms >= SILENCE_MS:
+                        self.finish_epoch()
+        finally:
+            self.finish_epoch()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take bytes as they come."""
+        start = 0
+        while start < len(chunk):
+            if self._sentence.take(chunk, start):
+                self._take_line()
+            start = self._sentence.rest
+
+    def finish_epoch(self) -> None:
+        """Commit the row of the epoch that is being heard, if there is one."""
+        if self._types:
+            utc_ms = self._utc_ms() if self._has_fix else None
+            if utc_ms is not None:
+                self.clock.offer(TIME_GNSS, utc_ms, self._heard_ms)
+            self._set_in_view()
+            self._source.commit(utc_ms=utc_ms)
+            self._end_type = self._last_type
+            self._reset()
+
+    def _reset(self) -> None:
+        self._source.clear()
+        self._types = 0  # bit i: `_TIMED[i]` was heard
+        self._time_ms = -1  # time of day of the epoch that is being heard, -1: not told
+        self._epoch_day = -1
+        self._has_fix = False
+        self._heard_ms = 0
+        self._position_decimals = -1
+        self._has_vtg_speed = False
+        self._has_gsv = False
+        for i in range(len(self._visible)):
+            self._visible[i] = 0
+
+    def _take_line(self) -> None:
+        """Check a line, count what is wrong with it, and take its sentence."""
+        sentence = self._sentence
+        result = sentence.check()
+        if result == EMPTY:
+            return
+        if result == DAMAGED:
+            self.counters.count("bus_checksum_errors")
+        elif result != GOOD or sentence.has_noise:
+            self.counters.count("bus_protocol_errors")
+        if result != GOOD:
+            return
+        try:
+            self._take_sentence(sentence.type_code())
+        except ValueError:
+            self.counters.count("bus_protocol_errors")
+
+    def _take_sentence(self, kind: int) -> None:
+        sentence = self._sentence
+        if kind in _TIMED:
+            time_ms = sentence.time_ms(5 if kind == _GLL else 1)
+            if not self._enter_epoch(kind, -1 if time_ms is None else time_ms):
+                return
+        if kind == _RMC:
+            self._take_rmc()
+        elif kind == _GGA:
+            self._take_gga()
+        elif kind == _GLL:
+            self._take_position(1, sentence.character(6) == _ACTIVE)
+        elif kind == _GSA:
+            self._take_gsa()
+        elif kind == _GSV:
+            self._take_gsv()
+        elif kind == _VTG:
+            self._take_vtg()
+        elif kind == _ZDA:
+            self._take_zda()
+        self._last_type = kind
+
+    def _enter_epoch(self, kind: int, time_ms: int) -> bool:
+        """Find the epoch that a timed sentence belongs to. Return False for a sentence that was already heard in it."""
+        bit = 1 << _TIMED.index(kind)
+        is_same_time = time_ms == self._time_ms
+        if self._types & bit and is_same_time and time_ms >= 0:
+            self.counters.count("bus_protocol_errors")
+            return False
+        if self._types & bit or (not is_same_time and time_ms >= 0 and self._time_ms >= 0):
+            self.finish_epoch()
+        if not self._types:
+            self._heard_ms = self.clock.uptime_ms()
+        self._types |= bit
+        if time_ms >= 0:
+            self._time_ms = time_ms
+        return True
+
+    def _take_position(self, field: int, is_valid: bool) -> None:
+        sentence = self._sentence
+        latitude = sentence.angle(field, 90, SOUTH)
+        longitude = sentence.angle(field + 2, 180, WEST)
+        if not is_valid or latitude is None or longitude is None:
+            return
+        self._has_fix = True
+        decimals = sentence.decimals(field)
+        if decimals > self._position_decimals:
+            self._position_decimals = decimals
+            self._source.values[self._latitude] = latitude
+            self._source.values[self._longitude] = longitude
+
+    def _take_rmc(self) -> None:
+        sentence = self._sentence
+        knots = sentence.number(7, 3)
+        heading = sentence.number(8, 2)
+        day = sentence.day(9)
+        is_active = sentence.character(2) == _ACTIVE
+        self._take_position(3, is_active)
+        if not is_active:
+            return
+        if day is not None:
+            self._epoch_day = day
+        if knots is not None and not self._has_vtg_speed:
+            self._source.values[self._speed] = (knots * 1852 + 5000) // 10000
+        self._put(self._heading, heading)
+
+    def _take_gga(self) -> None:
+        sentence = self._sentence
+        quality = sentence.number(6, 0)
+        used = sentence.number(7, 0)
+        hdop = sentence.number(8, 2)
+        altitude = sentence.number(9, 2)
+        self._take_position(2, bool(quality))
+        self._put(self._quality, quality)
+        self._put(self._used, used)
+        self._put(self._hdop, hdop)
+        self._put(self._altitude, altitude)
+
+    def _take_gsa(self) -> None:
+        sentence = self._sentence
+        mode = sentence.number(2, 0)
+        pdop = sentence.number(15, 2)
+        hdop = sentence.number(16, 2)
+        vdop = sentence.number(17, 2)
+        self._put(self._mode, mode)
+        self._put(self._pdop, pdop)
+        self._put(self._hdop, hdop)
+        self._put(self._vdop, vdop)
+
+    def _take_gsv(self) -> None:
+        sentence = self._sentence
+        in_view = sentence.number(3, 0)
+        values = self._source.values
+        for field in (7, 11, 15, 19):
+            snr = sentence.number(field, 0)
+            if snr is not None and (values[self._snr] == _SNR_EMPTY or snr > values[self._snr]):
+                values[self._snr] = snr
+        letter = sentence.talker() - 0x41
+        if in_view is not None and 0 <= letter < 26:
+            self._has_gsv = True
+            self._visible[letter] = max(self._visible[letter], min(in_view, 255))
+
+    def _take_vtg(self) -> None:
+        sentence = self._sentence
+        heading = sentence.number(1, 2)
+        speed = sentence.number(7, 2)
+        if sentence.character(9) == _NO_FIX:
+            return
+        self._put(self._heading, heading)
+        if speed is not None:
+            self._has_vtg_speed = True
+            self._source.values[self._speed] = speed
+
+    def _take_zda(self) -> None:
+        sentence = self._sentence
+        day = sentence.number(2, 0)
+        month = sentence.number(3, 0)
+        year = sentence.number(4, 0)
+        if day is not None and month is not None and year is not None and self._epoch_day < 0:
+            self._epoch_day = days_since_1970(year, month, day)
+
+    def _put(self, place: int, value: "int | None") -> None:
+        if value is not None:
+            self._source.values[place] = value
+
+    def _set_in_view(self) -> None:
+        """Add up what each constellation sees; a satellite on two signals is one satellite."""
+        if self._has_gsv:
+            self._source.values[self._in_view] = sum(self._visible)
+
+    def _utc_ms(self) -> "int | None":
+        """Return the epoch's UTC. A lost RMC does not cost the date: it is the last epoch's, or the day after."""
+        if self._time_ms < 0:
+            return None
+        day = self._epoch_day
+        if day < 0:
+            if self._day < 0:
+                return None
+            day = self._day + (self._time_ms < self._last_time_ms - DAY_MS // 2)
+        self._day = day
+        self._last_time_ms = self._time_ms
+        return day * DAY_MS + self._time_ms
