@@ -81,6 +81,7 @@ def seplos(module: Module | None, *, is_master: bool = False) -> SeplosV3:
     unit = SeplosV3(lambda: module, is_master=is_master)
     unit.device_name = "SG16S200A-SP57B-A"
     unit.charge_limit_a = unit.discharge_limit_a = 180
+    unit.has_pack_code = False
     return unit
 
 
@@ -112,10 +113,8 @@ def test_seplos_cells_temperatures_and_version_are_the_recorded_bytes(recordings
     pack = bytes.fromhex("010410000011")
     differing = [i for i, (a, b) in enumerate(zip(ask(pack.hex()), recorded[pack], strict=True)) if a != b]
     assert set(differing) <= {22, 28, 37, 38}, differing
-    # The recorded pack has no code of its own, only its BMS has; ours carries the module's code in both places.
-    version = ask("000417000033")
-    assert version[3:73] == recorded[bytes.fromhex("000417000033")][3:73]
-    assert version[75:92] == b"SP57B-A2506120022"
+    version = bytes.fromhex("000417000033")
+    assert ask(version.hex()) == recorded[version]
 
 
 def test_seplos_coils_show_switches_states_and_protections() -> None:
@@ -217,7 +216,6 @@ def up16s_pack(words: list[int]) -> tuple[Module, dict[str, Any]]:
         cycles=words[18],
         cell_voltages_v=[v / 1000 for v in cells],
         cell_temperatures_c=[(t - 500) / 10 for t in sensors],
-        code="ECO-LFP48100-3U-024EDD",
     )
     own = {
         "terminal_voltage_v": words[1] / 100,
@@ -227,7 +225,6 @@ def up16s_pack(words: list[int]) -> tuple[Module, dict[str, Any]]:
         "discharge_current_limit_a": words[32] / 10,
         "signature": words[57],
         "tail": tuple(words[73:]),
-        "board_serial": "UP16S019000123525032200332",
     }
     return module, own
 
@@ -257,8 +254,8 @@ def test_up16s_gives_the_recorded_answers_of_both_packs(recordings: Path) -> Non
 def test_up16s_identity_is_the_recorded_block(recordings: Path) -> None:
     pairs = transactions(recordings / "bms/vectors/transcript_jbd_up16s_two_packs.json")
     request, answer = next(pair for pair in pairs if pair[0][:4].hex() == "01781c00")
-    pack = Up16s(lambda: module_of(code="ECO-LFP48100-3U-024EDD"))
-    pack.board_serial = "UP16S019000123525032200332"
+    pack = Up16s(lambda: module_of(code="UP16S019000123525032200332"))
+    pack.product = "ECO-LFP48100-3U-024EDD"
     assert Up16sFace({1: pack}).answer(request) == answer
 
 

@@ -30,8 +30,8 @@ class Up16s:
 
     def __init__(self, module: Callable[[], Module | None]) -> None:
         self.module = module
-        self.board_serial = "UP16S019000000000000000000"
         self.model = "JBD48100000"
+        self.product = "SWAP-MODULE"
         self.rated_capacity_ah: float | None = None  # None: the module's full capacity
         self.terminal_voltage_v: float | None = None  # None: the pack's voltage
         self.charge_current_limit_a = 260.0
@@ -73,14 +73,14 @@ class Up16s:
         return head + _pack_words(words) + model + _pack_words(self.tail)
 
     def identity(self, module: Module) -> bytes:
-        """Return the identity block: board serial, dates, model, and the pack's own code."""
+        """Return the identity block: serial number, dates, model and product."""
         return (
             bytes.fromhex("00000000 0d48 001e 01f4 0258 1630 05dc")
-            + self.board_serial.encode("ascii").ljust(30, b"\0")
+            + module.code.encode("ascii").ljust(30, b"\0")
             + _pack_words((2025, 4, 17))
             + self.model.encode("ascii").ljust(30, b"\0")
             + _pack_words((2025, 3, 18))
-            + module.code.encode("ascii").ljust(32, b"\0")
+            + self.product.encode("ascii").ljust(32, b"\0")
             + bytes.fromhex("0c4e 05a0 0001 00000000 00000005")
         )
 

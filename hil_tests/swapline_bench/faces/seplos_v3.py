@@ -53,6 +53,7 @@ class SeplosV3(modbus.Unit):
         self.manufacturer = "XZH-ElecTech Co.,Ltd"
         self.device_name = "1101-SP76"
         self.firmware_version = "15"
+        self.has_pack_code = True  # False: only the BMS knows who it is, as in the recorded pack
         self.switch_bits_reserved = 0  # a recorded pack sets bit 6, which the document reserves
         self.charge_limit_a = 260
         self.discharge_limit_a = 300
@@ -106,8 +107,8 @@ class SeplosV3(modbus.Unit):
             modbus.words_of(self.manufacturer, 10)
             + modbus.words_of(self.device_name, 10)
             + modbus.words_of(self.firmware_version, 1)
-            + modbus.words_of(module.code, 15)
-            + modbus.words_of(module.code, 15)
+            + modbus.words_of("SP76" + module.code[-12:] if self.has_pack_code else module.code, 15)
+            + modbus.words_of(module.code if self.has_pack_code else "", 15)
         )
 
     def _system(self, module: Module) -> list[int]:

