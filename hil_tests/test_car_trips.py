@@ -43,6 +43,7 @@ SIGNALS = {
 }
 DECIMALS = {signal.name: signal.decimals for signal in VEHICLE.signals}
 POLL_MS = 10
+BAUDRATE = 1_000_000
 CLOCK_ERROR_MS = 500  # the gateway offers its time in an acknowledgement: good to the way of one message
 
 
@@ -71,7 +72,7 @@ class Trip:
             self.served_utc_ms.append(time.time() * 1000)
         else:
             self.done.set()
-        return index * REFRESH_S * 1.5
+        return min(index, len(self.samples) - 1) * 1.5 * REFRESH_S
 
     def face(self) -> ModbusFace:
         return ModbusFace({1: self._vcu}, turnaround_s=0.0)
@@ -109,18 +110,18 @@ async def play(folder: Path, trips: dict[str, Trip], urls: dict[str, str]) -> di
 
 
 async def drive(path: EndToEnd, name: str, trip: Trip) -> None:
-    async with SerialLine(name, baudrate=1_000_000) as line:
-        line.attach(trip.face())
-        device = {"driver": "vcu", "address": 1, "period_ms": POLL_MS, "timeout_ms": 5000}
-        await path.start_node(
-            name,
-            [bus("vcu", line.path, device, baudrate=1_000_000)],
-            streams={"vehicle": {"report": "all"}, "node": {"report": "all"}},
-        )
-        async with asyncio.timeout(120):
-            await trip.done.wait()
-        await path.tap.wait_rows(name, "vehicle", len(trip.samples))
-        await path.wait_health(name)
+    line = await path.stack.enter_async_context(SerialLine(name, baudrate=BAUDRATE))
+    line.attach(trip.face())
+    device = {"driver": "vcu", "address": 1, "period_ms": POLL_MS, "timeout_ms": 5000}
+    await path.start_node(
+        name,
+        [bus("vcu", line.path, device, baudrate=BAUDRATE)],
+        streams={"vehicle": {"report": "all"}, "node": {"report": "all"}},
+    )
+    async with asyncio.timeout(120):
+        await trip.done.wait()
+    await path.tap.wait_rows(name, "vehicle", len(trip.samples))
+    await path.wait_health(name)
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +189,6 @@ def test_totals_of_the_trip_are_right(played: Played, rows: Callable[[str, str],
     driven_km = sum(sample.values["speed_kmh"] for sample in samples[1:]) / 3600
     assert distance_km == pytest.approx(float(driven_km), abs=0.001)
     counters = played.counters[name]
-    assert (counters["bus_timeouts"], counters["bus_checksum_errors"], counters["bus_protocol_errors"]) == (0, 0, 0)
+    assert (counters["bus_timeouts"], counters["bus_checksum_errors"]) == (0, 0)
     assert counters["values_abnormal"] == 0
     assert counters["frames_dropped"] == 0

@@ -50,17 +50,17 @@ async def play_all(
 
 
 async def play(path: EndToEnd, name: str, chunks: list[replay.Chunk]) -> None:
-    with replay.SerialEnd() as end:
-        await path.start_node(
-            name,
-            [bus("gnss", end.path, {"driver": "gnss"}, baudrate=38400)],
-            time={"earliest": "2000-01-01"},
-            streams={"position": {"report": "all"}, "node": {"report": "all"}},
-        )
-        is_torn = any(chunk.pause_s and not chunk.data.startswith(b"$") for chunk in chunks)
-        await replay.play(end, chunks, speed=1.0 if is_torn else None)
-        await path.tap.wait_rows(name, "position", len(read_log(chunks).epochs), timeout_s=90)
-        await path.wait_health(name)
+    end = path.stack.enter_context(replay.SerialEnd())
+    await path.start_node(
+        name,
+        [bus("gnss", end.path, {"driver": "gnss"}, baudrate=38400)],
+        time={"earliest_utc_ms": 0},
+        streams={"position": {"report": "all"}, "node": {"report": "all"}},
+    )
+    is_torn = any(chunk.pause_s and not chunk.data.startswith(b"$") for chunk in chunks)
+    await replay.play(end, chunks, speed=1.0 if is_torn else None)
+    await path.tap.wait_rows(name, "position", len(read_log(chunks).epochs), timeout_s=90)
+    await path.wait_health(name)
 
 
 @pytest.fixture(scope="module")

@@ -119,18 +119,18 @@ class EndToEnd:
         self.nodes: dict[str, NodeProcess] = {}
         self._firmware: Path | None = None
         self._building = asyncio.Lock()
-        self._stack = contextlib.AsyncExitStack()
+        self.stack = contextlib.AsyncExitStack()  # for lines that must outlive the nodes that have them open
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def __aenter__(self) -> Self:
         try:
-            await self._stack.enter_async_context(self.broker)
+            await self.stack.enter_async_context(self.broker)
             self.tap = Tap(self.broker.host, self.broker.port)
             self.run(self.tap.run(), "tap")
             async with asyncio.timeout(START_S_MAX):
                 await self.tap.subscribed.wait()
         except BaseException:
-            await self._stack.aclose()
+            await self.stack.aclose()
             raise
         return self
 
@@ -142,7 +142,7 @@ class EndToEnd:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._stack.aclose()
+        await self.stack.aclose()
         if error is not None:
             parts: list[NodeProcess | Gateway] = [*self.nodes.values(), *self.gateways.values()]
             for part in parts:

@@ -100,7 +100,9 @@ class NodeProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C on the terminal is for the bench, which stops its nodes in order
+            # A Ctrl-C on the terminal is for the bench, which stops its nodes in order. Not a session of its own: its
+            # leader would get the first serial line that it opens as controlling terminal, and SIGHUP when it goes.
+            process_group=0,
         )
         self.starts += 1
         self._reader = asyncio.create_task(self._read_lines(self._process), name=f"log of {self.name}")
