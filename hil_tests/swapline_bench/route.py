@@ -20,10 +20,10 @@ METRES_PER_DEGREE = 111195.0  # of latitude, on a sphere of 6371 km
 BLOCK_M = 220.0
 ARTERIAL_EVERY = 4
 ARTERIAL_KMH, STREET_KMH = (60.0, 45.0)
-RED_LIGHT_SHARE = 0.24  # of the crossings that have lights: those with an arterial road
+RED_LIGHT_SHARE = 0.30  # of the crossings that have lights: those with an arterial road
 RED_LIGHT_S = (4.0, 38.0)
-BRAKE_MPS2 = 1.1
-ACCELERATION_MPS2 = 1.2
+BRAKE_MPS2 = 0.8
+ACCELERATION_MPS2 = 1.1
 REACTION_S = 1.0
 
 

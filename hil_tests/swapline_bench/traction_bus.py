@@ -16,12 +16,13 @@ class TractionBus:
         self.voltage_v = 0.0
         self.current_a = 0.0  # positive into the modules
         self.energy_in_j = 0.0  # into the modules, net
-        self.shortfall_j = 0.0  # asked for and not to be had
-        self._carry_j = 0.0
+        self.undelivered_j = 0.0  # asked for and not to be had
+        self.refused_j = 0.0  # recuperated and not taken by any module
+        self.carry_j = 0.0
 
     def exchange(self, modules: list[Module], energy_j: float, dt_s: float) -> float:
         """Put `energy_j` into `modules` within `dt_s` (negative: draw it); return what they really took (J)."""
-        asked_j = energy_j + self._carry_j
+        asked_j = energy_j + self.carry_j
         sources = [(m, m.cells.source_v, m.cells.source_resistance_ohm(dt_s)) for m in modules]
         currents = self._balance(sources, asked_j / dt_s)
         taken_j = 0.0
@@ -33,8 +34,9 @@ class TractionBus:
         # or could not give is not.
         rest_j = asked_j - taken_j
         limit_j = 0.02 * abs(asked_j) + 1.0
-        self._carry_j = min(max(rest_j, -limit_j), limit_j)
-        self.shortfall_j += rest_j - self._carry_j
+        self.carry_j = min(max(rest_j, -limit_j), limit_j)
+        self.refused_j += max(rest_j - self.carry_j, 0.0)
+        self.undelivered_j += max(self.carry_j - rest_j, 0.0)
         return taken_j
 
     def _balance(self, sources: list[tuple[Module, float, float]], power_w: float) -> list[float]:

@@ -20,7 +20,7 @@ PARKED_S = (30.0, 130.0)  # unloading at an address
 DOOR_S = 10.0  # before the doors open and after they close
 TOW_AFTER_S = 900.0
 MODULE_POWER_W_MAX = 25000.0  # 1 C
-DOOR_REAR = 1 << 2
+DOOR_REAR, DOOR_SERVICE = 1 << 2, 1 << 3
 MODE_READY, MODE_MANUAL, MODE_AUTONOMOUS, MODE_SWAPPING, MODE_FAULT = 1, 2, 3, 5, 6
 FAULT_NO_TRACTION_ENERGY = 1 << 0
 
@@ -129,10 +129,12 @@ class Van:
 
     def begin_swap(self) -> None:
         self.task, self.drive_mode, self.gear = "swapping", MODE_SWAPPING, 0
+        self.doors = DOOR_SERVICE
 
     def end_swap(self) -> None:
         self.task, self.drive_mode, self.faults, self._stranded_s = "parked", MODE_READY, 0, 0.0
         self._parked_s = self._parked_for_s = 20.0
+        self._close_doors()
 
     # What time does.
 
@@ -162,10 +164,11 @@ class Van:
                 module.advance(0.0, dt_s)
         self.driven_j += driven_j
         self.auxiliary_j += auxiliary_j
-        shortfall_j = self.bus.shortfall_j
+        undelivered_j = self.bus.undelivered_j
         self.bus.exchange(feeding, -(driven_j + auxiliary_j), dt_s)
         self.is_powered = self.bus.voltage_v > 0.0
-        if shortfall_j - self.bus.shortfall_j > 0.3 * (driven_j + auxiliary_j) > 0.0 and self.task != "swapping":
+        undelivered_j = self.bus.undelivered_j - undelivered_j
+        if undelivered_j > 0.3 * (driven_j + auxiliary_j) > 0.0 and self.task != "swapping":
             self.faults |= FAULT_NO_TRACTION_ENERGY
 
     def _stand(self, dt_s: float) -> float:

@@ -14,9 +14,9 @@ from .van import Van
 STEP_S_MAX = 30.0  # decisions are taken at least this often, whatever step the caller takes
 SWAP_BELOW_PCT = 30.0
 FIRST_MARGIN_PCT = 2.0  # what the first van has left above that when the world begins
-STAGGER_KWH = 5.0  # the next van begins with so much more: about an hour of a van's world
+STAGGER_KWH = 6.0  # the next van begins with so much more: about an hour of a van's world
 MODULE_KWH = 26.5
-MODULES_PER_VAN = (2, 3, 1)
+MODULES_PER_VAN = (2, 1, 3)
 SLOT_SOC = (1.0, 0.99, 0.96, 0.99, 0.82, 0.6)  # how full modules are in the slots when the world begins
 
 
