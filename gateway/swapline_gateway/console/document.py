@@ -181,8 +181,12 @@ def pipeline_document(fleet: FleetState, provider: PipelineProvider) -> BuiltDoc
     """Return the pipeline's document: the gateway's figures and every node's counters."""
 
     def build() -> dict[str, Any]:
+        figures = dict(provider())
         nodes = {"/".join(key): projection.node_pipeline(state) for key, state in fleet.nodes.items()}
-        return {"gateway": dict(provider()), "nodes": nodes, "evictions": fleet.evictions}
+        for flow in figures.pop("nodes", []):
+            if (node := nodes.get(f"{flow['fleet']}/{flow['node']}")) is not None:
+                node["flow"] = flow
+        return {"gateway": figures, "nodes": nodes, "evictions": fleet.evictions}
 
     due_s = 0.0
 

@@ -72,12 +72,12 @@ def is_ready(module: ModuleState | None, reading: Reading | None, slot: Reading)
     return slot.values.get("charger_state") == CHARGER_FULL or (soc is not None and soc >= READY_SOC_PCT)
 
 
-def _soc(vehicle: Reading | None, bays: list[dict[str, Any]]) -> Value:
+def _soc(vehicle: Reading | None, bays: dict[str, dict[str, Any]]) -> Value:
     """Return a van's state of charge: as the vehicle says, else the mean of its modules."""
     stated = vehicle.values.get("soc_pct") if vehicle else None
     if stated is not None:
         return stated
-    known = [bay["soc_pct"] for bay in bays if bay["soc_pct"] is not None]
+    known = [bay["soc_pct"] for bay in bays.values() if bay["soc_pct"] is not None]
     return round(sum(known) / len(known), 1) if known else None
 
 
@@ -90,7 +90,7 @@ def node_summary(fleet: FleetState, state: NodeState) -> dict[str, Any]:
     """Return what the fleet's overview shows of one node."""
     vehicle, position = state.newest("vehicle"), state.newest("position")
     own, meter = state.newest("node"), state.newest("meter")
-    bays = [_bay_summary(fleet, state, bay) for bay in bays_of(state)]
+    bays = {str(bay): _bay_summary(fleet, state, bay) for bay in bays_of(state)}
     return {
         "fleet": state.fleet,
         "node": state.node,
