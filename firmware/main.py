@@ -1,4 +1,4 @@
-"""Start the node: choose the board, read `config.json` from the current directory, run, and start again when asked to."""
+"""Start the node: choose the board, read `config.json` from the current directory, run, start again when asked to."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """The application: build the node's parts from the configuration, run them, stop them in order.
 
-One task per bus, one that seals, one for the link, one for health: none waits for another, so no device, however slow or
-dead, stops sampling, sending or the watchdog.
+One task per bus, one that seals, one for the link, one for health: none waits for another, so no device, however slow
+or dead, stops sampling, sending or the watchdog.
 """
 
 import asyncio
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 PROTOCOL = 1
 BIRTH_AGAIN_MS = 30000  # a node without time asks again so often
+POWER_PERIOD_MS = 20
+RESET_WATCHDOG = 3
 RESET_SOFT = 5
 
 
@@ -155,16 +157,20 @@ class App:
         if not self.is_safe_mode:
             for bus in self.config.buses:
                 self._start_bus(bus)
-        self.supervisor.watch(watchdog, self.config.watchdog_ms // 4)
+        self.supervisor.watch(watchdog, self.config.watchdog_ms // 4, self._restart_stuck)
+        if self.board.power_good(self.config.power_good_pin) is not None:
+            start("power", self._watch_power, reports=True)
 
     def _start_bus(self, config: "dict[str, Any]") -> None:
-        """Start a bus as a task of its own; the line is opened in there, so a missing one delays nobody."""
-        from .bus import Bus  # noqa: PLC0415 - loaded only where used: heap
-        from .driver import make  # noqa: PLC0415
-
-        devices = [make(d["driver"], self.sampler, self.clock, self.counters, d) for d in config["devices"]]
+        """Start a bus as a task of its own. Drivers load and lines open in there: what is missing delays nobody."""
+        devices: "list[Any]" = []
 
         async def run() -> None:
+            from .bus import Bus  # noqa: PLC0415 - loaded only where used: heap
+            from .driver import make  # noqa: PLC0415
+
+            for device in config["devices"][len(devices) :]:
+                devices.append(make(device["driver"], self.sampler, self.clock, self.counters, device))
             reader, writer = self.board.open_uart(config)
             bus = Bus(
                 config["name"],
@@ -179,7 +185,22 @@ class App:
 
         self.supervisor.start("bus " + config["name"], run)
 
+    def _restart_stuck(self) -> None:
+        self.request_restart(RESET_WATCHDOG)
+
     # ---- running
+
+    async def _watch_power(self) -> None:
+        """Save what is open as soon as the supply fails: a swap leaves a few milliseconds of charge."""
+        was_good = True
+        while True:
+            is_good = self.board.power_good(self.config.power_good_pin)
+            if was_good and not is_good:
+                self.sampler.seal_all()
+                self.log.warning("power", "supply fails")
+            was_good = is_good
+            self.supervisor.alive("power")
+            await asyncio.sleep(POWER_PERIOD_MS / 1000)
 
     async def _seal(self) -> None:
         """Seal what is open at every interval; declare losses; ask for the time while there is none."""

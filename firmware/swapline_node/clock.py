@@ -1,8 +1,9 @@
 """Clock: milliseconds since boot that never wrap, and the boot's offset to UTC (its anchor).
 
-The node alone decides its anchor. The first anchor of a boot is adopted at once, after `before_anchor` has written it to
-the journal. A later one is a step: frames that are open are sealed under the old anchor first (`before_step`). A source of
-the same quality must disagree steadily before it moves the clock; a better one moves it as soon as it has repeated itself.
+The node alone decides its anchor. The first anchor of a boot is adopted at once, after `before_anchor` has written it
+to the journal. A later one is a step: frames that are open are sealed under the old anchor first (`before_step`). A
+source of the same quality must disagree steadily before it moves the clock; a better one moves it as soon as it has
+repeated itself.
 """
 
 from swapline_wire.catalogue import TIME_NONE

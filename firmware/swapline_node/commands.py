@@ -1,8 +1,9 @@
 """Commands: JSON on the node's `down` topic, answered on `reply`.
 
-`{"id": any, "command": "ping" | "log" | "config" | "restart", "config": {...}}`; the answer repeats `id` and `command` and
-says `ok`, and what is wrong if not. `config` without a configuration returns the present one, its secrets hidden; with one
-it is checked, and only a good one is written (the old file is kept as `config.json.old`) and used after a restart.
+`{"id": any, "command": "ping" | "log" | "config" | "restart", "config": {...}}`; the answer repeats `id` and `command`
+and says `ok`, and what is wrong if not. `config` without a configuration returns the present one, its secrets hidden;
+with one it is checked, and only a good one is written (the old file is kept as `config.json.old`) and used after a
+restart.
 """
 
 import json

@@ -135,7 +135,7 @@ class Configuration:
         return sorted(found)
 
     def _say(self, key: str, value: "Any", allowed: str) -> None:
-        shown = "***" if key.split(".")[-1] in SECRETS else json.dumps(value)[:40]
+        shown = "***" if key.rsplit(".", maxsplit=1)[-1] in SECRETS else json.dumps(value)[:40]
         self.problems.append("%s: %s is not allowed; %s" % (key, shown, allowed))
 
     def _section(self, where: str, raw: "Any", rules: "dict[str, Any]") -> "dict[str, Any]":
@@ -217,8 +217,8 @@ class Configuration:
 
 
 def _blocks_link(problem: str) -> bool:
-    """Say whether a mistake makes connecting pointless, or unsafe: a misspelt `tls` must not send a password in clear."""
-    if problem.split(":")[0].split(".")[0] not in ("fleet", "node", "link", "network", "file"):
+    """Say whether a mistake makes connecting pointless or unsafe: a misspelt `tls` must not send secrets in clear."""
+    if problem.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0] not in ("fleet", "node", "link", "network", "file"):
         return False
     return "unknown key" not in problem or "mean tls?" in problem or problem.startswith("link.tls.")
 

@@ -49,7 +49,7 @@ class Cursor:
         self._after_seq = self._journal.next_seq - 1
 
     def release(self) -> None:
-        """Close the file. Call it after each batch: LittleFS shows appended bytes only to a file that is opened anew."""
+        """Close the file. Call it after each batch: LittleFS shows appended bytes only to a file opened anew."""
         if self._file is not None:
             self._file.close()
             self._file = None

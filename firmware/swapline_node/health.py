@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from .app import App
 
 LAG_PERIOD_MS = 100
-GC_THRESHOLD_BYTES = 32768  # collect after so much garbage, so that the peak says what the node needs and not what it had
+GC_THRESHOLD_BYTES = (
+    32768  # collect after so much garbage, so that the peak says what the node needs and not what it had
+)
 
 
 def heap_allocated_bytes() -> int:
@@ -29,9 +31,7 @@ class Health:
         self._app = app
         self._source = app.sampler.source(NODE)
         self._lag_ms_max = 0
-        self._totals = [
-            (self._source.index(s.name), s.name) for s in NODE.signals if hasattr(app.counters, s.name)
-        ]
+        self._totals = [(self._source.index(s.name), s.name) for s in NODE.signals if hasattr(app.counters, s.name)]
 
     async def watch_lag(self) -> None:
         """Measure how late the event loop wakes a sleeper: the cost of whatever does not give way."""

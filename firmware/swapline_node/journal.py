@@ -1,13 +1,13 @@
 """The node's journal: sealed frames on flash, from sealing until the gateway has acknowledged them.
 
 A folder of append-only segments (`<family><first seq>.seg`, see `segment.py`) and a state file (`journal_state.py`);
-`docs/journal.md` specifies both. There is one numbering and three families: routine, event, alarm. A segment is deleted
-when all its frames are acknowledged, or, when the journal is full, as a declared drop: the oldest routine segment first,
-then events, alarms last.
+`docs/journal.md` specifies both. There is one numbering and three families: routine, event, alarm. A segment is
+deleted when all its frames are acknowledged, or, when the journal is full, as a declared drop: the oldest routine
+segment first, then events, alarms last.
 
 What holds at every moment, whatever a power cut interrupts: a number is never used twice (the routine segment that is
-open is named with a number above all that were deleted); a segment that an earlier boot wrote is never appended to (a torn
-frame stays last); an anchor is durable before it is used; a drop is durable before the segment is deleted.
+open is named with a number above all that were deleted); a segment that an earlier boot wrote is never appended to (a
+torn frame stays last); an anchor is durable before it is used; a drop is durable before the segment is deleted.
 """
 
 import os
@@ -19,7 +19,6 @@ from swapline_wire.catalogue import (
     TIME_ESTIMATED,
     TIME_NONE,
 )
-from swapline_wire.frame import FRAME_BYTES_MAX
 
 from .journal_state import ANCHOR, BOOT, CLEAN_STOP, DROP, DROP_DECLARED, JournalState, Record
 from .segment import Segment
@@ -316,8 +315,8 @@ class Journal:
 
     def damage(self, segment: Segment, after_seq: int, before_seq: int) -> None:
         """Declare the waiting frames of `segment` between two numbers (exclusive) as unreadable."""
-        for first, last in segment.pending_runs(after_seq):
-            last = min(last, before_seq - 1)
+        for first, end in segment.pending_runs(after_seq):
+            last = min(end, before_seq - 1)
             if first <= last:
                 self._note_drop(LOSS_JOURNAL_DAMAGED, first, last, last - first + 1, segment.priority)
                 self._settle(segment, first, last)

@@ -10,7 +10,7 @@
     24  4   drop: last sequence number lost
     28  4   CRC-32 of everything before
 
-A boot begins with a fresh file that replaces the old one by renaming, so a record torn by a power cut is always the last.
+A boot begins with a fresh file that replaces the old one by renaming, so a record torn by a power cut is always last.
 """
 
 import binascii

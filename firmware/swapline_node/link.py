@@ -29,7 +29,8 @@ PUBACK_MS_MAX = 20000  # a broker answers in one round trip; a mobile link may h
 OUTBOX_MAX = 8
 STABLE_MS = 10000  # a connection that lived so long ends the series of failures
 IDLE_S = 0.25  # the backlog's rate limit is looked at so often
-_CONNECTION_ERRORS = (OSError, EOFError, MqttError, asyncio.TimeoutError)
+TimedOut = asyncio.TimeoutError  # MicroPython has it under this name only
+_CONNECTION_ERRORS = (OSError, EOFError, MqttError, TimedOut)
 
 
 class Link:
@@ -235,7 +236,7 @@ class Link:
             await mqtt.drain()
             try:
                 await asyncio.wait_for(self._wake.wait(), IDLE_S)
-            except asyncio.TimeoutError:
+            except TimedOut:
                 pass  # time to look at the backlog again
 
     def _send_one(self, mqtt: Mqtt) -> bool:

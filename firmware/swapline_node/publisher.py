@@ -1,8 +1,9 @@
 """Publisher: choose which frames travel next, and forget them when the gateway has stored them.
 
 Live first: alarms, events and what is sealed from now on go out at once, each once. Everything older that is not
-acknowledged is the backlog: it follows at a bounded rate, and only while not too much of it is unanswered. A frame that is
-not acknowledged in time, or whose connection died, is backlog again. The publisher knows no sockets; `link.py` sends.
+acknowledged is the backlog: it follows at a bounded rate, and only while not too much of it is unanswered. A frame
+that is not acknowledged in time, or whose connection died, is backlog again. The publisher knows no sockets; `link.py`
+sends.
 """
 
 from swapline_wire.catalogue import ALARM, EVENT, ROUTINE

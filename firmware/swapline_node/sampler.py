@@ -1,8 +1,9 @@
 """Sampler: readings become rows, rows become frames.
 
-A `Source` is one stream of one bay. Its driver fills `source.values` with raw integers and commits them; the sampler marks
-impossible values, keeps the row if a signal moved by its deadband or the stream's longest silence is over, and seals the
-frame into the journal when it is full, when the sealing interval is over, when the owner changes and before a clock step.
+A `Source` is one stream of one bay. Its driver fills `source.values` with raw integers and commits them; the sampler
+marks impossible values, keeps the row if a signal moved by its deadband or the stream's longest silence is over, and
+seals the frame into the journal when it is full, when the sealing interval is over, when the owner changes and before a
+step of the clock.
 """
 
 from swapline_wire.catalogue import BATTERY_IN, BATTERY_OUT, EVENT_STREAM, FORMATS, KEY, Stream, row_size
@@ -53,6 +54,7 @@ class Kept:
     def __init__(self, width: int) -> None:
         self.values = [0] * width
         self.time_ms = -1
+        self.kept_ms = 0  # uptime, which a source's own time may differ from
         self.stated_utc_ms = 0
         self.is_stale = True
 
@@ -104,7 +106,8 @@ class Source:
             sampler.counters.rows_unchanged += 1
             return False
         now_ms = sampler.clock.uptime_ms()
-        if not (self._all or kept.is_stale or now_ms - kept.time_ms >= self._silence_ms_max or self._moved(kept.values)):
+        is_due = self._all or kept.is_stale or now_ms - kept.kept_ms >= self._silence_ms_max
+        if not is_due and not self._moved(kept.values):
             sampler.counters.rows_unchanged += 1
             return False
         time_ms = now_ms
@@ -116,6 +119,7 @@ class Source:
         kept.values[:] = self.values
         kept.is_stale = False
         kept.time_ms = time_ms
+        kept.kept_ms = now_ms
         self._add(time_ms)
         sampler.counters.rows_kept += 1
         return True
@@ -177,7 +181,7 @@ class Source:
 
 
 class Presence:
-    """Which module sits in a bay: turns what the bay's driver sees into BATTERY_IN and BATTERY_OUT events, once each."""
+    """Which module sits in a bay: turns what its driver sees into BATTERY_IN and BATTERY_OUT events, once each."""
 
     def __init__(self, sampler: "Sampler", bay: int) -> None:
         self.code = ""

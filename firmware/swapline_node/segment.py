@@ -1,4 +1,4 @@
-"""Segments: the journal's files, frames back to back, and which of their frames the gateway still has to acknowledge."""
+"""Segments: the journal's files, frames back to back, and which of them the gateway still has to acknowledge."""
 
 import os
 

@@ -42,9 +42,7 @@ def _by_seq(name: str) -> str:
     return name[1:]
 
 
-def _scan_segment(
-    segment: Segment, recovery: Recovery, buffer: memoryview, holes: "list[tuple[int, int]]"
-) -> None:
+def _scan_segment(segment: Segment, recovery: Recovery, buffer: memoryview, holes: "list[tuple[int, int]]") -> None:
     size_bytes = file_size(segment.path)
     offset = 0
     with open(segment.path, "rb") as file:

@@ -4,14 +4,14 @@ import asyncio
 import socket
 import struct
 
+from swapline_wire.catalogue import TIME_NTP
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .clock import Clock
     from .log import Log
-
-from swapline_wire.catalogue import TIME_NTP
 
 UNIX_EPOCH_S = 2208988800  # 1970 in seconds since 1900, NTP's era 0
 ERA_S = 1 << 32  # era 1 begins in 2036: seconds before 1968 of era 0 belong to it
@@ -42,7 +42,9 @@ def parse_answer(data: bytes, transmit: bytes) -> int:
     return (seconds - UNIX_EPOCH_S) * 1000 + (fraction * 1000 >> 32)
 
 
-async def ask(host: str, port: int, uptime_ms: "Callable[[], int]", *, timeout_ms: int = TIMEOUT_MS) -> "tuple[int, int]":
+async def ask(
+    host: str, port: int, uptime_ms: "Callable[[], int]", *, timeout_ms: int = TIMEOUT_MS
+) -> "tuple[int, int]":
     """Ask a server; return UTC in ms and the uptime at which it was that. Raises `SntpError` or OSError."""
     address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0][-1]
     connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

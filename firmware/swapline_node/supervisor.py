@@ -54,17 +54,21 @@ class Supervisor:
                 return name
         return None
 
-    def watch(self, watchdog: "Any", period_ms: int) -> None:
-        """Feed the watchdog from now on, as long as every task is alive."""
-        self._tasks["watchdog"] = asyncio.create_task(self._feed(watchdog, period_ms))
+    def watch(self, watchdog: "Any", period_ms: int, on_stuck: "Callable[[], None]") -> None:
+        """Feed the watchdog from now on, as long as every task is alive; else ask for an orderly restart.
 
-    async def _feed(self, watchdog: "Any", period_ms: int) -> None:
+        Where even that hangs, the hardware does it.
+        """
+        self._tasks["watchdog"] = asyncio.create_task(self._feed(watchdog, period_ms, on_stuck))
+
+    async def _feed(self, watchdog: "Any", period_ms: int, on_stuck: "Callable[[], None]") -> None:
         while True:
             name = self.stuck()
             if name is None:
                 watchdog.feed()
             else:
                 self._log.error("watchdog", "not fed: task %s is stuck" % name)
+                on_stuck()
             await asyncio.sleep(period_ms / 1000)
 
     async def stop(self) -> None:

@@ -2,12 +2,17 @@
 
 import asyncio
 import os
+import socket
+import struct
 import time
+
+from .cause import note_cause, take_cause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+TimedOut = asyncio.TimeoutError  # MicroPython has it under this name only
 TICKS_PERIOD = 1 << 30
 DRAIN_MS_MAX = 1000  # 960 characters at 9600 baud: a line that takes nothing for so long is dead
 _TERMIOS_SPEED = {
@@ -27,14 +32,14 @@ _TERMIOS_SPEED = {
 }
 _PARENB = 0x100
 _PARODD = 0x200
-_CAUSE_FILE = "reset_cause"
+AF_UNIX = 1
 
 
 class PortWriter:
     """Write to a tty without ever blocking the event loop, and give up on a line that takes nothing.
 
-    MicroPython opens files blocking, and a stream's own `write` would wait for ever on a full pseudo-terminal. A tty that
-    polls writable takes at least one byte, so bytes go one by one; requests are short.
+    MicroPython opens files blocking, and a stream's own `write` would wait for ever on a full pseudo-terminal. A tty
+    that polls writable takes at least one byte, so bytes go one by one; requests are short.
     """
 
     def __init__(self, file: "Any") -> None:
@@ -51,7 +56,7 @@ class PortWriter:
         self._out = b""
         try:
             await asyncio.wait_for(self._send(data), DRAIN_MS_MAX / 1000)
-        except asyncio.TimeoutError:
+        except TimedOut:
             raise OSError("the line takes nothing") from None
 
     async def _send(self, data: bytes) -> None:
@@ -69,6 +74,20 @@ class NoWatchdog:
 
     def feed(self) -> None:
         """Do nothing."""
+
+
+class SystemdWatchdog:
+    """Tell systemd that the node is alive; `WatchdogSec=` in its unit kills and restarts it where it is not."""
+
+    def __init__(self, address: str) -> None:
+        name = ("\0" + address[1:]) if address[0] == "@" else address
+        self._socket = socket.socket(AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.connect(struct.pack("<H", AF_UNIX) + name.encode())  # MicroPython takes the raw sockaddr
+        self._socket.send(b"READY=1")
+
+    def feed(self) -> None:
+        """Say that the node is alive."""
+        self._socket.send(b"WATCHDOG=1")
 
 
 class Board:
@@ -103,17 +122,12 @@ class Board:
 
     def reset_cause(self) -> int:
         """Return why the process started: what the last one wrote down, else unknown."""
-        try:
-            with open(_CAUSE_FILE) as file:
-                cause = int(file.read())
-            os.remove(_CAUSE_FILE)
-        except (OSError, ValueError):
-            return 0
-        return cause
+        return take_cause(0)
 
-    def watchdog(self, timeout_ms: int) -> NoWatchdog:
-        """Return nothing that bites: systemd watches the process (docs/node.md)."""
-        return NoWatchdog()
+    def watchdog(self, timeout_ms: int) -> "Any":
+        """Return systemd's watchdog where systemd started this process as `Type=notify`, else one that never bites."""
+        address = os.getenv("NOTIFY_SOCKET")
+        return SystemdWatchdog(address) if address and timeout_ms else NoWatchdog()
 
     def rssi_dbm(self) -> "int | None":
         """Return None: the radio, if any, is the kernel's."""
@@ -122,9 +136,9 @@ class Board:
     async def connect_network(self, network: "dict[str, Any] | None") -> None:
         """Do nothing: the kernel has the network."""
 
-    def power_good(self, pin: "int | None") -> bool:
-        """Return True: there is no such input."""
-        return True
+    def power_good(self, _pin: "int | None") -> "bool | None":
+        """Return None: there is no such input, whatever pin is named."""
+        return None
 
     def unique_id(self) -> str:
         """Return the machine's id, or "desk"."""
@@ -136,5 +150,4 @@ class Board:
 
     def restart(self, cause: int) -> None:
         """Note why; the caller starts the application anew in this process."""
-        with open(_CAUSE_FILE, "w") as file:
-            file.write("%d" % cause)
+        note_cause(cause)
