@@ -36,8 +36,8 @@ class Commands(click.Group):
             raise click.ClickException(
                 f"`swapline {cmd_name}` needs {error.name}: pip install 'swapline[bench]'"
             ) from error
-        assert isinstance(loaded, click.Command)
-        return loaded
+        command: click.Command = loaded
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; say what went wrong in one sentence."""
@@ -55,22 +55,11 @@ def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
 @click.group(cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="swapline")
 def main() -> None:
-    """Telemetry of delivery vans and battery-swap stations: from a byte on a serial line to a database, exactly once."""
-
-
-def config_option(*, required: bool) -> Any:
-    """Return the `--config` option that several commands share."""
-    return click.option(
-        "--config",
-        "config_path",
-        type=click.Path(path_type=Path),
-        required=required,
-        help="The gateway's TOML file.",
-    )
+    """Carry telemetry of vans and swap stations from a serial byte to a database, exactly once."""
 
 
 @main.command()
-@config_option(required=True)
+@click.option("--config", "config_path", type=click.Path(path_type=Path), required=True, help="The TOML file.")
 def gateway(config_path: Path) -> None:
     """Run the gateway: MQTT in, database out. Ctrl-C or SIGTERM ends it and loses nothing."""
     config = configuration.load(config_path)

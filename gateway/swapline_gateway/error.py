@@ -54,7 +54,14 @@ class SinkError(Exception):
 
 
 class SinkBusyError(SinkError):
-    """The sink cannot take anything now: away, overloaded, disk full, credentials refused."""
+    """The sink cannot take anything now: away, overloaded, disk full, credentials refused.
+
+    `retry_after_s` is what the sink itself asked for.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class SinkRejectedError(SinkError):

@@ -28,7 +28,6 @@ from .worker import Worker
 
 if TYPE_CHECKING:
     from .history import History
-    from .http import HttpServer
 
 SHUTDOWN_S = 15.0
 TICK_S = 0.5
@@ -118,9 +117,7 @@ class Gateway:
             return
         from .http import HttpServer  # noqa: PLC0415 (aiohttp is an extra)
 
-        server: HttpServer = HttpServer(
-            self.config.http, state=self.state, figures=self.figures, history=self._make_history(stack)
-        )
+        server = HttpServer(self.config.http, state=self.state, figures=self.figures, history=self._make_history(stack))
         stack.push_async_callback(server.close)
         self.http_url = await server.open()
         self._log.info("pages", url=self.http_url)
@@ -134,7 +131,7 @@ class Gateway:
 
     async def _serve(self) -> None:
         """Run all parts until stopped, cancelled, or one of them fails."""
-        tasks = {
+        tasks: dict[str, asyncio.Task[object]] = {
             name: asyncio.create_task(part, name=name)
             for name, part in (
                 ("uplink", self._uplink.run()),
@@ -182,7 +179,7 @@ class Gateway:
         if figures.backlog.size_bytes < SPOOL_RESUME_SHARE * self.config.spool.limit_bytes:
             figures.is_spool_full = False
 
-    async def _end(self, tasks: dict[str, "asyncio.Task[object]"]) -> None:
+    async def _end(self, tasks: dict[str, asyncio.Task[object]]) -> None:
         self._log.info("ending")
         await self._uplink.stop_receiving()
         self._inbox.close()
@@ -199,7 +196,7 @@ class Gateway:
         if backlog.frame_count:
             self._log.warning("frames wait in the spool for the next start", frames=backlog.frame_count)
 
-    async def _finish(self, task: "asyncio.Task[object]", seconds: float) -> None:
+    async def _finish(self, task: asyncio.Task[object], seconds: float) -> None:
         done, _ = await asyncio.wait([task], timeout=seconds)
         if not done:
             task.cancel()

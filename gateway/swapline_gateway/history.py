@@ -4,13 +4,16 @@ InfluxQL is the one language that InfluxDB 1.x, 2.x and 3.x answer.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from swapline_wire.catalogue import FRAMES_DROPPED, KEY, MEASUREMENT, Signal, stream_by_name
 
 from .config import DuckdbConfig, SinkConfig
 from .pipeline import LOSS_NAMES
 from .sinks.base import Sink
+
+if TYPE_CHECKING:
+    from .sinks.duckdb_file import DuckdbSink
 
 Value = float | int | None
 
@@ -38,8 +41,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class NodeFlow:
-    """What a node's frames of a stretch of time say. `frames_missing`: numbers between its lowest and highest that are
-    not stored (yet); `frames_lost`: by reason, what the node itself declared as dropped.
+    """What a node's frames of a stretch of time say.
+
+    `frames_missing`: numbers between its lowest and highest that are not stored (yet). `frames_lost`: by reason, what
+    the node itself declared as dropped. Delays count from a frame's last row to its storing.
     """
 
     fleet: str
@@ -97,10 +102,8 @@ def make(config: SinkConfig, sink: Sink) -> History:
     """Return the history of the database that `sink` writes to."""
     if isinstance(config, DuckdbConfig):
         from .history_duckdb import DuckdbHistory  # noqa: PLC0415
-        from .sinks.duckdb_file import DuckdbSink  # noqa: PLC0415
 
-        assert isinstance(sink, DuckdbSink)
-        return DuckdbHistory(sink)
+        return DuckdbHistory(cast("DuckdbSink", sink))
     from .history_influxql import InfluxqlHistory  # noqa: PLC0415
 
     return InfluxqlHistory(config)

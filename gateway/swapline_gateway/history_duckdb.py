@@ -84,8 +84,8 @@ class DuckdbHistory:
         for fleet_name, node, reason, count in self._query(_LOST, [FRAMES_DROPPED, *span]):
             lost.setdefault((fleet_name, node), {})[LOSS_NAMES.get(reason, "unknown")] = count
         return [
-            NodeFlow(*row[:6], frames_lost=lost.get((row[0], row[1]), {}), delay_ms_mean=row[6], delay_ms_max=row[7])
-            for row in self._query(_FLOW, span)
+            NodeFlow(fleet_name, node, frames, rows, values, missing, lost.get((fleet_name, node), {}), mean_ms, max_ms)
+            for fleet_name, node, frames, rows, values, missing, mean_ms, max_ms in self._query(_FLOW, span)
         ]
 
     def _query(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:

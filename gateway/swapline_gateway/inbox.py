@@ -2,10 +2,10 @@
 
 Two bounds, so that memory is safe whatever the broker does and however slow the disk is:
 
-- Above `bytes_max` the transport's own acknowledgement (PUBACK) of every further message is held back until half of it
-  is worked off. A broker sends only so many messages without it (mosquitto: 20), so it waits.
-- A broker that does not wait is met by the second bound, twice the first: messages beyond are dropped and counted. Their
-  frames were not acknowledged, so the nodes send them again.
+- Above `bytes_max` the transport's own acknowledgement (PUBACK) of every further message is held back until no
+  more than half of it waits. A broker sends only so many messages without it (mosquitto: 20), so it waits.
+- A broker that does not wait is met by the second bound, twice the first: messages beyond are dropped and counted.
+  Their frames were not acknowledged, so the nodes send them again.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import aiomqtt
 
-PubAck = Callable[[aiomqtt.Message], None]
+PubAck = Callable[[aiomqtt.Message], object]
 
 
 class Inbox(asyncio.Queue[aiomqtt.Message]):
@@ -27,7 +27,7 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
         self._bytes_max = bytes_max
         self._messages: deque[aiomqtt.Message] = deque()
         self._held: deque[aiomqtt.Message] = deque()
-        self._puback: PubAck = lambda message: None
+        self._puback: PubAck = lambda _: None
         self._wakeup = asyncio.Event()
         self._is_closed = False
 

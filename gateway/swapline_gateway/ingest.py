@@ -1,9 +1,9 @@
 """From the bytes of an `up` message to what the spool stores: each frame on its own, the good beside the spoiled.
 
-Whatever cannot be read becomes `Spoiled`, with its reason and its bytes, and never costs its neighbours. A spoiled frame
-whose CRC is good has a key: it is durable and acknowledged (an unknown stream or a newer protocol version is replayed
-after an upgrade). Without a good CRC its number cannot be believed: it is kept and counted, but never acknowledged, so a
-node that still has the frame sends it again.
+Whatever cannot be read becomes `Spoiled`, with its reason and its bytes, and never costs its neighbours. A spoiled
+frame whose CRC is good has a key: it is durable and acknowledged (an unknown stream or a newer protocol version is
+replayed after an upgrade). Without a good CRC its number cannot be believed: it is kept and counted, but never
+acknowledged, so a node that still has the frame sends it again.
 """
 
 from dataclasses import dataclass
@@ -80,7 +80,10 @@ def examine_message(sender: Sender, payload: bytes) -> Examined:
             break
         data = bytes(view[offset : offset + length])
         result = examine_frame(sender, data, by_boot, journal)
-        (found.items if isinstance(result, Item) else found.spoiled).append(result)  # type: ignore[arg-type]
+        if isinstance(result, Item):
+            found.items.append(result)
+        else:
+            found.spoiled.append(result)
         offset += length
     return found
 

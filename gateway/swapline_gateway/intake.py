@@ -103,8 +103,8 @@ class Intake:
             outcome = await self._spool_worker.run(self._spool.store, items, spoiled, received_utc_ms)
         except StorageError as error:
             self._say_storage(error)
-            for taken in (*items, *spoiled):
-                self._figures.refuse(taken.sender.fleet, taken.sender.node, "spool_error", 1)
+            for sender in [item.sender for item in items] + [bad.sender for bad in spoiled]:
+                self._figures.refuse(sender.fleet, sender.node, "spool_error", 1)
             return
         self._figures.spool_error = ""
         self._acknowledge(outcome)

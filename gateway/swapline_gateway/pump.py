@@ -23,6 +23,7 @@ BATCH_FRAMES_MAX = 2000
 BATCH_BYTES_MAX = 4 << 20
 IDLE_S_MAX = 2.0  # how late a frame is seen that the command line replayed behind our back
 LINGER_S = 0.2  # a transaction of one frame costs nearly as much as one of a hundred
+RETRY_AFTER_S_MAX = 60.0  # a server may ask for patience, but not for an hour of it
 REJECTED = "sink_rejected"
 
 
@@ -107,8 +108,8 @@ class Pump:
         if await _wait_any((self._stopping,), delay_s):
             raise asyncio.CancelledError
 
-    def _say_busy(self, error: Exception) -> float:
-        delay_s = self._backoff.fail()
+    def _say_busy(self, error: SinkBusyError) -> float:
+        delay_s = max(self._backoff.fail(), min(error.retry_after_s or 0.0, RETRY_AFTER_S_MAX))
         self._figures.sink_failed(str(error))
         say = self._log.warning if self._backoff.is_first() else self._log.debug
         say("sink does not take anything", sink=self._sink.name, error=str(error), retry_s=round(delay_s, 2))

@@ -27,7 +27,7 @@ class Backoff:
         """Count a failure and return the seconds to wait before the next attempt."""
         self.failures += 1
         self.failures_total += 1
-        delay_s = min(self._delay_s_min * 2 ** min(self.failures - 1, 30), self._delay_s_max)
+        delay_s: float = min(self._delay_s_min * 2 ** min(self.failures - 1, 30), self._delay_s_max)
         return delay_s * self._uniform(0.5, 1.0)
 
     def succeed(self) -> None:

@@ -343,11 +343,11 @@ class Spool:
         ).rowcount
         if is_known:
             return
+        tail = (received_utc_ms, received_utc_ms, digest, bad.data)
         self._connection.execute(
             "INSERT INTO quarantine (node_id, topic, reason, detail, journal, seq, anchor_utc_ms, time_quality,"
             " first_utc_ms, last_utc_ms, digest, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (node_id, up, bad.reason, bad.detail[:500], journal, seq, bad.anchor_utc_ms, bad.time_quality)
-            + (received_utc_ms, received_utc_ms, digest, bad.data),
+            (node_id, up, bad.reason, bad.detail[:500], journal, seq, bad.anchor_utc_ms, bad.time_quality, *tail),
         )
         self._quarantine_bytes[node_id] = self._quarantine_bytes.get(node_id, 0) + len(bad.data)
 

@@ -10,6 +10,7 @@ import ssl
 from typing import Any
 
 import aiomqtt
+import paho.mqtt.client
 from paho.mqtt.reasoncodes import ReasonCode
 
 from swapline_wire import topic
@@ -23,6 +24,7 @@ from .retry import Backoff
 
 # Reason codes of MQTT 5, to which paho translates those of 3.1.1.
 _CREDENTIALS_REFUSED = (134, 135, 140)
+_REFUSED = 128  # and above, in a SUBACK
 _CONNECT_S_MAX = 10.0
 
 
@@ -80,9 +82,9 @@ def explain(config: MqttConfig, error: Exception) -> AccessError | UnavailableEr
 
 async def subscribe(client: aiomqtt.Client, wanted: list[str]) -> None:
     """Subscribe to all filters with QoS 1. Raises `AccessError` where the broker refuses one."""
-    granted = await client.subscribe([(name, 1) for name in wanted])
+    granted: Any = await client.subscribe([(name, 1) for name in wanted])
     for name, code in zip(wanted, granted, strict=True):
-        if (code.value if isinstance(code, ReasonCode) else code) >= 128:
+        if (code.value if isinstance(code, ReasonCode) else code) >= _REFUSED:
             raise AccessError(f"The broker refuses the subscription to {name}: check its access list for this user.")
 
 
@@ -96,6 +98,7 @@ class Uplink:
         self._figures = figures
         self._backoff = backoff
         self._client: aiomqtt.Client | None = None
+        self._paho: paho.mqtt.client.Client | None = None
         self._was_connected = False
         self._log = get("uplink")
 
@@ -109,7 +112,7 @@ class Uplink:
             except AccessError as error:
                 problem = error
             finally:
-                self._client = None
+                self._client = self._paho = None
                 self.connected.clear()
                 self._figures.is_connected = False
             if isinstance(problem, AccessError) and not self._was_connected:
@@ -125,11 +128,12 @@ class Uplink:
         await asyncio.sleep(delay_s)
 
     async def _serve(self) -> None:
-        async with make_client(self._config, queue_type=lambda maxsize: self._inbox) as client:
-            paho = client._client  # noqa: SLF001 (aiomqtt has no call for manual PUBACKs, nor for publishing unawaited)
-            paho.manual_ack_set(True)
-            self._inbox.attach(lambda message: paho.ack(message.mid, message.qos))
-            self._client = client
+        async with make_client(self._config, queue_type=lambda **_: self._inbox) as client:
+            # aiomqtt has no call for manual PUBACKs, nor for publishing without waiting for them.
+            inner = client._client  # noqa: SLF001
+            inner.manual_ack_set(True)
+            self._inbox.attach(lambda message: inner.ack(message.mid, message.qos))
+            self._client, self._paho = client, inner
             await subscribe(client, filters(self._config))
             self._backoff.succeed()
             self._was_connected = True
@@ -142,14 +146,14 @@ class Uplink:
 
     def publish(self, name: str, payload: bytes | str, *, qos: int = 0, retain: bool = False) -> bool:
         """Hand a message to the connection; say whether there is one. Nothing waits for the broker here."""
-        if self._client is None or not self.connected.is_set():
+        if self._paho is None or not self.connected.is_set():
             return False
-        code: int = self._client._client.publish(name, payload, qos, retain).rc  # noqa: SLF001
+        code: int = self._paho.publish(name, payload, qos, retain).rc
         return code == 0
 
     def is_congested(self) -> bool:
         """Say whether earlier messages still wait for the socket."""
-        return self._client is not None and bool(self._client._client.want_write())  # noqa: SLF001
+        return self._paho is not None and self._paho.want_write()
 
     async def stop_receiving(self) -> None:
         """End the subscriptions, but keep the connection for acknowledgements."""

@@ -2,7 +2,12 @@
 
 import click
 
+from .check import check
+from .quarantine import quarantine
+from .tap import tap
+
 
 def register(main: click.Group) -> None:
     """Hang the commands on the main group."""
-    del main
+    for command in (check, quarantine, tap):
+        main.add_command(command)

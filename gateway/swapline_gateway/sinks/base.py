@@ -26,8 +26,10 @@ class Sink(Protocol):
         """Connect and make what is missing. Raises `SinkBusyError`, or `GatewayError` for what only people can fix."""
 
     def write(self, frames: Sequence[FrameRows]) -> Written:
-        """Store all of these frames, repeats only once. Raises `SinkBusyError` or `SinkRejectedError`; after either,
-        any part may have been stored, and the same frames may be given again.
+        """Store all of these frames, repeats only once.
+
+        Raises `SinkBusyError` or `SinkRejectedError`; after either, any part may have been stored, and the same frames
+        may be given again.
         """
 
     def close(self) -> None:

@@ -12,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from itertools import chain
+from typing import cast
 
 import duckdb
-import pyarrow as pa
+import pyarrow as pa  # type: ignore[import-untyped]
 
 from swapline_gateway.config import DuckdbConfig
 from swapline_gateway.error import SinkBusyError, SinkRejectedError, StorageError
@@ -64,14 +65,6 @@ class DuckdbSink:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._log = get("duckdb")
 
-    @property
-    def connection(self) -> duckdb.DuckDBPyConnection:
-        """Return the open connection; another thread takes a `cursor()` of it."""
-        if self._connection is None:
-            self.open()
-        assert self._connection is not None
-        return self._connection
-
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of its own to the same file, for another thread. The caller closes it."""
         if self._connection is None:
@@ -80,22 +73,31 @@ class DuckdbSink:
 
     def open(self) -> None:
         """Open the file and bring its tables up to the catalogue."""
+        self._connection = self._connect()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
         path = self._config.path
-        settings = {"memory_limit": f"{self._config.memory_bytes_max}B", "threads": str(self._config.thread_count)}
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{self._config.memory_bytes_max}B",
+            "threads": str(self._config.thread_count),
+        }
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = duckdb.connect(str(path), config=settings)
-            make_tables(self._connection)
+            connection = duckdb.connect(str(path), config=settings)
+            make_tables(connection)
         except OSError as error:
             raise StorageError(f"The folder {path.parent} cannot be used: {error.strerror}.") from error
         except duckdb.IOException as error:
             raise StorageError(_open_sentence(str(path), str(error))) from error
         except duckdb.Error as error:
             raise StorageError(f"{path} is not a database of ours that DuckDB can open: {_line(error)}.") from error
+        return connection
 
     def write(self, frames: Sequence[FrameRows]) -> Written:
         """Store the frames in one transaction, without those that are there already."""
-        connection = self.connection
+        if self._connection is None:
+            self.open()
+        connection = cast("duckdb.DuckDBPyConnection", self._connection)
         try:
             connection.execute("BEGIN")
             known = self._known(connection, frames)
@@ -189,7 +191,7 @@ def _rows_table(signals: Sequence[Signal], group: Sequence[tuple[int, FrameRows]
 def _insert_statement(table: str, signals: tuple[Signal, ...]) -> str:
     values = ", ".join(f'{_scale(signal)} AS "{signal.name}"' for signal in signals)
     return (
-        f'INSERT INTO "{table}" BY NAME SELECT make_timestamp(time_ms * 1000) AS time, fleet, node, bay, module,'
+        f'INSERT INTO "{table}" BY NAME SELECT make_timestamp(time_ms * 1000) AS time, fleet, node, bay, module,'  # noqa: S608
         f" {values}, time_quality, journal, seq FROM rows JOIN batch USING (frame)"
     )
 

@@ -1,0 +1,67 @@
+"""InfluxDB 1.x over plain HTTP: `/write` with line protocol."""
+
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+import urllib3
+
+from swapline_gateway.config import Influxdb1Config
+from swapline_gateway.error import SinkBusyError
+from swapline_gateway.reading import FrameRows
+from swapline_gateway.spool import now_utc_ms
+
+from .base import Written, count_written
+from .influx_answer import error_of
+from .line_protocol import format_frames
+
+
+def credentials(config: Influxdb1Config) -> dict[str, str]:
+    """Return the header that says who we are, if anybody."""
+    if config.username is None:
+        return {}
+    password = config.password.get_secret_value() if config.password else ""
+    return dict(urllib3.make_headers(basic_auth=f"{config.username}:{password}"))
+
+
+class Influxdb1Sink:
+    """See the module's header."""
+
+    name = "influxdb1"
+
+    def __init__(self, config: Influxdb1Config) -> None:
+        self._config = config
+        self._pool = urllib3.PoolManager(headers=credentials(config), timeout=config.timeout_s, retries=False)
+        self._is_open = False
+
+    def open(self) -> None:
+        """Make the database if it is not there and we may; without that right it must exist, as the first write tells.
+
+        Raises `SinkBusyError` while the server does not answer.
+        """
+        response = self._post("/query", {"q": f'CREATE DATABASE "{self._config.database}"'})
+        if response.status >= 500:
+            raise error_of(response.status, response.data.decode(errors="replace"))
+        self._is_open = True
+
+    def write(self, frames: Sequence[FrameRows]) -> Written:
+        """Write all points in one request."""
+        if not self._is_open:
+            self.open()
+        body = format_frames(frames, stored_utc_ms=now_utc_ms())
+        response = self._post("/write", {"db": self._config.database, "precision": "ns"}, body)
+        if response.status not in (200, 204):
+            self._is_open = response.status != 404  # somebody dropped the database: make it again
+            text = response.data.decode(errors="replace")
+            raise error_of(response.status, text, retry_after=response.headers.get("Retry-After"))
+        return count_written(frames, duplicates=0)
+
+    def _post(self, path: str, query: dict[str, str], body: bytes = b"") -> urllib3.BaseHTTPResponse:
+        url = f"{self._config.url.rstrip('/')}{path}?{urlencode(query)}"
+        try:
+            return self._pool.request("POST", url, body=body)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise SinkBusyError(f"{self._config.url} does not answer: {error}") from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()

@@ -1,0 +1,59 @@
+"""InfluxDB 2.x through `influxdb-client`; 3.x and VictoriaMetrics accept the same write call."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import urllib3
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.domain.write_precision import WritePrecision
+from influxdb_client.rest import ApiException
+
+from swapline_gateway.config import Influxdb2Config
+from swapline_gateway.error import SinkBusyError
+from swapline_gateway.reading import FrameRows
+from swapline_gateway.spool import now_utc_ms
+
+from .base import Written, count_written
+from .influx_answer import error_of
+from .line_protocol import format_frames
+
+_NS = cast("WritePrecision", WritePrecision.NS)  # a plain string there
+
+
+class Influxdb2Sink:
+    """See the module's header. Retrying is the pump's, so the client's own is off."""
+
+    name = "influxdb2"
+
+    def __init__(self, config: Influxdb2Config) -> None:
+        self._config = config
+        self._client = InfluxDBClient(
+            url=config.url.rstrip("/"),
+            token=config.token.get_secret_value(),
+            org=config.org,
+            timeout=round(config.timeout_s * 1000),
+            retries=False,
+        )
+        self._write_api = self._client.write_api(write_options=SYNCHRONOUS)
+
+    def open(self) -> None:
+        """Connect at the first write: bucket and token are made by whoever runs the server."""
+
+    def write(self, frames: Sequence[FrameRows]) -> Written:
+        """Write all points in one request."""
+        body = format_frames(frames, stored_utc_ms=now_utc_ms())
+        try:
+            self._write_api.write(self._config.bucket, self._config.org, body, write_precision=_NS)
+        except ApiException as error:
+            headers: Mapping[str, str] = error.headers or {}
+            text = str(error.body or error.reason or "")
+            raise error_of(error.status or 500, text, retry_after=headers.get("Retry-After")) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise SinkBusyError(f"{self._config.url} does not answer: {error}") from error
+        return count_written(frames, duplicates=0)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._write_api.close()  # type: ignore[no-untyped-call]
+        self._client.close()  # type: ignore[no-untyped-call]

@@ -1,0 +1,76 @@
+"""Frames as InfluxDB line protocol.
+
+A measurement is a stream. Tags: fleet, node, bay, module (each left out where there is none) and the stream's key
+signals. Fields: the signals that have a value, and `time_quality`. A point is a pure function of its row, so writing it
+again changes nothing. Beside them every frame leaves one point in `frames`, for completeness and delay; its time
+carries the sequence number in the nanoseconds, so that no two frames of a journal can share a point.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+from swapline_gateway.reading import FrameRows, no_value_codes
+from swapline_wire.catalogue import KEY, Signal
+
+FRAMES = "frames"
+_NS_PER_MS = 1_000_000
+
+
+def format_frames(frames: Sequence[FrameRows], *, stored_utc_ms: int) -> bytes:
+    """Return all rows of all frames, with times in nanoseconds."""
+    lines: list[str] = []
+    for rows in frames:
+        lines += _format_rows(rows)
+        lines.append(_format_frame(rows, stored_utc_ms))
+    return "\n".join(lines).encode()
+
+
+@cache
+def escape_tag(value: str) -> str:
+    """Escape a tag's value. A backslash cannot be escaped there and would swallow what follows: it becomes a slash."""
+    value = value.replace("\\", "/")
+    return value.replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")
+
+
+def _identity(rows: FrameRows) -> str:
+    tags = f",fleet={rows.frame.fleet},node={rows.frame.node}"
+    if rows.header.bay:
+        tags += f",bay={rows.header.bay}"
+    if rows.module:
+        tags += f",module={escape_tag(rows.module)}"
+    return tags
+
+
+def _format_rows(rows: FrameRows) -> list[str]:
+    prefix = rows.stream.name + _identity(rows)
+    quality = f" time_quality={rows.frame.time_quality}i"
+    tags: list[list[str]] = []
+    fields: list[list[str]] = []
+    for signal, column in zip(rows.signals, rows.columns[1:], strict=True):
+        if signal.kind == KEY:
+            tags.append([f",{signal.name}={value}" for value in column])
+        else:
+            fields.append(_format_column(signal, column))
+    times = [f" {ms * _NS_PER_MS}" for ms in rows.columns[0]]
+    heads = [[prefix] * len(times), *tags, [quality] * len(times)]
+    return ["".join(parts) for parts in zip(*heads, *fields, times, strict=True)]
+
+
+def _format_column(signal: Signal, column: Sequence[int]) -> list[str]:
+    """Return `,name=value` for every value, or nothing where there is none."""
+    unavailable, abnormal = no_value_codes(signal)
+    name = signal.name
+    if signal.decimals == 0:
+        return ["" if raw in (unavailable, abnormal) else f",{name}={raw}i" for raw in column]
+    divisor = 10**signal.decimals
+    return ["" if raw in (unavailable, abnormal) else f",{name}={raw / divisor!r}" for raw in column]
+
+
+def _format_frame(rows: FrameRows, stored_utc_ms: int) -> str:
+    header, times = rows.header, rows.columns[0]
+    return (
+        f"{FRAMES},fleet={rows.frame.fleet},node={rows.frame.node},journal={header.journal},stream={rows.stream.name}"
+        f" seq={header.seq}i,boot={header.boot}i,row_count={rows.row_count}i,value_count={rows.value_count}i"
+        f",time_quality={rows.frame.time_quality}i,delay_ms={stored_utc_ms - max(times)}i"
+        f" {times[0] * _NS_PER_MS + header.seq % _NS_PER_MS}"
+    )
