@@ -1,9 +1,9 @@
 """GNSS receiver that talks NMEA 0183 by itself: RMC, GGA, GLL, GSA, GSV, VTG and ZDA of any talker; one row an epoch.
 
 An epoch is all sentences that state one time of day. It is complete when a sentence states another one; or when the
-line falls silent after the sentence that ended the epoch before; or when the line stays silent. So neither the first nor
-the last epoch is lost, whatever sentences a receiver sends and in which order. The row's time is the epoch's own UTC.
-Without a fix the receiver's clock is not believed: such a row says "no fix" at the node's own time.
+line falls silent after the sentence that ended the epoch before; or when the line stays silent. So neither the first
+nor the last epoch is lost, whatever sentences a receiver sends and in which order. The row's time is the epoch's own
+UTC. Without a fix the receiver's clock is not believed: such a row says "no fix" at the node's own time.
 
 Sentences without a time (GSA, GSV, VTG) belong to the epoch in which they arrive. Of two sentences that state the same
 quantity the more exact one counts: the position with more digits, VTG's km/h before RMC's knots.

@@ -1,0 +1,143 @@
+"""Run one driver against a scripted line, under CPython or MicroPython alike, and print what came of it.
+
+Called as a script with a job (a JSON file):
+    driver, config     as in a node's configuration
+    answers            request (hex) -> list of answers (hex, null: silence), the last one for ever
+    polls              how often to poll; what each raised is in the result's `errors`
+    nmea               instead of answers and polls: the file of what a receiver sends
+    echo               the line hears its own requests
+Output: a line `frame <hex>` for each sealed frame, then one line of JSON with counters, errors and requests.
+"""
+
+# ruff: noqa: PTH123, T201, ASYNC110, ASYNC230, SIM105 (runs on MicroPython too)
+
+import asyncio
+import binascii
+import json
+import sys
+
+from swapline_node import driver
+from swapline_node.bus import Bus, BusError
+from swapline_node.clock import Clock
+from swapline_node.counter import Counters
+from swapline_node.sampler import Sampler
+
+try:
+    from time import ticks_diff, ticks_ms
+except ImportError:
+    from time import monotonic_ns
+
+    def ticks_ms():
+        return monotonic_ns() // 1000000
+
+    def ticks_diff(now, before):
+        return now - before
+
+
+class Store:
+    """The journal's place: prints the frames."""
+
+    def __init__(self):
+        self.id = 1
+        self.boot = 1
+        self.next_seq = 1
+
+    def append(self, frame, seq, _priority):
+        print("frame", binascii.hexlify(bytes(frame)).decode())
+        self.next_seq = seq + 1
+        return True
+
+    def commit(self):
+        return True
+
+
+class Line:
+    """Both ends of the stream: what is written looks up its answer."""
+
+    def __init__(self, answers, echo):
+        self._answers = {binascii.unhexlify(key): list(value) for key, value in answers.items()}
+        self._echo = echo
+        self.pending = b""
+        self._arrived = asyncio.Event()
+        self.requests = []
+
+    def write(self, data):
+        data = bytes(data)
+        self.requests.append(binascii.hexlify(data).decode())
+        if self._echo:
+            self.arrive(data)
+        queue = self._answers.get(data, [None])
+        answer = queue[0] if len(queue) == 1 else queue.pop(0)
+        if answer is not None:
+            self.arrive(binascii.unhexlify(answer))
+
+    async def drain(self):
+        pass
+
+    def arrive(self, data):
+        self.pending += data
+        self._arrived.set()
+
+    async def read(self, n):
+        while not self.pending:
+            self._arrived.clear()
+            await self._arrived.wait()
+        chunk = self.pending[:n]
+        self.pending = self.pending[n:]
+        return chunk
+
+
+async def hear(device, bus, line, nmea):
+    task = asyncio.create_task(device.run(bus))
+    with open(nmea, "rb") as file:
+        chunk = file.read(500)
+        while chunk:
+            line.arrive(chunk)
+            while line.pending:
+                await asyncio.sleep(0)
+            chunk = file.read(500)
+    await asyncio.sleep(0.01)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        pass
+
+
+async def run(job):
+    counters = Counters()
+    clock = Clock(ticks_ms, ticks_diff, utc_ms_min=0)
+    sampler = Sampler(Store(), clock, counters)
+    sampler.overrides = {
+        name: {"report": "all"} for name in ("position", "module", "cells", "meter", "vehicle", "slot")
+    }
+    line = Line(job.get("answers", {}), job.get("echo", False))
+    bus = Bus("line", line, line, counters, clock, silence_ms=1, late_ms=2)
+    config = {"driver": job["driver"], "timeout_ms": 40}
+    config.update(job.get("config", {}))
+    device = driver.make(job["driver"], sampler, clock, counters, config)
+    errors = []
+    if "nmea" in job:
+        await hear(device, bus, line, job["nmea"])
+    for _ in range(job.get("polls", 0)):
+        try:
+            await device.poll(bus)
+            errors.append(None)
+        except BusError as error:
+            errors.append(type(error).__name__)
+        await asyncio.sleep(0.002)
+    if job.get("then_silent"):
+        device.silent()
+    sampler.seal_all()
+    return {
+        "frames": store.frames,
+        "counters": {name: value for name, value in counters.__dict__.items() if name != "rows_lost"},
+        "errors": errors,
+        "requests": line.requests,
+    }
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1]) as file:
+        result = asyncio.run(run(json.load(file)))
+    print(json.dumps(result))
