@@ -130,7 +130,6 @@ async def run(job):
         device.silent()
     sampler.seal_all()
     return {
-        "frames": store.frames,
         "counters": {name: value for name, value in counters.__dict__.items() if name != "rows_lost"},
         "errors": errors,
         "requests": line.requests,
