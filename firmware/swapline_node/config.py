@@ -135,7 +135,7 @@ class Configuration:
         return sorted(found)
 
     def _say(self, key: str, value: "Any", allowed: str) -> None:
-        shown = "***" if key.rsplit(".", maxsplit=1)[-1] in SECRETS else json.dumps(value)[:40]
+        shown = "***" if key.rsplit(".", 1)[-1] in SECRETS else json.dumps(value)[:40]
         self.problems.append("%s: %s is not allowed; %s" % (key, shown, allowed))
 
     def _section(self, where: str, raw: "Any", rules: "dict[str, Any]") -> "dict[str, Any]":
