@@ -32,6 +32,9 @@ _TERMIOS_SPEED = {
 }
 _PARENB = 0x100
 _PARODD = 0x200
+_VTIME = 5
+_VMIN = 6
+_PSEUDO_TERMINALS = "/dev/pts/"
 AF_UNIX = 1
 
 
@@ -117,7 +120,14 @@ class Board:
         attributes[2] &= ~(_PARENB | _PARODD)
         if bus["parity"] != "none":
             attributes[2] |= _PARENB | (_PARODD if bus["parity"] == "odd" else 0)
-        termios.tcsetattr(file.fileno(), termios.TCSANOW, attributes)
+        # A stream's read(n) goes on reading until it has n bytes; with VMIN and VTIME 0 a tty that has no more says so
+        # at once instead of stopping the whole node (measured: 0.7 s a second, from a receiver at 9600 baud).
+        attributes[6][_VMIN] = attributes[6][_VTIME] = 0
+        try:
+            termios.tcsetattr(file.fileno(), termios.TCSANOW, attributes)
+        except OSError:
+            if not bus["port"].startswith(_PSEUDO_TERMINALS):
+                raise  # a pseudo-terminal has no parity, and Debian's libc calls that an error; it is set all the same
         return asyncio.StreamReader(file), PortWriter(file)
 
     def reset_cause(self) -> int:
