@@ -200,6 +200,8 @@ def _describe(item: Any) -> str:
         return f"{key}: is missing."
     if item["type"] == "union_tag_invalid":
         return f"{key}.type: {item['ctx']['tag']!r} is not allowed; allowed: {item['ctx']['expected_tags']}."
+    if item["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{key}: {item['input']!r} is not allowed; it is a table: [{key}]."
     value = "***" if place[-1] in ("password", "token") else repr(item["input"])
     message = item["msg"].removeprefix("Value error, ")
     return f"{key}: {value} is not allowed; {message[0].lower()}{message[1:]}."

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from .config import HttpConfig
@@ -26,6 +26,7 @@ class HttpServer:
         self._figures = figures
         self._history = history
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._registry.register(FiguresCollector(figures))
         self._app = web.Application()
         self._app.router.add_get("/healthz", self._healthz)

@@ -18,7 +18,8 @@ from .pipeline import PipelineFigures
 from .publisher import Publisher
 from .pump import Pump
 from .quota import Quota
-from .spool import Outcome, Spool, as_ranges, now_utc_ms
+from .ranges import as_ranges
+from .spool import Outcome, Spool, now_utc_ms
 from .state import FleetState
 from .time_offer import TimeOffers
 from .uplink import Uplink

@@ -107,11 +107,11 @@ class PipelineFigures:
                 node.lost[reason] += event.get("count", 0)
                 self.lost[reason] += event.get("count", 0)
 
-    def repeated(self, items: Iterable[Item]) -> None:
-        """Count frames that were taken before."""
-        for item in items:
+    def repeated(self, senders: Iterable[Sender]) -> None:
+        """Count frames that were taken before, one sender a frame."""
+        for sender in senders:
             self.duplicates += 1
-            self.node(item.sender.fleet, item.sender.node).duplicates += 1
+            self.node(sender.fleet, sender.node).duplicates += 1
 
     def refuse(self, fleet: str, node: str, reason: str, count: int) -> None:
         """Count frames that are not acknowledged: the node still has them."""

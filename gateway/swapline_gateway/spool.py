@@ -19,14 +19,12 @@ This header is its specification.
 One object belongs to one thread. A lock file keeps a second gateway away; the command line may look in and replay.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +35,9 @@ from swapline_wire.catalogue import ROUTINE
 
 from .error import StorageError
 from .ingest import Item, Sender, Spoiled
+from .lock import Lock
 from .log import get
+from .ranges import as_ranges, covers, merge
 
 SCHEMA_VERSION = 1
 RANGES_MAX = 4096  # of one journal; a node that one gateway serves alone has one to three
@@ -87,7 +87,7 @@ class Outcome:
     """What became of one group. Only `acknowledge` may be told to the nodes."""
 
     stored: list[Item] = field(default_factory=list)
-    duplicates: list[Item] = field(default_factory=list)
+    duplicates: list[Sender] = field(default_factory=list)  # one entry a frame
     refused: list[tuple[Sender, str, int]] = field(default_factory=list)  # sender, reason, frames
     quarantined: list[Spoiled] = field(default_factory=list)
     acknowledge: dict[tuple[Sender, int], set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -106,17 +106,6 @@ class Backlog:
 def now_utc_ms() -> int:
     """Return this machine's UTC."""
     return time.time_ns() // 1_000_000
-
-
-def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Return the numbers as inclusive ranges, ascending."""
-    ranges: list[tuple[int, int]] = []
-    for number in sorted(numbers):
-        if ranges and number <= ranges[-1][1] + 1:
-            ranges[-1] = (ranges[-1][0], number)
-        else:
-            ranges.append((number, number))
-    return ranges
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -155,17 +144,15 @@ class Spool:
         self._ranges_max = ranges_max
         self._node_ids: dict[Sender, int] = {}
         self._quarantine_bytes: dict[int, int] = {}
+        self._quarantine_count = 0
         self._log = get("spool")
-        self._lock = self._take_lock()
+        self._lock = Lock(path.with_name(path.name + ".lock"))
         try:
             self._connection = self._open()
             self._count()
         except sqlite3.Error as error:
             self._lock.close()
             raise StorageError(f"The spool {path} cannot be opened: {error}.") from error
-
-    def _take_lock(self) -> "Lock":
-        return Lock(self.path.with_name(self.path.name + ".lock"))
 
     def _open(self) -> sqlite3.Connection:
         """Open the file; one that is damaged is put beside, so that nobody has to come and do it."""
@@ -184,8 +171,13 @@ class Spool:
     def _count(self) -> None:
         count, size = self._connection.execute("SELECT COUNT(*), SUM(LENGTH(data)) FROM frame").fetchone()
         self.frame_count, self.size_bytes = count, size or 0
-        sizes = "SELECT node_id, SUM(LENGTH(data)) FROM quarantine GROUP BY node_id"
-        self._quarantine_bytes = dict(self._connection.execute(sizes).fetchall())
+        self._count_quarantine()
+
+    def _count_quarantine(self) -> None:
+        sql = "SELECT node_id, SUM(LENGTH(data)), COUNT(*) FROM quarantine GROUP BY node_id"
+        rows = self._connection.execute(sql).fetchall()
+        self._quarantine_bytes = {node_id: size for node_id, size, _ in rows}
+        self._quarantine_count = sum(count for _, _, count in rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -211,7 +203,7 @@ class Spool:
         for item in items:
             journal, seq = item.key
             if groups[item.sender, journal].setdefault(seq, item) is not item:
-                outcome.duplicates.append(item)
+                outcome.duplicates.append(item.sender)
         room = self._room()
         with self._transaction():
             for (sender, journal), by_seq in groups.items():
@@ -239,8 +231,8 @@ class Spool:
         routine, urgent = room
         for seq in sorted(by_seq):
             item = by_seq[seq]
-            if any(first <= seq <= last for first, last in known):
-                outcome.duplicates.append(item)
+            if covers(known, seq):
+                outcome.duplicates.append(sender)
                 outcome.acknowledge[sender, journal].add(seq)
                 continue
             size = len(item.data)
@@ -314,8 +306,9 @@ class Spool:
         if bad.key is not None:
             journal, seq = bad.key
             known = self._taken_near(node_id, journal, seq, seq)
-            if any(first <= seq <= last for first, last in known):
+            if covers(known, seq):
                 outcome.acknowledge[bad.sender, journal].add(seq)
+                outcome.duplicates.append(bad.sender)
                 return
         if not self._has_quarantine_room(node_id, len(bad.data)):
             outcome.refused.append((bad.sender, "quarantine_full", 1))
@@ -350,6 +343,7 @@ class Spool:
             (node_id, up, bad.reason, bad.detail[:500], journal, seq, bad.anchor_utc_ms, bad.time_quality, *tail),
         )
         self._quarantine_bytes[node_id] = self._quarantine_bytes.get(node_id, 0) + len(bad.data)
+        self._quarantine_count += 1
 
     def batch(self, *, frames_max: int, bytes_max: int) -> list[SpooledFrame]:
         """Return frames for the sink, the urgent ones first; nothing is removed. Raises `StorageError`."""
@@ -369,7 +363,7 @@ class Spool:
                 break
             frames.append(SpooledFrame(*row))
         if not frames:
-            self._count()  # replays from the command line come and go behind our back
+            self.frame_count = self.size_bytes = 0  # replays from the command line come behind our back
         return frames
 
     def _routine(self, count: int) -> list[tuple[object, ...]]:
@@ -408,6 +402,8 @@ class Spool:
         try:
             oldest = self._connection.execute("SELECT received_utc_ms FROM frame ORDER BY id LIMIT 1").fetchone()
             (quarantined,) = self._connection.execute("SELECT COUNT(*) FROM quarantine").fetchone()
+            if quarantined != self._quarantine_count:  # the command line has replayed some
+                self._count_quarantine()
         except sqlite3.Error as error:
             raise StorageError(f"The spool {self.path} cannot be read: {error}.") from error
         return Backlog(self.frame_count, self.size_bytes, oldest[0] if oldest else None, quarantined)
@@ -416,40 +412,3 @@ class Spool:
         """Close the file; everything in it stays."""
         self._connection.close()
         self._lock.close()
-
-
-class Lock:
-    """A file that one process holds; the system lets go of it when the process ends, however it ends."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StorageError(f"The spool's folder {path.parent} cannot be used: {error.strerror}.") from error
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(self._fd, 32).decode(errors="replace").strip() or "unknown"
-            os.close(self._fd)
-            raise StorageError(
-                f"The spool beside {path} is used by another gateway (process {holder}); stop it, or give this one a "
-                "spool of its own."
-            ) from error
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, str(os.getpid()).encode())
-
-    def close(self) -> None:
-        """Let go."""
-        os.close(self._fd)
-
-
-def merge(ranges: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the union of inclusive ranges, ascending and disjoint."""
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted([*ranges, *others]):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
-        else:
-            merged.append((first, last))
-    return merged

@@ -8,6 +8,7 @@ Values stay raw integers until DuckDB's vectors scale them: `raw / 10**decimals`
 the decimal that the device meant.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -105,10 +106,10 @@ class DuckdbSink:
             if fresh:
                 self._insert(connection, fresh)
             connection.execute("COMMIT")
-        except (duckdb.ConversionException, duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError) as error:
+        except (duckdb.DataError, duckdb.IntegrityError) as error:
             self._reopen()
             raise SinkRejectedError(_line(error)) from error
-        except duckdb.Error as error:
+        except duckdb.Error as error:  # also a table that somebody changed: people can mend it, the spool holds
             self._reopen()
             raise SinkBusyError(_line(error)) from error
         return count_written(fresh, duplicates=len(known))
@@ -116,7 +117,8 @@ class DuckdbSink:
     def _reopen(self) -> None:
         """Drop the connection: whatever state the error left it in, the next write begins with a new one."""
         if self._connection is not None:
-            self._connection.close()
+            with contextlib.suppress(duckdb.Error):
+                self._connection.close()
             self._connection = None
 
     def _known(self, connection: duckdb.DuckDBPyConnection, frames: Sequence[FrameRows]) -> set[int]:

@@ -1,0 +1,32 @@
+"""Inclusive ranges of sequence numbers."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+
+def as_ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the numbers as inclusive ranges, ascending."""
+    ranges: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if ranges and number <= ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return ranges
+
+
+def merge(ranges: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the union of inclusive ranges, ascending and disjoint."""
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted([*ranges, *others]):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def covers(ranges: Sequence[tuple[int, int]], number: int) -> bool:
+    """Say whether one of the ranges (ascending, disjoint) holds `number`."""
+    index = bisect_right(ranges, number, key=lambda item: item[0])
+    return index > 0 and number <= ranges[index - 1][1]
