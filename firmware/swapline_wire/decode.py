@@ -45,7 +45,7 @@ def decode(data: "bytes | memoryview") -> Decoded:
     stream, signals, layout = _layout(header.stream_id, header.row_size)
     start = header.rows_offset
     rows = [
-        (header.first_row_ms + fields[0], *fields[1:])
+        (header.first_row_ms + fields[0],) + fields[1:]
         for fields in layout.iter_unpack(memoryview(data)[start : start + header.row_size * header.row_count])
     ]
     return Decoded(header, stream, signals, rows)
