@@ -1,4 +1,4 @@
-"""Words for enumerations and flag words, as the pages show them."""
+"""Words for enumerations and flag words, as the pages show them; bits as docs/vehicle-controller.md and slot-charger.md."""
 
 STATES: dict[str, dict[str, list[str]]] = {
     "vehicle": {
@@ -42,8 +42,46 @@ STATES: dict[str, dict[str, list[str]]] = {
 }
 
 FLAGS: dict[str, dict[str, list[str]]] = {
-    "vehicle": {"doors": ["Cargo left", "Cargo right", "Cargo rear", "Service"]},
+    "vehicle": {
+        "doors": ["Cargo left", "Cargo right", "Cargo rear", "Service"],
+        "faults": [
+            "Drive inverter",
+            "Motor over-temperature",
+            "Brake",
+            "Steering",
+            "Auxiliary supply low",
+            "DC/DC converter",
+            "Insulation below limit",
+            "High-voltage interlock open",
+            "Pre-charge failed",
+            "Autonomy computer lost",
+            "Remote link lost",
+            "Cargo door",
+            "Cooling",
+            "Tyre pressure",
+            "Lock of module bay 1",
+            "Lock of module bay 2",
+            "Lock of module bay 3",
+        ],
+    },
+    "slot": {
+        "faults": [
+            "Grid input",
+            "Output over-voltage",
+            "Output over-current",
+            "Over-temperature",
+            "Fan",
+            "Module's BMS silent",
+            "Slot lock",
+            "Output contactor stuck",
+            "Insulation below limit",
+            "Position sensor",
+            "Emergency stop",
+            "Smoke or fire detector",
+        ],
+    },
     "module": {
+        "balancing": [f"Cell {number}" for number in range(1, 33)],
         "switches": ["Charge", "Discharge", "Precharge", "Heater"],
         "protections": [
             "Cell over-voltage",

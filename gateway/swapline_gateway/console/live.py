@@ -47,7 +47,7 @@ class LiveStreams:
         if len(self._tasks) >= self._viewers_max:
             raise web.HTTPServiceUnavailable(text="too many viewers", headers={"Retry-After": "10"})
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - handlers run in tasks
+        assert task is not None
         self._tasks.add(task)
         try:
             return await self._stream(request, document)

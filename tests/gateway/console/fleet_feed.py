@@ -1,4 +1,4 @@
-"""A fleet of real frames: sealed by swapline_wire, decoded as the gateway does, filed in FleetState and kept for charts."""
+"""A fleet of real frames: sealed by swapline_wire, decoded as the gateway does, put into FleetState, kept to chart."""
 
 import math
 from collections.abc import Iterator

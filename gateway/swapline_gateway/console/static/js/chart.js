@@ -153,7 +153,7 @@ class Chart extends HTMLElement {
   }
 
   #legendItem(line, index) {
-    return html`<li><i data-colour=${index % COLOURS} aria-hidden="true"></i><span>${line.label}</span>
+    return html`<li><i data-colour=${index % COLOURS} data-dashed=${String(index >= COLOURS)} aria-hidden="true"></i><span>${line.label}</span>
       <b class="number">${number(this.#shown(index), this.#spec.decimals)}</b></li>`;
   }
 
@@ -185,7 +185,7 @@ class Chart extends HTMLElement {
     const style = getComputedStyle(this);
     const colour = (name) => style.getPropertyValue(name).trim();
     const axis = { stroke: colour("--text-muted"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: `11px ${colour("--font")}` };
-    const { minimum, maximum, decimals } = this.#spec;
+    const { minimum, maximum } = this.#spec;
     this.plot = new uPlot(
       {
         width: this.holder.clientWidth,
@@ -195,10 +195,10 @@ class Chart extends HTMLElement {
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: { x: { time: true, auto: false }, y: { range: (_, low, high) => paddedRange(low, high, minimum, maximum) } },
         axes: [
-          { ...axis, space: 64, values: timeLabels },
-          { ...axis, size: 48, values: (_, splits) => splits.map((split) => compact(split, decimals)) },
+          { ...axis, size: 26, space: 64, values: timeLabels },
+          { ...axis, size: 48, values: (_plot, splits, _axis, _space, step) => splits.map((split) => compact(split, step)) },
         ],
-        series: [{}, ...this.#spec.lines.map((line, index) => lineStyle(line.label, colour(`--line-${index % COLOURS}`)))],
+        series: [{}, ...this.#spec.lines.map((line, index) => lineStyle(line.label, colour(`--line-${index % COLOURS}`), index))],
         hooks: { setCursor: [(plot) => this.#hover(plot.cursor.idx)] },
       },
       this.#aligned(),
@@ -213,11 +213,17 @@ class Chart extends HTMLElement {
   }
 }
 
-const lineStyle = (label, stroke) => ({ label, stroke, width: 1.75, points: { show: false }, spanGaps: false });
+const lineStyle = (label, stroke, index) => ({
+  label,
+  stroke,
+  width: 1.75,
+  points: { show: false },
+  spanGaps: false,
+  dash: index < COLOURS ? [] : [6, 4], // more lines than colours: the second round is dashed
+});
 
-function compact(value, decimals) {
-  return Math.abs(value) >= 1000 ? `${number(value / 1000, 1)}k` : number(value, Number.isInteger(value) ? 0 : Math.min(decimals, 2));
-}
+// As many decimals as the step between two labels needs, so that all labels of an axis agree.
+const compact = (value, step) => number(value, String(Number(step.toPrecision(6))).split(".")[1]?.length ?? 0);
 
 const hourFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
 const dateFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });

@@ -21,6 +21,8 @@ export function nodeStatus(node, nowMs) {
   return { id: "online", label: "Online", tone: "good" };
 }
 
+export const isMoving = (van, nowMs) => nodeStatus(van, nowMs).id === "online" && (van.speed_kmh ?? 0) > 1;
+
 export const dataAge = (node, nowMs) => age(node.data_utc_ms == null ? null : nowMs - node.data_utc_ms);
 
 export function socTone(soc) {
@@ -78,7 +80,7 @@ export function fleetFigures(nodes, nowMs) {
   return {
     vans: vans.length,
     vansOnline: vans.filter(isOnline).length,
-    driving: vans.filter((van) => isOnline(van) && (van.speed_kmh ?? 0) > 1).length,
+    driving: vans.filter((van) => isMoving(van, nowMs)).length,
     low: vans.filter((van) => van.soc_pct != null && van.soc_pct < SOC_LOW_PCT).length,
     socMean: socs.length ? socs.reduce((total, soc) => total + soc, 0) / socs.length : null,
     stations: stations.length,

@@ -84,7 +84,7 @@ const UNIT_SUFFIX = /_(kmh|km|v|a|pct|nm|rpm|c|mps2|kw|kvar|kohm|kg|deg|m|db|dbm
 export function title(name) {
   const plain = name.replace(UNIT_SUFFIX, "").replaceAll("_", " ");
   const text = plain.replace(/\b(soc|soh|gnss|rssi|rtt|hdop|pdop|vdop|snr)\b/g, (word) => ({ soc: "SoC", soh: "SoH" })[word] ?? word.toUpperCase());
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return text.charAt(0).toUpperCase() + text.slice(1).replace(/\bl([123])\b/, "L$1").replace("mosfet", "MOSFET");
 }
 
 export function age(ms) {

@@ -5,6 +5,7 @@ import { html, nothing, render, repeat, svg } from "./lit.js";
 import { fit, graticule, latitudeAt, longitudeAt, project, scaleBar } from "./projection.js";
 
 const PADDING = 48;
+const LABEL_WIDTH = 90;
 const LABELS_MAX = 24; // more names than this only cover each other
 const ZOOM_STEP = 1.6;
 const UNITS_PER_PIXEL_MIN = 1e-9;
@@ -157,11 +158,11 @@ class MapView extends HTMLElement {
     return svg`<g class="grid" aria-hidden="true">
       ${longitudes.map((longitude) => {
         const { x } = this.#toPixel({ x: project(0, longitude).x, y: 0 });
-        return svg`<path d="M${x} 0V${height}"/><text x=${x + 4} y="12">${label(longitude, "EW")}</text>`;
+        return svg`<path d="M${x} 0V${height}"/>${x < width - LABEL_WIDTH ? svg`<text x=${x + 4} y="12">${label(longitude, "EW")}</text>` : nothing}`;
       })}
       ${latitudes.map((latitude) => {
         const { y } = this.#toPixel({ x: 0, y: project(latitude, 0).y });
-        return svg`<path d="M0 ${y}H${width}"/><text x="6" y=${y - 4}>${label(latitude, "NS")}</text>`;
+        return svg`<path d="M0 ${y}H${width}"/>${y > 30 && y < height - 36 ? svg`<text x="6" y=${y - 4}>${label(latitude, "NS")}</text>` : nothing}`;
       })}
     </g>`;
   }
@@ -178,12 +179,14 @@ class MapView extends HTMLElement {
     const shape =
       place.holder === "station"
         ? svg`<rect class="body" x="-8" y="-8" width="16" height="16" rx="4"/><path class="sign" d="m1-5-4 6h3l-1 4 4-6h-3z"/>`
-        : svg`${place.heading == null ? nothing : svg`<path class="nose" d="M0-13.500 4.500-6h-9z" transform="rotate(${place.heading})"/>`}
-            <circle class="body" r="7.500"/>`;
+        : place.heading == null
+          ? svg`<circle class="body" r="7.500"/>`
+          : svg`<path class="body" d="M0-15C3-9 8-5.500 8 .5A8 8 0 1 1-8 .5C-8-5.500-3-9 0-15z" transform="rotate(${place.heading})"/>`;
+    const isAtEdge = x > this.#size.width - LABEL_WIDTH;
     return svg`<a class="marker" href=${place.href} data-tone=${place.tone} aria-label=${name}
         transform="translate(${x.toFixed(1)} ${y.toFixed(1)})">
       <title>${name}</title><circle class="reach" r="18"/>${shape}
-      ${hasLabel ? svg`<text x="13" y="4">${place.name}</text>` : nothing}
+      ${hasLabel ? svg`<text x=${isAtEdge ? -13 : 13} y="4" text-anchor=${isAtEdge ? "end" : "start"}>${place.name}</text>` : nothing}
     </a>`;
   }
 

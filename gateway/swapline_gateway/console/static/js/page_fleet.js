@@ -2,7 +2,7 @@
 
 import { html, nothing, repeat } from "./lit.js";
 import { byName, number, word } from "./format.js";
-import { SOC_LOW_PCT, baysOf, dataAge, fleetFigures, modeTone, nodeStatus, stationFigures } from "./fleet_model.js";
+import { SOC_LOW_PCT, baysOf, dataAge, fleetFigures, isMoving, modeTone, nodeStatus, stationFigures } from "./fleet_model.js";
 import { cellGlyph, chip, empty, holderLink, section, socBar, tile, value } from "./parts.js";
 import { moveList } from "./moves.js";
 
@@ -12,7 +12,7 @@ export const scope = () => ["fleet", {}];
 const FILTERS = {
   all: ["All", () => true],
   low: [`Below ${SOC_LOW_PCT} %`, (van) => van.soc_pct != null && van.soc_pct < SOC_LOW_PCT],
-  moving: ["Moving", (van) => (van.speed_kmh ?? 0) > 1],
+  moving: ["Moving", isMoving],
   attention: ["Not online", (van, nowMs) => nodeStatus(van, nowMs).id !== "online"],
 };
 const SORTS = {
@@ -31,9 +31,11 @@ export function view(content, page) {
     ${kpis(fleetFigures(nodes, page.nowMs), content)}
     <div class="fleet-columns">
       ${section("Map", html`<sl-map class="map" .places=${nodes.filter(hasPosition).map((node) => place(node, page.nowMs))}></sl-map>`)}
-      ${section("Vans", vanTable(vans, page), vanControls(vans, page))}
+      <div class="stack">
+        ${section("Vans", vanTable(vans, page), vanControls(vans, page))}
+        ${section("Last module moves", moveList(content.moves, page.nowMs))}
+      </div>
     </div>
-    ${section("Last module moves", moveList(content.moves, page.nowMs))}
   `;
 }
 
@@ -49,7 +51,7 @@ export function place(node, nowMs) {
     holder: node.holder,
     latitude: node.latitude_deg,
     longitude: node.longitude_deg,
-    heading: (node.speed_kmh ?? 0) > 1 ? node.heading_deg : null,
+    heading: isMoving(node, nowMs) ? node.heading_deg : null,
     tone: status.id === "online" && isLow && node.holder === "van" ? "warn" : status.tone,
     status: status.label,
     detail: ready || (node.soc_pct == null ? "" : `${number(node.soc_pct, 0)} %`),
@@ -65,7 +67,7 @@ function kpis(figures, content) {
     ${tile(`Below ${SOC_LOW_PCT} %`, `${figures.low}`, { unit: figures.low === 1 ? "van" : "vans", tone: figures.low ? "warn" : "" })}
     ${tile("Modules ready", `${figures.ready}`, { unit: `/ ${figures.slots} slots`, tone: figures.stations && !figures.ready ? "bad" : "" })}
     ${tile("Charging", number(figures.chargerKw, 1), { unit: "kW" })}
-    ${tile("Swapped in, last hour", `${content.swaps_last_hour}`, { unit: content.swaps_last_hour === 1 ? "module" : "modules" })}
+    ${tile("Swaps, last hour", `${content.swaps_last_hour}`, { unit: content.swaps_last_hour === 1 ? "module" : "modules" })}
     ${tile("Alarms", `${figures.alarms}`, { unit: figures.alarms === 1 ? "node" : "nodes", tone: figures.alarms ? "bad" : "" })}
   </dl>`;
 }

@@ -3,7 +3,7 @@
 import { html, nothing } from "./lit.js";
 import { age, clock, flags, number, signalText, title as titleOf, word } from "./format.js";
 import { dataAge, nodeStatus, slotState, stationFigures, temperatureTone } from "./fleet_model.js";
-import { chip, empty, moduleLink, section, signalTable, signalTile, socBar, tile, value } from "./parts.js";
+import { chip, empty, foldedSection, moduleLink, placeWord, section, signalTable, signalTile, socBar, socTile, tile, value } from "./parts.js";
 import { rangePicker } from "./ranges.js";
 import { stationCharts, trailOf, vanCharts } from "./holder_charts.js";
 import { place } from "./page_fleet.js";
@@ -24,8 +24,8 @@ export function view(content, page) {
       ${isStation ? nothing : section("Position", positionMap(content, page))}
     </div>
     ${section("Charts", html`<div class="charts">${isStation ? stationCharts(content, page) : vanCharts(content, page)}</div>`, rangePicker(page))}
-    ${section("Events", eventList(content.events, page.nowMs))}
-    ${section("All signals", html`<div class="signal-tables">${Object.values(content.readings).map((reading) => signalTable(reading, page.nowMs))}</div>`)}
+    ${section("Events", eventList(content, page.nowMs))}
+    ${foldedSection("All signals", Object.values(content.readings).map((reading) => signalTable(reading, page.nowMs)))}
   `;
 }
 
@@ -41,12 +41,14 @@ function heading({ summary, birth }, page) {
 }
 
 function alarmList(content, page) {
-  if (!content.alarms.length) return nothing;
+  const faults = flags("vehicle", "faults", content.readings.vehicle?.values.faults);
+  if (!content.alarms.length && !faults.length) return nothing;
   return html`<ul class="alarms" aria-label="Standing alarms">
+    ${faults.map((fault) => html`<li>${chip("bad", "Vehicle fault")}<span>${fault}</span></li>`)}
     ${content.alarms.map(
       (alarm) => html`<li>${chip(alarm.values.level >= 2 ? "bad" : "warn", `Level ${alarm.values.level}`)}
         <span>${alarm.signal_name ? titleOf(alarm.signal_name) : `Alarm ${alarm.keys.code}`}</span>
-        ${alarm.bay ? html`<span class="muted">bay ${alarm.bay}</span>` : nothing}
+        ${alarm.bay ? html`<span class="muted">${placeWord(content.summary.holder)} ${alarm.bay}</span>` : nothing}
         <span class="muted">since ${clock(alarm.time_utc_ms, page.nowMs)}</span></li>`,
     )}
   </ul>`;
@@ -57,7 +59,7 @@ function vanTiles({ summary, readings }) {
   const watts = vehicle?.values.traction_voltage_v == null || vehicle.values.traction_current_a == null ? null
     : (vehicle.values.traction_voltage_v * vehicle.values.traction_current_a) / 1000;
   return html`<dl class="tiles">
-    <div class="tile"><dt>Charge</dt><dd>${socBar(summary.soc_pct)}</dd></div>
+    ${socTile(summary.soc_pct)}
     ${signalTile("Range", vehicle, "range_km")} ${signalTile("Speed", vehicle, "speed_kmh")}
     ${signalTile("Mode", vehicle, "drive_mode")} ${tile("Traction power", number(watts, 1), { unit: "kW" })}
     ${signalTile("Cargo", vehicle, "cargo_temperature_c")} ${signalTile("Load", vehicle, "cargo_mass_kg")}
@@ -86,11 +88,11 @@ function bayCards(content, page) {
 function bayCard(bay, nowMs) {
   const { reading, slot } = bay;
   const state = slot ? slotState(slot.values) : null;
-  const faults = reading ? flags("module", "protections", reading.values.protections) : [];
+  const faults = [...flags("module", "protections", reading?.values.protections), ...flags("slot", "faults", slot?.values.faults)];
   return html`<li class="bay" data-empty=${String(!bay.module)}>
     <header><span class="bay-name">${slot ? "Slot" : "Bay"} ${bay.bay}</span>
       ${bay.ready ? chip("good", "Ready") : state ? chip(state.tone, state.label) : nothing}
-      ${faults.length ? chip("bad", faults[0]) : nothing}</header>
+      ${faults.map((fault) => chip("bad", fault))}</header>
     ${bay.module ? bayModule(bay, nowMs) : html`<p class="muted">${slot?.values.occupied ? "Occupied, module not read yet" : "Empty"}</p>`}
     ${slot ? html`<dl class="facts">${fact("Charger", slot, "charger_power_kw", "kW")}${fact("Session", slot, "session_duration_s", "", (s) => age(s * 1000))}</dl>` : nothing}
   </li>`;
@@ -133,12 +135,12 @@ const EVENTS = {
   configuration: (values) => ["Configuration", values.reason ? "refused" : "applied"],
 };
 
-function eventList(events, nowMs) {
+function eventList({ events, summary: { holder } }, nowMs) {
   if (!events.length) return empty("No event yet");
   return html`<ol class="events">${events.map((event) => {
     const [name, detail] = EVENTS[event.name]?.(event.values) ?? [event.name, ""];
     return html`<li><time datetime=${new Date(event.time_utc_ms).toISOString()}>${clock(event.time_utc_ms, nowMs)}</time>
-      <b>${name}</b><span>${event.bay ? `bay ${event.bay}` : ""}</span>
+      <b>${name}</b><span>${event.bay ? `${placeWord(holder)} ${event.bay}` : ""}</span>
       ${event.module ? html`<a class="code" href=${moduleLink(event.module)}>${event.module}</a>` : nothing}
       <span class="muted">${detail}</span></li>`;
   })}</ol>`;

@@ -3,7 +3,7 @@
 import { html, nothing, svg } from "./lit.js";
 import { age, clock, flags, number, signalText } from "./format.js";
 import { nodeStatus, temperatureTone } from "./fleet_model.js";
-import { chip, empty, holderLink, section, signalTable, signalTile, socBar, tile, value } from "./parts.js";
+import { chip, empty, foldedSection, holderLink, placeWord, section, signalTable, signalTile, socTile, tile, value } from "./parts.js";
 import { chart, livePoint, rangePicker } from "./ranges.js";
 import { moveList } from "./moves.js";
 
@@ -23,8 +23,8 @@ export function view(content, page) {
     ${reading ? tiles(reading) : empty("No reading yet", "Its code was read, its figures were not.")}
     ${section("Cells", cells(content))}
     ${reading ? section("Charts", html`<div class="charts">${charts(content, page)}</div>`, rangePicker(page)) : nothing}
-    ${section("Moves", moveList(content.moves, page.nowMs, { hasModule: false }))}
-    ${reading ? section("All signals", html`<div class="signal-tables">${signalTable(reading, page.nowMs)}</div>`) : nothing}
+    ${section("Moves", moveList(content.moves, page.nowMs, { isOfOneModule: true }))}
+    ${reading ? foldedSection("All signals", signalTable(reading, page.nowMs)) : nothing}
   `;
 }
 
@@ -32,7 +32,7 @@ function heading(content, page) {
   const { custody, reading } = content;
   return html`<div class="page-heading">
     <div><h1 class="code">${content.code}</h1>${custody ? custodyChip(content, page) : nothing}</div>
-    <p>${custody ? custodyText(custody, page.nowMs) : "Never seen in a bay."}</p>
+    <p>${custody ? custodyText(content, page.nowMs) : "Never seen in a bay."}</p>
     <p class="muted last-data">Last data <b class="number">${reading ? age(page.nowMs - reading.time_utc_ms) : "–"}</b> ago</p>
   </div>`;
 }
@@ -43,8 +43,8 @@ function custodyChip({ custody, online, reading }, page) {
   return chip(status.tone, status.label);
 }
 
-function custodyText(custody, nowMs) {
-  const place = html`<a href=${holderLink(custody)}>${custody.node}</a>, bay ${custody.bay}`;
+function custodyText({ custody, holder }, nowMs) {
+  const place = html`<a href=${holderLink(custody)}>${custody.node}</a>, ${placeWord(holder)} ${custody.bay}`;
   if (custody.present) return html`In ${place} <span class="muted">for ${age(nowMs - custody.since_utc_ms)}, since ${clock(custody.since_utc_ms, nowMs)}</span>`;
   return html`Last seen in ${place} <span class="muted">${age(nowMs - custody.seen_utc_ms)} ago</span>`;
 }
@@ -61,7 +61,7 @@ function tiles(reading) {
   const power = voltage == null || current == null ? null : (voltage * current) / 1000;
   const direction = current == null || Math.abs(current) < 0.5 ? "At rest" : current > 0 ? "Charging" : "Discharging";
   return html`<dl class="tiles">
-    <div class="tile"><dt>Charge</dt><dd>${socBar(reading.values.soc_pct)}</dd></div>
+    ${socTile(reading.values.soc_pct)}
     ${signalTile("Voltage", reading, "voltage_v")} ${signalTile("Current", reading, "current_a", { note: direction })}
     ${tile("Power", number(power, 2), { unit: "kW" })} ${signalTile("Health", reading, "soh_pct")}
     ${tile("Cell spread", number(spread == null ? null : spread * 1000, 0), { unit: "mV", tone: spreadTone(spread) })}
@@ -98,7 +98,7 @@ function cells(content) {
   return html`${voltages.length ? cellBars(voltages, balancing) : nothing}
     ${temperatures.length
       ? html`<ul class="sensors" aria-label="Temperatures">${temperatures.map(
-          ({ number: n, value: celsius }) => html`<li data-tone=${temperatureTone(celsius)}><span class="muted">Sensor ${n}</span>${value(number(celsius, 1), "°C")}</li>`,
+          ({ number: n, value: celsius }) => html`<li data-tone=${temperatureTone(celsius)}><span class="muted">Sensor ${n}</span><span>${value(number(celsius, 1), "°C")}</span></li>`,
         )}</ul>`
       : nothing}`;
 }
@@ -118,14 +118,14 @@ function cellBars(cells, balancing) {
 
 function cellBar(cell, { low, high, floor, top, isBalancing }) {
   const height = ((cell.value - floor) / (top - floor)) * 100;
-  const mark = cell.value === low ? "lowest" : cell.value === high ? "highest" : "";
+  const mark = cell.value === low ? "low" : cell.value === high ? "high" : "";
   return html`<li data-mark=${mark}>
     <svg viewBox="0 0 10 100" preserveAspectRatio="none" aria-hidden="true">
       <rect class="track" width="10" height="100"></rect>${svg`<rect class="fill" y=${100 - height} width="10" height=${height}></rect>`}
     </svg>
     <span class="number cell-value">${number(cell.value, 3)}</span>
     <span class="cell-name">${cell.number}</span>
-    <span class="cell-mark">${[mark, isBalancing && "balancing"].filter(Boolean).join(", ")}</span>
+    <span class="cell-mark">${mark} ${isBalancing ? html`<abbr title="balancing">bal.</abbr>` : nothing}</span>
   </li>`;
 }
 

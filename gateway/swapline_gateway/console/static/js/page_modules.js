@@ -3,7 +3,7 @@
 import { html, nothing, repeat } from "./lit.js";
 import { age, byName, number } from "./format.js";
 import { SOC_LOW_PCT, temperatureTone } from "./fleet_model.js";
-import { chip, empty, holderLink, moduleLink, section, socBar, value } from "./parts.js";
+import { chip, empty, holderLink, moduleLink, placeWord, section, socBar, value } from "./parts.js";
 
 export const title = () => "Modules";
 export const scope = () => ["modules", {}];
@@ -68,8 +68,8 @@ function row(module, nowMs) {
   </tr>`;
 }
 
-function placeOf({ custody }) {
+function placeOf({ custody, holder }) {
   if (!custody) return html`<span class="muted">Unknown</span>`;
-  const link = html`<a href=${holderLink(custody)}>${custody.node}</a> <span class="muted">bay ${custody.bay}</span>`;
+  const link = html`<a href=${holderLink(custody)}>${custody.node}</a> <span class="muted">${placeWord(holder)} ${custody.bay}</span>`;
   return custody.present ? link : html`<span class="muted">left</span> ${link}`;
 }

@@ -44,10 +44,10 @@ function flow(gateway, nodes) {
   const delays = nodes.filter((node) => node.online !== false).map((node) => node.delay_ms);
   const { spool = {}, sink = {}, broker = {} } = gateway;
   return html`<dl class="tiles">
-    ${tile("Sealed by nodes", number(sum(nodes, "frames_sealed")), { note: `${nodes.length} nodes, as they last said` })}
-    ${tile("Waiting in nodes", number(sum(nodes, "backlog_frames")), { unit: "frames" })}
+    ${tile("Sealed by nodes", number(sum(nodes, "frames_sealed")), { note: `by ${nodes.length} nodes` })}
+    ${tile("In the nodes", number(sum(nodes, "backlog_frames")), { unit: "frames" })}
     ${tile("Received", number(gateway.frames_received), { note: rateNote(rates?.received) })}
-    ${tile("Waiting in the spool", number(spool.frames), { unit: "frames", note: spoolNote(spool), tone: spool.full ? "bad" : "" })}
+    ${tile("In the spool", number(spool.frames), { unit: "frames", note: spoolNote(spool), tone: spool.full ? "bad" : "" })}
     ${tile("Stored", number(gateway.frames_stored), { note: rateNote(rates?.stored) })}
     ${tile("Values stored", number(gateway.values_stored), { note: `${number(gateway.rows_stored)} rows` })}
     ${tile("Lost", number(total(gateway.lost)), { unit: "frames", tone: total(gateway.lost) ? "bad" : "" })}
@@ -62,7 +62,7 @@ function flow(gateway, nodes) {
 const seconds = (ms) => (ms == null ? null : ms / 1000);
 const longest = (values) => values.reduce((result, value) => (value == null || value < result ? result : value), null);
 const rateNote = (rate) => (rate == null ? "" : `${number(rate, 1)} frames/s`);
-const spoolNote = (spool) => `${bytes(spool.bytes)} of ${bytes(spool.limit_bytes)}, oldest ${age(spool.oldest_age_ms ?? 0)}`;
+const spoolNote = (spool) => `${bytes(spool.bytes)}, oldest ${age(spool.oldest_age_ms ?? 0)}`;
 
 let samples = [];
 

@@ -1,6 +1,6 @@
 // All stations with their slots.
 
-import { html, repeat } from "./lit.js";
+import { html, nothing, repeat } from "./lit.js";
 import { byName, number } from "./format.js";
 import { baysOf, dataAge, nodeStatus, slotState, stationFigures } from "./fleet_model.js";
 import { chip, empty, holderLink, moduleLink, socBar, value } from "./parts.js";
@@ -39,8 +39,8 @@ function slotCard(bay) {
   return html`<li class="slot" data-empty=${String(!bay.module)} data-tone=${state.tone}>
     <header><span class="bay-name">Slot ${bay.bay}</span>${bay.ready ? chip("good", "Ready") : chip(state.tone, state.label)}</header>
     ${bay.module
-      ? html`<a class="code" href=${moduleLink(bay.module)} title=${bay.module}>${bay.module}</a>${socBar(bay.soc_pct)}`
+      ? html`<a class="code" href=${moduleLink(bay.module)} title=${bay.module}><bdi>${bay.module}</bdi></a>${socBar(bay.soc_pct)}`
       : html`<p class="muted">${bay.slot?.occupied ? "Module not read yet" : "No module"}</p>`}
-    <span class="slot-power">${value(number(bay.slot?.charger_power_kw, 2), "kW")}</span>
+    <span class="slot-power">${bay.module ? value(number(bay.slot?.charger_power_kw, 2), "kW") : nothing}</span>
   </li>`;
 }

@@ -15,7 +15,8 @@ export const value = (text, unit = "") =>
   html`<span class="number">${text}</span>${unit ? html`<span class="unit">${unit}</span>` : nothing}`;
 
 export function tile(label, text, { unit = "", note = "", tone = "" } = {}) {
-  return html`<div class="tile" data-tone=${tone}>
+  const kind = /\d|–/.test(text) ? "number" : "word";
+  return html`<div class="tile" data-tone=${tone} data-kind=${kind}>
     <dt>${label}</dt>
     <dd>${value(text, unit)}</dd>
     ${note ? html`<dd class="note">${note}</dd>` : nothing}
@@ -25,15 +26,23 @@ export function tile(label, text, { unit = "", note = "", tone = "" } = {}) {
 export const signalTile = (label, reading, name, more = {}) =>
   tile(label, signalText(reading, name), { unit: reading?.values[name] == null ? "" : unitOf(reading.stream, name), ...more });
 
+const bar = (soc) => html`<svg class="bar" data-tone=${socTone(soc)} viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">
+  <rect class="track" width="100" height="4"></rect><rect class="fill" width=${Math.max(0, Math.min(100, soc ?? 0))} height="4"></rect>
+</svg>`;
+
 export function socBar(soc) {
-  const width = Math.max(0, Math.min(100, soc ?? 0));
-  return html`<span class="soc" data-tone=${socTone(soc)}>
-    <svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">
-      <rect class="track" width="100" height="4"></rect><rect class="fill" width=${width} height="4"></rect>
-    </svg>
+  return html`<span class="soc" data-tone=${socTone(soc)}>${bar(soc)}
     <span class="soc-text">${soc == null ? "–" : html`${number(soc, 0)}<span class="unit">%</span>`}</span>
     ${socNote(soc) ? html`<span class="soc-note">${socNote(soc)}</span>` : nothing}
   </span>`;
+}
+
+export function socTile(soc) {
+  return html`<div class="tile" data-kind="soc">
+    <dt>Charge</dt>
+    <dd>${value(number(soc, 0), "%")} <span class="soc-note" data-tone=${socTone(soc)}>${socNote(soc)}</span></dd>
+    <dd class="note">${bar(soc)}</dd>
+  </div>`;
 }
 
 // A standing battery: one module at a glance.
@@ -55,19 +64,28 @@ export const section = (heading, body, more = nothing) => html`<section class="p
   ${body}
 </section>`;
 
+// A station's places are called slots, a van's bays; the data calls both bays.
+export const placeWord = (holder) => (holder === "station" ? "slot" : "bay");
+
+const isNarrow = matchMedia("(max-width: 720px)").matches;
+
+// Long lists stay folded on a phone until they are asked for.
+export const foldedSection = (heading, body) => html`<details class="panel" ?open=${!isNarrow}>
+  <summary><h2>${heading}</h2></summary>
+  ${body}
+</details>`;
+
 // Every signal of a reading; nothing is hidden from people who look for it.
 export function signalTable(reading, nowMs) {
   const rows = Object.keys(reading.values).map((name) => {
     const text = signalText(reading, name);
     const unit = reading.values[name] == null ? "" : unitOf(reading.stream, name);
-    return html`<tr data-abnormal=${text === "abnormal"}>
-      <th scope="row">${title(name)}</th><td>${value(text, unit)}</td>
-    </tr>`;
+    return html`<div data-abnormal=${text === "abnormal"}><dt>${title(name)}</dt><dd>${value(text, unit)}</dd></div>`;
   });
-  return html`<table class="signals">
-    <caption>${title(reading.stream)}<span class="muted">${age(nowMs - reading.time_utc_ms)} ago</span></caption>
-    <tbody>${rows}</tbody>
-  </table>`;
+  return html`<section class="signals">
+    <h3>${title(reading.stream)}<span class="muted">${age(nowMs - reading.time_utc_ms)} ago</span></h3>
+    <dl>${rows}</dl>
+  </section>`;
 }
 
 export const ICONS = {
