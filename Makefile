@@ -65,7 +65,8 @@ format: $(SETUP) ## let ruff arrange the code
 	@$(BIN)/ruff format .
 
 bench: $(SETUP) ## measure the figures that the README states
-	@$(BIN)/python tools/bench.py $(ARGS)
+	@$(BIN)/python tools/bench_wire.py
+	@$(BIN)/swapline bench gateway $(ARGS)
 
 lock: $(SETUP) ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	@tools/lock.sh
