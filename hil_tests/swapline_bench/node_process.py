@@ -18,6 +18,7 @@ from typing import Any, Self
 HEAP_BYTES = 256 * 1024  # 64-bit objects are twice as wide: about the 128 KB of an ESP32 without PSRAM
 STOP_S_MAX = 10.0
 _LOG_LINES_MAX = 400
+_TRACE_S = 0.5
 # The wheel runs MicroPython inside a CPython process, so the code below is all that CPython does there. A node must die
 # with its bench (prctl 1 = PR_SET_PDEATHSIG), and must see SIGINT even if the bench was started with it ignored.
 _LAUNCHER = """
@@ -120,6 +121,8 @@ class NodeProcess:
             async with asyncio.timeout(timeout_s):
                 return await self.wait()
         except TimeoutError:
+            self._signal(signal.SIGINT)  # once more: it makes the interpreter print where it hangs
+            await asyncio.sleep(_TRACE_S)
             await self.cut_power()
             message = f"{self.name} did not stop within {timeout_s:g} s of SIGINT and was killed; its last lines:\n"
             raise NodeError(message + self.log_tail()) from None
