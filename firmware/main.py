@@ -9,7 +9,7 @@ if FROZEN not in sys.path:
 import asyncio  # noqa: E402
 
 from swapline_node.app import App  # noqa: E402
-from swapline_node.config import load  # noqa: E402
+from swapline_node.once import call_once  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def main() -> None:
     """Run the node for ever; Ctrl-C (SIGINT) stops it in order."""
     board = make_board()
     while True:
-        app = App(board, load())
+        app = App(board, call_once("config", "load"))
         try:
             cause = asyncio.run(app.run())
         except KeyboardInterrupt:

@@ -35,7 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .config import Configuration
+    from .settings import Settings
 
 VERSION = "0.1.0"
 PROTOCOL = 1
@@ -48,7 +48,7 @@ RESET_SOFT = 5
 class App:
     """A node. `run` ends when a restart was asked for; the caller decides what a restart is."""
 
-    def __init__(self, board: "Any", config: "Configuration") -> None:
+    def __init__(self, board: "Any", config: "Settings") -> None:
         self.board = board
         self.config = config
         self.is_safe_mode = bool(config.problems)
@@ -59,6 +59,7 @@ class App:
         self.journal = Journal(config.journal["path"], limit_bytes=config.journal["limit_bytes"])
         self.sampler = Sampler(self.journal, self.clock, self.counters)
         self.sampler.overrides = config.streams
+        self.sampler.seal_interval_ms = config.seal_interval_ms
         self.supervisor = Supervisor(self.counters, self.log, self.clock.uptime_ms)
         self.publisher = Publisher(
             self.journal,
@@ -264,7 +265,7 @@ class App:
             "journal": self.journal.id,
             "clock_quality": self.clock.quality,
             "holder": self.config.holder,
-            "bays": self.config.bays,
+            "bays": self.config.bays(),
             "safe_mode": self.is_safe_mode,
         }
         if self.config.problems:

@@ -11,7 +11,7 @@ import os
 
 from swapline_wire.catalogue import CONFIGURATION
 
-from .config import FILE, Configuration, mask
+from .once import call_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .app import App
 
+FILE = "config.json"
 RESET_CONFIGURATION = 7
 COMMANDS = ("ping", "log", "config", "restart")
 LOG_BYTES_MAX = 3000
@@ -64,10 +65,10 @@ class Commands:
     def _configure(self, request: "dict[str, Any]", answer: "dict[str, Any]") -> None:
         raw = request.get("config")
         if raw is None:
-            answer["config"] = mask(_read_file())
+            answer["config"] = call_once("config", "mask", _read_file())
             answer["problems"] = self._app.config.problems
             return
-        problems = Configuration(raw).problems
+        problems = call_once("config", "check", raw).problems
         if not problems:
             try:
                 _replace_file(raw)

@@ -1,7 +1,8 @@
 """Configuration: `config.json`, checked at once. A mistake names the key, the value and what is allowed.
 
 A table says what each key may be; an unknown key names the nearest known one. The result of a file with mistakes keeps
-whatever part of it is good, so that a node in safe mode stays reachable if its link settings are.
+whatever part of it is good, so that a node in safe mode stays reachable if its link settings are. The node needs this
+module only at start and for the `config` command; `once.py` loads and forgets it.
 """
 
 import json
@@ -10,6 +11,7 @@ from swapline_wire.catalogue import STREAMS
 from swapline_wire.topic import is_name
 
 from .driver import DRIVERS
+from .settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,10 +20,6 @@ if TYPE_CHECKING:
 FILE = "config.json"
 REQUIRED = "required"  # stands as the default of a key without one
 SECRETS = ("password",)
-
-
-class ConfigError(ValueError):
-    """The configuration cannot be used. Says file, key, value and what is allowed."""
 
 
 # Each rule: default, then the type, then what narrows it: (minimum, maximum) of a number, or the allowed words.
@@ -104,35 +102,28 @@ def nearest(word: str, known: "list[str]") -> str:
     return best
 
 
-class Configuration:
-    """What the node shall do. `problems` is empty if the file is good; else the node runs in safe mode."""
+class Checker:
+    """Turn what the file says into `Settings`, and collect what is wrong with it."""
 
-    def __init__(self, raw: "Any") -> None:
+    def __init__(self) -> None:
         self.problems: "list[str]" = []
-        top = self._section("", raw, _TOP)
-        self.fleet: str = self._name("fleet", top)
-        self.node: str = self._name("node", top)
-        self.holder: str = top["holder"]
-        self.link: "dict[str, Any]" = self._link(top["link"])
-        self.network: "dict[str, Any] | None" = self._optional("network", top["network"], _NETWORK)
-        self.time: "dict[str, Any]" = self._section("time", top["time"], _TIME)
-        self.journal: "dict[str, Any]" = self._section("journal", top["journal"], _JOURNAL)
-        self.seal_interval_ms: int = top["seal_interval_ms"]
-        self.watchdog_ms: int = top["watchdog_ms"]
-        self.power_good_pin: "int | None" = top["power_good_pin"]
-        self.streams = self._streams(top["streams"])
-        self.buses: "list[dict[str, Any]]" = self._buses(top["buses"])
-        self.can_connect = not any([_blocks_link(p) for p in self.problems])
 
-    @property
-    def bays(self) -> "list[int]":
-        """Return the bays that any device watches."""
-        found = []
-        for bus in self.buses:
-            for device in bus["devices"]:
-                if device["bay"] and device["bay"] not in found:
-                    found.append(device["bay"])
-        return sorted(found)
+    def check(self, raw: "Any") -> Settings:
+        """Return the settings in `raw`, the parsed file; never raises."""
+        top = self._section("", raw, _TOP)
+        settings = Settings(self.problems)
+        settings.fleet = self._name("fleet", top)
+        settings.node = self._name("node", top)
+        settings.link = self._link(top["link"])
+        settings.network = self._optional("network", top["network"], _NETWORK)
+        settings.time = self._section("time", top["time"], _TIME)
+        settings.journal = self._section("journal", top["journal"], _JOURNAL)
+        settings.streams = self._streams(top["streams"])
+        settings.buses = self._buses(top["buses"])
+        for key in ("holder", "seal_interval_ms", "watchdog_ms", "power_good_pin"):
+            setattr(settings, key, top[key])
+        settings.can_connect = not any([_blocks_link(p) for p in self.problems])
+        return settings
 
     def _say(self, key: str, value: "Any", allowed: str) -> None:
         shown = "***" if key.rsplit(".", 1)[-1] in SECRETS else json.dumps(value)[:40]
@@ -232,8 +223,13 @@ def _describe(kind: "Any") -> str:
     return names.get(kind, "a text or a whole number")
 
 
-def load(path: str = FILE) -> Configuration:
-    """Read and check the configuration file. Never raises: what is wrong stands in `problems`."""
+def check(raw: "Any") -> Settings:
+    """Check a parsed configuration. Never raises: what is wrong stands in the settings' `problems`."""
+    return Checker().check(raw)
+
+
+def load(path: str = FILE) -> Settings:
+    """Read and check the configuration file. Never raises, like `check`."""
     try:
         with open(path) as file:
             raw = json.load(file)
@@ -241,14 +237,14 @@ def load(path: str = FILE) -> Configuration:
         return _failed("%s: cannot be read: %s" % (path, error))
     except ValueError:
         return _failed("%s: is not JSON" % path)
-    return Configuration(raw)
+    return check(raw)
 
 
-def _failed(problem: str) -> Configuration:
-    config = Configuration({})
-    config.problems = [problem]
-    config.can_connect = False
-    return config
+def _failed(problem: str) -> Settings:
+    settings = check({})
+    settings.problems[:] = [problem]
+    settings.can_connect = False
+    return settings
 
 
 def mask(raw: "Any") -> "Any":

@@ -1,6 +1,6 @@
 """Cursors: read waiting frames back from the journal, family by family, oldest first."""
 
-from swapline_wire.frame import FRAME_BYTES_MAX, PREFIX_BYTES
+from swapline_wire.frame import PREFIX_BYTES
 
 from .segment import find_frame, read_frame
 
@@ -25,8 +25,9 @@ def read_u32(data: memoryview, offset: int) -> int:
 class Cursor:
     """A place in one family of segments. It outlives its segment: when that is deleted it moves on to the next."""
 
-    def __init__(self, journal: "Journal", priority: int) -> None:
+    def __init__(self, journal: "Journal", priority: int, frame_bytes_max: int) -> None:
         self._journal = journal
+        self._frame_bytes_max = frame_bytes_max
         self._priority = priority
         self._segment: "Segment | None" = None
         self._after_seq = 0  # the highest number that was passed
@@ -115,12 +116,12 @@ class Cursor:
         if len(head) < PREFIX_BYTES or head[:2] != b"SL":
             return True
         length = head[4] | head[5] << 8
-        return length <= len(buffer) or length > FRAME_BYTES_MAX or self._offset + length > segment.size_bytes
+        return length <= len(buffer) or length > self._frame_bytes_max or self._offset + length > segment.size_bytes
 
     def _leap(self, segment: "Segment") -> None:
         """Pass what cannot be read: an end torn by a power cut, or flash that has lost what was written."""
         assert self._file is not None
-        buffer = memoryview(bytearray(FRAME_BYTES_MAX))
+        buffer = memoryview(bytearray(self._frame_bytes_max))
         self._offset = find_frame(self._file, self._offset, segment.size_bytes, buffer)
         frame = read_frame(self._file, self._offset, buffer)
         next_seq = segment.last_seq + 1 if frame is None else read_u32(frame, _SEQ_OFFSET)

@@ -31,7 +31,6 @@ class Health:
         self._app = app
         self._source = app.sampler.source(NODE)
         self._lag_ms_max = 0
-        self._totals = [(self._source.index(s.name), s.name) for s in NODE.signals if hasattr(app.counters, s.name)]
 
     async def watch_lag(self) -> None:
         """Measure how late the event loop wakes a sleeper: the cost of whatever does not give way."""
@@ -53,8 +52,10 @@ class Health:
         """Take the figures now and commit them as a row."""
         source = self._source
         source.clear()
-        for i, name in self._totals:
-            source.values[i] = getattr(self._app.counters, name)
+        for i in range(len(NODE.signals)):
+            total = getattr(self._app.counters, NODE.signals[i].name, None)
+            if total is not None:
+                source.values[i] = total
         for name, value in self._figures():
             if value is not None:
                 source.values[source.index(name)] = value

@@ -21,12 +21,14 @@ from swapline_wire.catalogue import (
 )
 
 from .journal_state import ANCHOR, BOOT, CLEAN_STOP, DROP, DROP_DECLARED, JournalState, Record
+from .once import call_once
 from .segment import Segment
-from .segment_scan import Recovery, scan_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
+
+    from .segment_scan import Recovery
 
 BLOCK_BYTES = 4096  # a file of one byte takes a whole erase block
 SEGMENTS_PER_LIMIT = 32  # a drop then costs about 3 % of what is kept
@@ -71,7 +73,7 @@ class Journal:
         """Recover what earlier boots left and begin a new one. Raises OSError if the folder cannot be used."""
         _make_folder(self.folder)
         records = self._state.read()
-        recovery = scan_folder(self.folder)
+        recovery = call_once("segment_scan", "scan_folder", self.folder)
         self._take_over(records, recovery)
         self._finish_drops(records)
         self._estimate_anchors()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
-    from .config import Configuration
+    from .settings import Settings
     from .counter import Counters
     from .log import Log
     from .publisher import Publisher
@@ -38,7 +38,7 @@ class Link:
 
     def __init__(
         self,
-        config: "Configuration",
+        config: "Settings",
         counters: "Counters",
         log: "Log",
         uptime_ms: "Callable[[], int]",

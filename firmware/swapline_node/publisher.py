@@ -7,7 +7,6 @@ sends.
 """
 
 from swapline_wire.catalogue import ALARM, EVENT, ROUTINE
-from swapline_wire.frame import FRAME_BYTES_MAX
 from swapline_wire.message import ANCHORS_MAX, Anchor, pack_up_head
 
 from .cursor import Cursor, read_u32
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
 ACKNOWLEDGE_MS_MAX = 20000  # a gateway commits in well under a second; a mobile link may hold a message for ten
 BACKLOG_FRAMES_IN_FLIGHT = 256  # at 200 frames/s and a round trip of one second, the pipe stays full
-MESSAGE_BYTES = 4096  # two of them fit beside everything else in the 128 KB of an ESP32 without PSRAM
+MESSAGE_BYTES = 2048  # TCP's overhead is then below 3 %, and an ESP32 without PSRAM has the room
+FRAMES_MAX = 255  # in one message: more than fit
 BURST_MS = 250  # the backlog's rate is held over a quarter of a second
 _HEAD_BYTES_MAX = 8 + 13 * ANCHORS_MAX + 4
 
@@ -37,15 +37,16 @@ class Publisher:
         *,
         backlog_frames_per_s: int,
         acknowledge_ms_max: int = ACKNOWLEDGE_MS_MAX,
+        message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         self._journal = journal
         self._counters = counters
         self._uptime_ms = uptime_ms
         self._rate = backlog_frames_per_s
         self._acknowledge_ms_max = acknowledge_ms_max
-        self._buffer = memoryview(bytearray(_HEAD_BYTES_MAX + FRAME_BYTES_MAX))
-        self._live = [Cursor(journal, priority) for priority in (ROUTINE, EVENT, ALARM)]
-        self._backlog = [Cursor(journal, priority) for priority in (ROUTINE, EVENT, ALARM)]
+        self._buffer = memoryview(bytearray(_HEAD_BYTES_MAX + message_bytes))
+        self._live = [Cursor(journal, priority, message_bytes) for priority in (ROUTINE, EVENT, ALARM)]
+        self._backlog = [Cursor(journal, priority, message_bytes) for priority in (ROUTINE, EVENT, ALARM)]
         self._in_flight: "dict[int, int]" = {}  # seq -> uptime in ms when it was sent
         self._backlog_is_due = True
         self._tokens = 0  # thousandths of a frame
@@ -77,7 +78,7 @@ class Publisher:
         end = _HEAD_BYTES_MAX
         self._anchors = []
         for priority in (ALARM, EVENT, ROUTINE):
-            end, _ = self._gather(self._live[priority], end, FRAME_BYTES_MAX)
+            end, _ = self._gather(self._live[priority], end, FRAMES_MAX)
         if end == _HEAD_BYTES_MAX and self._backlog_is_due:
             end = self._gather_backlog(end)
         if end == _HEAD_BYTES_MAX:
@@ -126,8 +127,7 @@ class Publisher:
         taken = 0
         now_ms = self._uptime_ms()
         while taken < frames_max:
-            limit = len(self._buffer) if end == _HEAD_BYTES_MAX else MESSAGE_BYTES
-            frame = cursor.read(self._buffer[end:limit], self._is_wanted)
+            frame = cursor.read(self._buffer[end:], self._is_wanted)
             if not frame:
                 break
             if frame[18] == 0 and not self._carry_anchor(read_u32(frame, 14)):

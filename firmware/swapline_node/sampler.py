@@ -6,8 +6,18 @@ seals the frame into the journal when it is full, when the sealing interval is o
 step of the clock.
 """
 
-from swapline_wire.catalogue import BATTERY_IN, BATTERY_OUT, EVENT_STREAM, FORMATS, KEY, Stream, row_size
-from swapline_wire.frame import CRC_BYTES, FRAME_BYTES_MAX, HEADER_BYTES, OWNER_BYTES_MAX, FrameBuilder
+from swapline_wire.catalogue import (
+    BATTERY_IN,
+    BATTERY_OUT,
+    EVENT_STREAM,
+    FORMATS,
+    KEY,
+    Signal,
+    Stream,
+    not_available,
+    row_size,
+)
+from swapline_wire.frame import CRC_BYTES, HEADER_BYTES, OWNER_BYTES_MAX, FrameBuilder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,22 +40,16 @@ if TYPE_CHECKING:
 
 CHANGE = "change"
 ALL = "all"
+SEAL_INTERVAL_MS = 5000
 ROWS_PER_FRAME_MAX = 8  # more would only grow the buffers: the interval seals most frames before
-OFFSET_MS_MAX = 0x7FFFFFFF
 
 
-class Layout:
-    """What the sampler needs to know of a stream's signals, once for all its sources."""
-
-    def __init__(self, stream: Stream) -> None:
-        signals = stream.signals
-        self.names = [s.name for s in signals]
-        self.empty = [FORMATS[s.format][2] for s in signals]
-        self.abnormal = [FORMATS[s.format][3] for s in signals]
-        self.minimum = [s.minimum for s in signals]
-        self.maximum = [s.maximum for s in signals]
-        self.deadband = [s.deadband for s in signals]
-        self.keys = [i for i in range(len(signals)) if signals[i].kind == KEY]
+def find_signal(stream: Stream, name: str) -> int:
+    """Return the place of a signal in its stream. Raises `ValueError`."""
+    for i in range(len(stream.signals)):
+        if stream.signals[i].name == name:
+            return i
+    raise ValueError("%s has no signal %s" % (stream.name, name))
 
 
 class Kept:
@@ -63,18 +67,16 @@ class Source:
     """One stream of one bay (0: none). Fill `values`, then `commit`."""
 
     def __init__(
-        self, sampler: "Sampler", stream: Stream, layout: Layout, *, bay: int, report: str, silence_ms_max: int
+        self, sampler: "Sampler", stream: Stream, *, bay: int, report: str, silence_ms_max: int, rows_max: int
     ) -> None:
         self.stream = stream
         self.bay = bay
-        self.values = list(layout.empty)
+        self.values = not_available(stream.signals)
         self._sampler = sampler
-        self._layout = layout
+        self._keys = [i for i in range(len(stream.signals)) if stream.signals[i].kind == KEY]
         self._all = report == ALL
         self._silence_ms_max = silence_ms_max
-        self._buffer_bytes = min(
-            FRAME_BYTES_MAX, HEADER_BYTES + OWNER_BYTES_MAX + row_size(stream.signals) * ROWS_PER_FRAME_MAX + CRC_BYTES
-        )
+        self._buffer_bytes = HEADER_BYTES + OWNER_BYTES_MAX + row_size(stream.signals) * rows_max + CRC_BYTES
         self._builder = FrameBuilder(stream, bay=bay, buffer_bytes=self._buffer_bytes)
         self._kept: "dict[int, Kept]" = {}
 
@@ -85,11 +87,14 @@ class Source:
 
     def index(self, name: str) -> int:
         """Return the place of a signal in `values`. For constructors, not for every sample."""
-        return self._layout.names.index(name)
+        return find_signal(self.stream, name)
 
     def clear(self) -> None:
         """Set every value to "not available"."""
-        self.values[:] = self._layout.empty
+        i = 0
+        for signal in self.stream.signals:
+            self.values[i] = FORMATS[signal.format][2]
+            i += 1
 
     def commit(self, owner: str = "", utc_ms: "int | None" = None) -> bool:
         """Take `values` as a reading made now, or at the UTC that the source itself states. Return whether it was kept.
@@ -131,7 +136,7 @@ class Source:
 
     def _add(self, time_ms: int) -> None:
         builder = self._builder
-        if builder.row_count and abs(time_ms - builder.first_row_ms) > OFFSET_MS_MAX:
+        if not builder.takes(time_ms):
             self.seal()
         builder.add(time_ms, self.values)
         if builder.is_full():
@@ -146,7 +151,7 @@ class Source:
 
     def _kept_of_key(self) -> Kept:
         key = 0
-        for i in self._layout.keys:
+        for i in self._keys:
             key = key << 16 | self.values[i]
         kept = self._kept.get(key)
         if kept is None:
@@ -154,30 +159,33 @@ class Source:
         return kept
 
     def _mark_abnormal(self) -> None:
-        layout = self._layout
         values = self.values
-        for i in range(len(values)):
+        i = 0
+        for signal in self.stream.signals:
             value = values[i]
-            if layout.minimum[i] <= value <= layout.maximum[i] or value == layout.empty[i]:
-                continue
-            if value != layout.abnormal[i]:
-                values[i] = layout.abnormal[i]
-            self._sampler.counters.values_abnormal += 1
+            if not signal.minimum <= value <= signal.maximum:
+                codes = FORMATS[signal.format]
+                if value != codes[2]:
+                    values[i] = codes[3]
+                    self._sampler.counters.values_abnormal += 1
+            i += 1
 
     def _moved(self, kept: "list[int]") -> bool:
-        layout = self._layout
         values = self.values
-        for i in range(len(values)):
+        i = 0
+        for signal in self.stream.signals:
             value = values[i]
-            if value == kept[i]:
-                continue
-            if abs(value - kept[i]) >= layout.deadband[i]:
-                return True
-            if kept[i] == layout.empty[i] or kept[i] == layout.abnormal[i]:
-                return True
-            if value == layout.empty[i] or value == layout.abnormal[i]:
-                return True
+            if value != kept[i]:
+                moved = abs(value - kept[i]) >= signal.deadband
+                if moved or _is_code(signal, value) or _is_code(signal, kept[i]):
+                    return True
+            i += 1
         return False
+
+
+def _is_code(signal: Signal, value: int) -> bool:
+    """Say whether a raw value is not a number but "not available" or "abnormal"."""
+    return value in FORMATS[signal.format][2:]
 
 
 class Presence:
@@ -228,19 +236,20 @@ class Sampler:
         self.counters = counters
         self.on_sealed: "Callable[[], None] | None" = None
         self.overrides: "dict[str, dict[str, object]]" = {}
+        self.seal_interval_ms = SEAL_INTERVAL_MS
         self._journal = journal
-        self._layouts: "dict[int, Layout]" = {}
         self._sources: "list[Source]" = []
         self._event_ms = -1
 
     def source(self, stream: Stream, bay: int = 0) -> Source:
         """Create the source of `stream` in `bay`. Once, at start."""
         override = self.overrides.get(stream.name, {})
+        rows_max = self.seal_interval_ms // stream.period_ms + 2 if stream.period_ms else ROWS_PER_FRAME_MAX
         source = Source(
             self,
             stream,
-            self._layout(stream),
             bay=bay,
+            rows_max=min(rows_max, ROWS_PER_FRAME_MAX),
             report=str(override.get("report", CHANGE)),
             silence_ms_max=int(str(override.get("silence_ms_max", stream.silence_ms_max))),
         )
@@ -253,13 +262,12 @@ class Sampler:
 
     def event(self, code: int, owner: str = "", bay: int = 0, **signals: "int | None") -> None:
         """Store an event at once. `signals` are raw; what is None or not named is "not available"."""
-        layout = self._layout(EVENT_STREAM)
-        values = list(layout.empty)
-        values[layout.names.index("code")] = code
+        values = not_available(EVENT_STREAM.signals)
+        values[find_signal(EVENT_STREAM, "code")] = code
         for name, value in signals.items():
             if value is not None:
-                i = layout.names.index(name)
-                values[i] = min(max(value, layout.minimum[i]), layout.maximum[i])
+                i = find_signal(EVENT_STREAM, name)
+                values[i] = min(max(value, EVENT_STREAM.signals[i].minimum), EVENT_STREAM.signals[i].maximum)
         self._event_ms = max(self.clock.uptime_ms(), self._event_ms + 1)
         builder = FrameBuilder(EVENT_STREAM, bay=bay, owner=owner, buffer_bytes=128)
         builder.add(self._event_ms, values)
@@ -300,9 +308,3 @@ class Sampler:
         """Make what was appended durable, and tell the publisher."""
         if self._journal.commit() and self.on_sealed is not None:
             self.on_sealed()
-
-    def _layout(self, stream: Stream) -> Layout:
-        layout = self._layouts.get(stream.id)
-        if layout is None:
-            layout = self._layouts[stream.id] = Layout(stream)
-        return layout
