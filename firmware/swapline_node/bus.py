@@ -110,7 +110,8 @@ class Turn:
 class Bus:
     """One line and its devices.
 
-    `reopen` (optional) opens the line again after it failed: a USB adapter was unplugged.
+    `reopen` (optional) opens the line again after it failed: a USB adapter was unplugged. `has_echo` says that the
+    transceiver hears itself, so that every request comes back before its answer.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Bus:
         *,
         log: "Log | None" = None,
         reopen: "Callable[[], tuple[Reader, Writer]] | None" = None,
+        has_echo: bool = False,
         silence_ms: int = SILENCE_MS,
         late_ms: int = LATE_MS,
     ) -> None:
@@ -133,6 +135,7 @@ class Bus:
         self._writer = writer
         self._log = log
         self._reopen = reopen
+        self._has_echo = has_echo
         self._silence_ms = silence_ms
         self._late_ms = late_ms
         self._is_late = False
@@ -227,26 +230,30 @@ class Bus:
         raise BusProtocolError("line is never quiet")
 
     async def _collect(self, query: "Query") -> int:
-        """Read until the answer is complete by its own length, skipping an echo of the request; return its length."""
-        view = self._view
-        request = query.request
+        """Read the answer, complete by its own length, into the buffer; return its length."""
+        if self._has_echo:
+            await self._read(0, len(query.request))
+            if self._view[: len(query.request)] != query.request:
+                raise BusProtocolError("no echo")
         count = 0
-        needed = query.measure(view, 0)
+        needed = query.measure(self._view, 0)
         while count < needed:
-            chunk = await self._reader.read(needed - count)
-            if not chunk:
-                await pause_ms(self._silence_ms)
-                continue
-            view[count : count + len(chunk)] = chunk
-            count += len(chunk)
-            needed = query.measure(view, count)
-            if count < len(request) and view[:count] == request[:count]:
-                needed = max(needed, len(request))  # a transceiver that hears itself: wait for the whole echo
-            elif count == len(request) and needed != count and view[:count] == request:
-                count, needed = 0, query.measure(view, 0)
             if needed > ANSWER_BYTES_MAX:
                 raise BusProtocolError("answer of %d bytes" % needed)
+            await self._read(count, needed)
+            count = needed
+            needed = query.measure(self._view, count)
         return count
+
+    async def _read(self, start: int, end: int) -> None:
+        """Fill the buffer from `start` to `end`."""
+        while start < end:
+            chunk = await self._reader.read(end - start)
+            if not chunk:
+                await pause_ms(self._silence_ms)  # a closed line reads as empty at once: do not spin
+                continue
+            self._view[start : start + len(chunk)] = chunk
+            start += len(chunk)
 
     async def _restore(self) -> None:
         """Open a failed line again, not too often."""

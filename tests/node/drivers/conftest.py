@@ -33,7 +33,7 @@ def interpreter(request: pytest.FixtureRequest) -> list[str]:
     """Return the command that runs a script: under the test's own Python, and under the real MicroPython."""
     if request.param == "cpython":
         return [sys.executable]
-    return [str(Path(sys.executable).with_name("micropython")), "-X", "heapsize=1M"]
+    return [str(Path(sys.executable).with_name("micropython")), "-X", "heapsize=4M"]
 
 
 def _rows(frame: str) -> list[dict[str, Any]]:

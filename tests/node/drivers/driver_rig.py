@@ -6,10 +6,11 @@ Called as a script with a job (a JSON file):
     polls              how often to poll; what each raised is in the result's `errors`
     nmea               instead of answers and polls: the file of what a receiver sends
     echo               the line hears its own requests
+    queries            instead of a driver: Modbus bodies and their answers, to be asked one by one
 Output: a line `frame <hex>` for each sealed frame, then one line of JSON with counters, errors and requests.
 """
 
-# ruff: noqa: PTH123, T201, ASYNC110, ASYNC230, SIM105 (runs on MicroPython too)
+# ruff: noqa: PTH123, T201, ASYNC110, ASYNC230, PERF401, SIM105 (runs on MicroPython too)
 
 import asyncio
 import binascii
@@ -20,6 +21,7 @@ from swapline_node import driver
 from swapline_node.bus import Bus, BusError
 from swapline_node.clock import Clock
 from swapline_node.counter import Counters
+from swapline_node.drivers.modbus import ModbusQuery
 from swapline_node.sampler import Sampler
 
 try:
@@ -55,7 +57,7 @@ class Line:
     """Both ends of the stream: what is written looks up its answer."""
 
     def __init__(self, answers, echo):
-        self._answers = {binascii.unhexlify(key): list(value) for key, value in answers.items()}
+        self.answers = {binascii.unhexlify(key): list(value) for key, value in answers.items()}
         self._echo = echo
         self.pending = b""
         self._arrived = asyncio.Event()
@@ -66,7 +68,7 @@ class Line:
         self.requests.append(binascii.hexlify(data).decode())
         if self._echo:
             self.arrive(data)
-        queue = self._answers.get(data, [None])
+        queue = self.answers.get(data, [None])
         answer = queue[0] if len(queue) == 1 else queue.pop(0)
         if answer is not None:
             self.arrive(binascii.unhexlify(answer))
@@ -104,6 +106,22 @@ async def hear(device, bus, line, nmea):
         pass
 
 
+async def ask(bus, line, query):
+    """Ask one Modbus query; return its payload as hex or the name of the error."""
+    request = ModbusQuery(binascii.unhexlify(query["body"]), **query["shape"])
+    line.answers[request.request] = [query["answer"] or None]
+    try:
+        return binascii.hexlify(bytes(await bus.ask(request, 20))).decode()
+    except BusError as error:
+        return type(error).__name__
+
+
+def make(job, sampler, clock, counters):
+    config = {"driver": job["driver"], "timeout_ms": 40}
+    config.update(job.get("config", {}))
+    return driver.make(job["driver"], sampler, clock, counters, config)
+
+
 async def run(job):
     counters = Counters()
     clock = Clock(ticks_ms, ticks_diff, utc_ms_min=0)
@@ -112,11 +130,15 @@ async def run(job):
         name: {"report": "all"} for name in ("position", "module", "cells", "meter", "vehicle", "slot")
     }
     line = Line(job.get("answers", {}), job.get("echo", False))
-    bus = Bus("line", line, line, counters, clock, silence_ms=1, late_ms=2)
-    config = {"driver": job["driver"], "timeout_ms": 40}
-    config.update(job.get("config", {}))
-    device = driver.make(job["driver"], sampler, clock, counters, config)
+    echo = job.get("echo", False)
+    bus = Bus("line", line, line, counters, clock, has_echo=echo, silence_ms=1, late_ms=2)
+    results = []
+    for query in job.get("queries", []):
+        results.append(await ask(bus, line, query))
     errors = []
+    device = None
+    if "driver" in job:
+        device = make(job, sampler, clock, counters)
     if "nmea" in job:
         await hear(device, bus, line, job["nmea"])
     for _ in range(job.get("polls", 0)):
@@ -132,6 +154,7 @@ async def run(job):
     return {
         "counters": {name: value for name, value in counters.__dict__.items() if name != "rows_lost"},
         "errors": errors,
+        "results": results,
         "requests": line.requests,
     }
 
