@@ -41,6 +41,7 @@ from .ranges import as_ranges, covers, merge
 
 SCHEMA_VERSION = 1
 RANGES_MAX = 4096  # of one journal; a node that one gateway serves alone has one to three
+TRIM_INTERVAL = 5000  # stores; a scan of the ranges of 100,000 nodes takes a tenth of a second
 RESERVE_SHARE = 0.02  # of the limit, for events and alarms only
 _ROWS_PER_INSERT = 100  # one statement's step releases the interpreter lock once, so few large ones suffer least
 
@@ -68,6 +69,15 @@ _SELECT = (
     "SELECT frame.id, fleet, node, anchor_utc_ms, time_quality, received_utc_ms, data"
     " FROM frame JOIN node ON node.id = node_id"
 )
+
+_TRIM = """
+DELETE FROM taken WHERE (node_id, journal, first) IN (
+    SELECT node_id, journal, first FROM (
+        SELECT node_id, journal, first, ROW_NUMBER() OVER (PARTITION BY node_id, journal ORDER BY first DESC) AS place
+        FROM taken
+    ) WHERE place > ?
+)
+"""
 
 
 class SpooledFrame(NamedTuple):
@@ -134,6 +144,7 @@ class Spool:
         quarantine_bytes_max: int = 256 << 20,
         quarantine_node_bytes_max: int = 16 << 20,
         ranges_max: int = RANGES_MAX,
+        trim_interval: int = TRIM_INTERVAL,
     ) -> None:
         self.path = path
         self.limit_bytes = limit_bytes
@@ -142,6 +153,8 @@ class Spool:
         self._quarantine_bytes_max = quarantine_bytes_max
         self._quarantine_node_bytes_max = quarantine_node_bytes_max
         self._ranges_max = ranges_max
+        self._trim_interval = trim_interval
+        self._stores = 0
         self._node_ids: dict[Sender, int] = {}
         self._quarantine_bytes: dict[int, int] = {}
         self._quarantine_count = 0
@@ -205,7 +218,10 @@ class Spool:
             if groups[item.sender, journal].setdefault(seq, item) is not item:
                 outcome.duplicates.append(item.sender)
         room = self._room()
+        self._stores += 1
         with self._transaction():
+            if self._stores % self._trim_interval == 0:
+                self._connection.execute(_TRIM, (self._ranges_max,))
             for (sender, journal), by_seq in groups.items():
                 room = self._store_group(outcome, sender, journal, by_seq, room)
             self._insert(outcome.stored, received_utc_ms)
@@ -284,11 +300,6 @@ class Spool:
             "INSERT INTO taken VALUES (?, ?, ?, ?)",
             [(node_id, journal, first, last) for first, last in merged if (first, last) not in known],
         )
-        if len(known) > self._ranges_max:
-            self._connection.execute(
-                "DELETE FROM taken WHERE node_id = ? AND journal = ? AND first < ?",
-                (node_id, journal, merged[len(merged) // 2][0]),
-            )
 
     def _insert(self, items: Sequence[Item], received_utc_ms: int) -> None:
         for start in range(0, len(items), _ROWS_PER_INSERT):
