@@ -8,6 +8,8 @@ import asyncio
 import gc
 import json
 
+from micropython import const
+
 from swapline_wire import topic as topics
 from swapline_wire.catalogue import (
     BOOT,
@@ -31,18 +33,18 @@ from .publisher import Publisher
 from .sampler import Sampler
 from .supervisor import Supervisor
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 
     from .settings import Settings
 
 VERSION = "0.1.0"
-PROTOCOL = 1
-BIRTH_AGAIN_MS = 30000  # a node without time asks again so often
-POWER_PERIOD_MS = 20
-RESET_WATCHDOG = 3
-RESET_SOFT = 5
+_PROTOCOL = const(1)
+_BIRTH_AGAIN_MS = const(30000)  # a node without time asks again so often
+_POWER_PERIOD_MS = const(20)
+_RESET_WATCHDOG = const(3)
+_RESET_SOFT = const(5)
 
 
 class App:
@@ -71,7 +73,7 @@ class App:
         self.health = Health(self)
         self.commands = Commands(self)
         self._restart = asyncio.Event()
-        self._restart_cause = RESET_SOFT
+        self._restart_cause = _RESET_SOFT
         self._is_open = False
         self._is_stopped = False
         self._born_ms = 0
@@ -89,7 +91,7 @@ class App:
             await self.stop()
         return self._restart_cause
 
-    def request_restart(self, cause: int = RESET_SOFT) -> None:
+    def request_restart(self, cause: int = _RESET_SOFT) -> None:
         """End `run` soon: after the answer to the command had time to leave."""
         self._restart_cause = cause
         self._restarting = asyncio.create_task(self._restart_later())
@@ -187,7 +189,7 @@ class App:
         self.supervisor.start("bus " + config["name"], run)
 
     def _restart_stuck(self) -> None:
-        self.request_restart(RESET_WATCHDOG)
+        self.request_restart(_RESET_WATCHDOG)
 
     # ---- running
 
@@ -201,7 +203,7 @@ class App:
                 self.log.warning("power", "supply fails")
             was_good = is_good
             self.supervisor.alive("power")
-            await asyncio.sleep(POWER_PERIOD_MS / 1000)
+            await asyncio.sleep(_POWER_PERIOD_MS / 1000)
 
     async def _seal(self) -> None:
         """Seal what is open at every interval; declare losses; ask for the time while there is none."""
@@ -211,7 +213,7 @@ class App:
             self.sampler.seal_all()
             self.supervisor.alive("seal")
             now_ms = self.clock.uptime_ms()
-            if self.clock.quality == TIME_NONE and self.link.is_connected and now_ms - self._born_ms > BIRTH_AGAIN_MS:
+            if self.clock.quality == TIME_NONE and self.link.is_connected and now_ms - self._born_ms > _BIRTH_AGAIN_MS:
                 self._send_birth()
 
     def _declare_losses(self) -> None:
@@ -258,7 +260,7 @@ class App:
         self._born_ms = self.clock.uptime_ms()
         birth = {
             "online": True,
-            "protocol": PROTOCOL,
+            "protocol": _PROTOCOL,
             "firmware": VERSION,
             "board": self.board.name,
             "boot": self.journal.boot,

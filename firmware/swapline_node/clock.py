@@ -6,17 +6,21 @@ source of the same quality must disagree steadily before it moves the clock; a b
 repeated itself.
 """
 
+from micropython import const
+
 from swapline_wire.catalogue import TIME_NONE
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-UTC_MS_MIN = 1704067200000  # 2024-01-01: older than this firmware, so a time before it (GNSS week rollover) is wrong
-UTC_MS_MAX = 4102444800000  # 2100-01-01
-STEP_MS = 500  # disagreement that is not jitter: SNTP over a mobile link is good to some 100 ms
-STEADY_MS = 30000  # for so long must a source of equal quality disagree before the clock follows it
-SILENT_MS_MAX = 3600000  # a source that has been silent for so long no longer outranks a poorer one
+_UTC_MS_MIN = const(
+    1704067200000
+)  # 2024-01-01: older than this firmware, so a time before it (GNSS week rollover) is wrong
+_UTC_MS_MAX = const(4102444800000)  # 2100-01-01
+_STEP_MS = const(500)  # disagreement that is not jitter: SNTP over a mobile link is good to some 100 ms
+_STEADY_MS = const(30000)  # for so long must a source of equal quality disagree before the clock follows it
+_SILENT_MS_MAX = const(3600000)  # a source that has been silent for so long no longer outranks a poorer one
 
 
 class Clock:
@@ -27,8 +31,8 @@ class Clock:
         ticks_ms: "Callable[[], int]",
         ticks_diff: "Callable[[int, int], int]",
         *,
-        utc_ms_min: int = UTC_MS_MIN,
-        utc_ms_max: int = UTC_MS_MAX,
+        utc_ms_min: int = _UTC_MS_MIN,
+        utc_ms_max: int = _UTC_MS_MAX,
     ) -> None:
         self.quality = TIME_NONE
         self.anchor_utc_ms = 0
@@ -71,9 +75,9 @@ class Clock:
         anchor = utc_ms - uptime_ms
         if self.quality == TIME_NONE:
             return self._set(anchor, quality, uptime_ms)
-        if quality < self.quality and uptime_ms - self._confirmed_ms < SILENT_MS_MAX:
+        if quality < self.quality and uptime_ms - self._confirmed_ms < _SILENT_MS_MAX:
             return False
-        if quality == self.quality and abs(anchor - self.anchor_utc_ms) <= STEP_MS:
+        if quality == self.quality and abs(anchor - self.anchor_utc_ms) <= _STEP_MS:
             self._confirmed_ms = uptime_ms
             self._candidate_quality = TIME_NONE
             return False
@@ -81,12 +85,12 @@ class Clock:
 
     def _consider(self, anchor: int, quality: int, uptime_ms: int) -> bool:
         """Hold a differing anchor until it is confirmed, then step to it."""
-        if quality != self._candidate_quality or abs(anchor - self._candidate_utc_ms) > STEP_MS:
+        if quality != self._candidate_quality or abs(anchor - self._candidate_utc_ms) > _STEP_MS:
             self._candidate_quality = quality
             self._candidate_utc_ms = anchor
             self._candidate_since_ms = uptime_ms
             return False
-        if quality <= self.quality and uptime_ms - self._candidate_since_ms < STEADY_MS:
+        if quality <= self.quality and uptime_ms - self._candidate_since_ms < _STEADY_MS:
             return False
         return self._set(anchor, quality, uptime_ms)
 

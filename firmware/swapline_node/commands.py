@@ -9,20 +9,22 @@ restart.
 import json
 import os
 
+from micropython import const
+
 from swapline_wire.catalogue import CONFIGURATION
 
 from .once import call_once
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 
     from .app import App
 
 FILE = "config.json"
-RESET_CONFIGURATION = 7
+_RESET_CONFIGURATION = const(7)
 COMMANDS = ("ping", "log", "config", "restart")
-LOG_BYTES_MAX = 3000
+_LOG_BYTES_MAX = const(3000)
 
 
 class Commands:
@@ -58,7 +60,7 @@ class Commands:
     def _log_lines(self) -> "list[str]":
         """Return as many of the last log lines as fit into one message."""
         lines = self._app.log.lines()
-        while sum([len(line) + 4 for line in lines]) > LOG_BYTES_MAX:
+        while sum([len(line) + 4 for line in lines]) > _LOG_BYTES_MAX:
             lines.pop(0)
         return lines
 
@@ -79,7 +81,7 @@ class Commands:
             answer["error"] = "; ".join(problems)
         self._app.sampler.event(CONFIGURATION, reason=1 if problems else 0)
         if not problems:
-            self._app.request_restart(RESET_CONFIGURATION)
+            self._app.request_restart(_RESET_CONFIGURATION)
 
 
 def _read_file() -> "Any":

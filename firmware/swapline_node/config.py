@@ -7,13 +7,15 @@ module only at start and for the `config` command; `once.py` loads and forgets i
 
 import json
 
+from micropython import const
+
 from swapline_wire.catalogue import STREAMS
 from swapline_wire.topic import is_name
 
 from .driver import DRIVERS
 from .settings import Settings
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 

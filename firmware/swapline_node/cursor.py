@@ -1,10 +1,12 @@
 """Cursors: read waiting frames back from the journal, family by family, oldest first."""
 
+from micropython import const
+
 from swapline_wire.frame import PREFIX_BYTES
 
 from .segment import find_frame, read_frame
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
@@ -12,9 +14,9 @@ if TYPE_CHECKING:
     from .journal import Journal
     from .segment import Segment
 
-_SEQ_OFFSET = 10
-_BOOT_OFFSET = 14
-_QUALITY_OFFSET = 18
+_SEQ_OFFSET = const(10)
+_BOOT_OFFSET = const(14)
+_QUALITY_OFFSET = const(18)
 
 
 def read_u32(data: memoryview, offset: int) -> int:

@@ -3,15 +3,17 @@
 import asyncio
 import gc
 
+from micropython import const
+
 from swapline_wire.catalogue import NODE
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 
     from .app import App
 
-LAG_PERIOD_MS = 100
+_LAG_PERIOD_MS = const(100)
 GC_THRESHOLD_BYTES = (
     32768  # collect after so much garbage, so that the peak says what the node needs and not what it had
 )
@@ -36,8 +38,8 @@ class Health:
         """Measure how late the event loop wakes a sleeper: the cost of whatever does not give way."""
         app = self._app
         while True:
-            due_ms = app.clock.uptime_ms() + LAG_PERIOD_MS
-            await asyncio.sleep(LAG_PERIOD_MS / 1000)
+            due_ms = app.clock.uptime_ms() + _LAG_PERIOD_MS
+            await asyncio.sleep(_LAG_PERIOD_MS / 1000)
             self._lag_ms_max = max(self._lag_ms_max, app.clock.uptime_ms() - due_ms)
             self.heap_peak_bytes = max(self.heap_peak_bytes, heap_allocated_bytes())
 

@@ -12,6 +12,8 @@ torn frame stays last); an anchor is durable before it is used; a drop is durabl
 
 import os
 
+from micropython import const
+
 from swapline_wire.catalogue import (
     LOSS_JOURNAL_DAMAGED,
     LOSS_JOURNAL_FULL,
@@ -24,17 +26,17 @@ from .journal_state import ANCHOR, BOOT, CLEAN_STOP, DROP, DROP_DECLARED, Journa
 from .once import call_once
 from .segment import Segment
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import BinaryIO
 
     from .segment_scan import Recovery
 
-BLOCK_BYTES = 4096  # a file of one byte takes a whole erase block
-SEGMENTS_PER_LIMIT = 32  # a drop then costs about 3 % of what is kept
-SEGMENT_BYTES_MIN = 4096
-SEGMENT_BYTES_MAX = 65536
-STATE_BYTES = 2 * BLOCK_BYTES  # the state file and its successor
+_BLOCK_BYTES = const(4096)  # a file of one byte takes a whole erase block
+_SEGMENTS_PER_LIMIT = const(32)  # a drop then costs about 3 % of what is kept
+_SEGMENT_BYTES_MIN = const(4096)
+_SEGMENT_BYTES_MAX = const(65536)
+_STATE_BYTES = const(2 * _BLOCK_BYTES)  # the state file and its successor
 
 Drop = Record
 
@@ -43,7 +45,7 @@ class Journal:
     """Keep sealed frames in `folder`, in at most `limit_bytes`. Call `open` before anything else."""
 
     def __init__(
-        self, folder: str, *, limit_bytes: int, block_bytes: int = BLOCK_BYTES, segment_bytes: int = 0
+        self, folder: str, *, limit_bytes: int, block_bytes: int = _BLOCK_BYTES, segment_bytes: int = 0
     ) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
@@ -57,7 +59,7 @@ class Journal:
         self.families: "list[list[Segment]]" = [[], [], []]  # by priority, oldest first
         self._block_bytes = block_bytes
         self._segment_bytes = segment_bytes or min(
-            max(limit_bytes // SEGMENTS_PER_LIMIT, SEGMENT_BYTES_MIN), SEGMENT_BYTES_MAX
+            max(limit_bytes // _SEGMENTS_PER_LIMIT, _SEGMENT_BYTES_MIN), _SEGMENT_BYTES_MAX
         )
         self._state = JournalState(folder)
         self._open: "list[Segment | None]" = [None, None, None]
@@ -229,7 +231,7 @@ class Journal:
 
     def used_bytes(self) -> int:
         """Return what the journal takes, in whole erase blocks."""
-        used = STATE_BYTES
+        used = _STATE_BYTES
         for family in self.families:
             for segment in family:
                 used += self._blocks_bytes(segment.size_bytes)

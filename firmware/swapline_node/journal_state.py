@@ -18,12 +18,14 @@ import os
 import struct
 from collections import namedtuple
 
+from micropython import const
+
 BOOT = 1
 ANCHOR = 2
 DROP = 3
 DROP_DECLARED = 4
 CLEAN_STOP = 5
-RECORD_BYTES = 32
+_RECORD_BYTES = const(32)
 _RECORD = "<2sBBIIqII"
 
 Record = namedtuple("Record", ("kind", "detail", "journal", "boot", "value", "first_seq", "last_seq"))
@@ -31,7 +33,7 @@ Record = namedtuple("Record", ("kind", "detail", "journal", "boot", "value", "fi
 
 def pack_record(record: Record) -> bytes:
     """Return the 32 bytes of a record."""
-    data = bytearray(RECORD_BYTES)
+    data = bytearray(_RECORD_BYTES)
     struct.pack_into(
         _RECORD,
         data,
@@ -52,8 +54,8 @@ def pack_record(record: Record) -> bytes:
 def read_records(data: bytes) -> "list[Record]":
     """Return the records up to the first torn or damaged one."""
     records = []
-    for offset in range(0, len(data) - RECORD_BYTES + 1, RECORD_BYTES):
-        piece = data[offset : offset + RECORD_BYTES]
+    for offset in range(0, len(data) - _RECORD_BYTES + 1, _RECORD_BYTES):
+        piece = data[offset : offset + _RECORD_BYTES]
         if binascii.crc32(piece[:28]) & 0xFFFFFFFF != struct.unpack_from("<I", piece, 28)[0] or piece[:2] != b"SJ":
             break
         records.append(Record(*struct.unpack(_RECORD, piece[:28])[1:]))

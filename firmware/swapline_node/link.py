@@ -8,26 +8,28 @@ import asyncio
 import json
 import random
 
+from micropython import const
+
 from swapline_wire import topic as topics
 from swapline_wire.error import WireError
 from swapline_wire.message import read_ack
 
 from .mqtt import PINGRESP, PUBACK, PUBLISH, SUBACK, Mqtt, MqttError, pack_connect, parse_publish
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
-    from .settings import Settings
     from .counter import Counters
     from .log import Log
     from .publisher import Publisher
+    from .settings import Settings
 
-CONNECT_S = 10
-PUBACK_MS_MAX = 20000  # a broker answers in one round trip; a mobile link may hold a packet for ten seconds
-OUTBOX_MAX = 8
-STABLE_MS = 10000  # a connection that lived so long ends the series of failures
+_CONNECT_S = const(10)
+_PUBACK_MS_MAX = const(20000)  # a broker answers in one round trip; a mobile link may hold a packet for ten seconds
+_OUTBOX_MAX = const(8)
+_STABLE_MS = const(10000)  # a connection that lived so long ends the series of failures
 IDLE_S = 0.25  # the backlog's rate limit is looked at so often
 TimedOut = asyncio.TimeoutError  # MicroPython has it under this name only
 _CONNECTION_ERRORS = (OSError, EOFError, MqttError, TimedOut)
@@ -43,7 +45,7 @@ class Link:
         log: "Log",
         uptime_ms: "Callable[[], int]",
         *,
-        puback_ms_max: int = PUBACK_MS_MAX,
+        puback_ms_max: int = _PUBACK_MS_MAX,
     ) -> None:
         self.publisher: "Publisher | None" = None
         self.is_connected = False
@@ -77,7 +79,7 @@ class Link:
 
     def send(self, channel: str, payload: bytes, *, retain: bool = False) -> None:
         """Queue a small message for one of the node's channels; the oldest is discarded when too many wait."""
-        if len(self._outbox) == OUTBOX_MAX:
+        if len(self._outbox) == _OUTBOX_MAX:
             self._outbox.pop(0)
             self._log.warning("link", "outbox full, a message is discarded")
         self._outbox.append((self._topic(channel), payload, retain))
@@ -95,7 +97,7 @@ class Link:
                 self._note_failure(error)
             finally:
                 self._disconnect()
-            if self._uptime_ms() - started_ms > STABLE_MS:
+            if self._uptime_ms() - started_ms > _STABLE_MS:
                 backoff_ms = self._config.link["backoff_ms_min"]
             await asyncio.sleep(random.randint(backoff_ms // 2, backoff_ms) / 1000)  # noqa: S311 - jitter
             backoff_ms = min(backoff_ms * 2, self._config.link["backoff_ms_max"])
@@ -133,7 +135,7 @@ class Link:
     async def _session(self) -> None:
         if self.connect_network is not None:
             await self.connect_network()
-        await asyncio.wait_for(self._connect(), CONNECT_S)
+        await asyncio.wait_for(self._connect(), _CONNECT_S)
         self._counters.link_connects += 1
         self._log.info("link", "connected to %s:%d" % (self._config.link["host"], self._config.link["port"]))
         self._failures = 0

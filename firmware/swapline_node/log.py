@@ -5,12 +5,14 @@ Level by novelty: the first failure of a cycle warns, its repeats are `debug` an
 
 import sys
 
-TYPE_CHECKING = False
+from micropython import const
+
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LINES_MAX = 32
-LINE_CHARACTERS_MAX = 120
+_LINES_MAX = const(32)
+_LINE_CHARACTERS_MAX = const(120)
 DEBUG = "debug"
 INFO = "info"
 WARNING = "warning"
@@ -20,7 +22,7 @@ ERROR = "error"
 class Log:
     """A ring of the last lines, which is also the way to stdout."""
 
-    def __init__(self, uptime_ms: "Callable[[], int]", *, lines_max: int = LINES_MAX, verbose: bool = False) -> None:
+    def __init__(self, uptime_ms: "Callable[[], int]", *, lines_max: int = _LINES_MAX, verbose: bool = False) -> None:
         self.verbose = verbose
         self._uptime_ms = uptime_ms
         self._lines: "list[str]" = [""] * lines_max
@@ -51,7 +53,7 @@ class Log:
     def _write(self, level: str, part: str, text: str) -> None:
         uptime_ms = self._uptime_ms()
         line = "%d.%03d %s %s %s" % (uptime_ms // 1000, uptime_ms % 1000, level, part, text)
-        line = line[:LINE_CHARACTERS_MAX]
+        line = line[:_LINE_CHARACTERS_MAX]
         self._lines[self._next] = line
         self._next = (self._next + 1) % len(self._lines)
         sys.stdout.write(line + "\n")

@@ -5,16 +5,18 @@ QoS 1 publishes, one subscription packet, keep-alive, last will. Written for Mic
 
 import struct
 
-TYPE_CHECKING = False
+from micropython import const
+
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
 
-CONNACK = 2
+_CONNACK = const(2)
 PUBLISH = 3
 PUBACK = 4
 SUBACK = 9
 PINGRESP = 13
-PACKET_BYTES_MAX = 8192  # a configuration fits; anything larger is read past and counted
+_PACKET_BYTES_MAX = const(8192)  # a configuration fits; anything larger is read past and counted
 
 _REFUSALS = {
     1: "unacceptable protocol version",
@@ -87,8 +89,8 @@ class Mqtt:
         self._writer.write(packet)
         await self._writer.drain()
         kind, _, body = await self.read_packet()
-        if kind != CONNACK or len(body) != 2:
-            raise MqttError("no CONNACK")
+        if kind != _CONNACK or len(body) != 2:
+            raise MqttError("no _CONNACK")
         if body[1]:
             raise MqttError("broker refuses: " + _REFUSALS.get(body[1], "code %d" % body[1]))
 
@@ -134,7 +136,7 @@ class Mqtt:
             shift += 7
             if shift > 21:
                 raise MqttError("malformed length")
-        if length > PACKET_BYTES_MAX:
+        if length > _PACKET_BYTES_MAX:
             await self._skip(length)
             return first >> 4, first & 15, b""
         return first >> 4, first & 15, await self._reader.readexactly(length) if length else b""

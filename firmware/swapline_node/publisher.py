@@ -6,23 +6,25 @@ that is not acknowledged in time, or whose connection died, is backlog again. Th
 sends.
 """
 
+from micropython import const
+
 from swapline_wire.catalogue import ALARM, EVENT, ROUTINE
 from swapline_wire.message import ANCHORS_MAX, Anchor, pack_up_head
 
 from .cursor import Cursor, read_u32
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .counter import Counters
     from .journal import Journal
 
-ACKNOWLEDGE_MS_MAX = 20000  # a gateway commits in well under a second; a mobile link may hold a message for ten
-BACKLOG_FRAMES_IN_FLIGHT = 256  # at 200 frames/s and a round trip of one second, the pipe stays full
-MESSAGE_BYTES = 2048  # TCP's overhead is then below 3 %, and an ESP32 without PSRAM has the room
-FRAMES_MAX = 255  # in one message: more than fit
-BURST_MS = 250  # the backlog's rate is held over a quarter of a second
+_ACKNOWLEDGE_MS_MAX = const(20000)  # a gateway commits in well under a second; a mobile link may hold a message for ten
+_BACKLOG_FRAMES_IN_FLIGHT = const(256)  # at 200 frames/s and a round trip of one second, the pipe stays full
+_MESSAGE_BYTES = const(2048)  # TCP's overhead is then below 3 %, and an ESP32 without PSRAM has the room
+_FRAMES_MAX = const(255)  # in one message: more than fit
+_BURST_MS = const(250)  # the backlog's rate is held over a quarter of a second
 _HEAD_BYTES_MAX = 8 + 13 * ANCHORS_MAX + 4
 
 
@@ -36,8 +38,8 @@ class Publisher:
         uptime_ms: "Callable[[], int]",
         *,
         backlog_frames_per_s: int,
-        acknowledge_ms_max: int = ACKNOWLEDGE_MS_MAX,
-        message_bytes: int = MESSAGE_BYTES,
+        acknowledge_ms_max: int = _ACKNOWLEDGE_MS_MAX,
+        message_bytes: int = _MESSAGE_BYTES,
     ) -> None:
         self._journal = journal
         self._counters = counters
@@ -78,7 +80,7 @@ class Publisher:
         end = _HEAD_BYTES_MAX
         self._anchors = []
         for priority in (ALARM, EVENT, ROUTINE):
-            end, _ = self._gather(self._live[priority], end, FRAMES_MAX)
+            end, _ = self._gather(self._live[priority], end, _FRAMES_MAX)
         if end == _HEAD_BYTES_MAX and self._backlog_is_due:
             end = self._gather_backlog(end)
         if end == _HEAD_BYTES_MAX:
@@ -101,7 +103,7 @@ class Publisher:
         return settled
 
     def _gather_backlog(self, end: int) -> int:
-        room = BACKLOG_FRAMES_IN_FLIGHT - len(self._in_flight)
+        room = _BACKLOG_FRAMES_IN_FLIGHT - len(self._in_flight)
         frames_max = min(room, self._take_tokens())
         if frames_max <= 0:
             return end
@@ -117,7 +119,7 @@ class Publisher:
     def _take_tokens(self) -> int:
         """Return how many backlog frames the rate allows now."""
         now_ms = self._uptime_ms()
-        burst = max(self._rate * BURST_MS, 1000)
+        burst = max(self._rate * _BURST_MS, 1000)
         self._tokens = min(burst, self._tokens + self._rate * (now_ms - self._tokens_ms))
         self._tokens_ms = now_ms
         return self._tokens // 1000

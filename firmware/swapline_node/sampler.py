@@ -6,6 +6,8 @@ seals the frame into the journal when it is full, when the sealing interval is o
 step of the clock.
 """
 
+from micropython import const
+
 from swapline_wire.catalogue import (
     BATTERY_IN,
     BATTERY_OUT,
@@ -19,7 +21,7 @@ from swapline_wire.catalogue import (
 )
 from swapline_wire.frame import CRC_BYTES, HEADER_BYTES, OWNER_BYTES_MAX, FrameBuilder
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
 
 CHANGE = "change"
 ALL = "all"
-SEAL_INTERVAL_MS = 5000
-ROWS_PER_FRAME_MAX = 8  # more would only grow the buffers: the interval seals most frames before
+_SEAL_INTERVAL_MS = const(5000)
+_ROWS_PER_FRAME_MAX = const(8)  # more would only grow the buffers: the interval seals most frames before
 
 
 def find_signal(stream: Stream, name: str) -> int:
@@ -236,7 +238,7 @@ class Sampler:
         self.counters = counters
         self.on_sealed: "Callable[[], None] | None" = None
         self.overrides: "dict[str, dict[str, object]]" = {}
-        self.seal_interval_ms = SEAL_INTERVAL_MS
+        self.seal_interval_ms = _SEAL_INTERVAL_MS
         self._journal = journal
         self._sources: "list[Source]" = []
         self._event_ms = -1
@@ -244,12 +246,12 @@ class Sampler:
     def source(self, stream: Stream, bay: int = 0) -> Source:
         """Create the source of `stream` in `bay`. Once, at start."""
         override = self.overrides.get(stream.name, {})
-        rows_max = self.seal_interval_ms // stream.period_ms + 2 if stream.period_ms else ROWS_PER_FRAME_MAX
+        rows_max = self.seal_interval_ms // stream.period_ms + 2 if stream.period_ms else _ROWS_PER_FRAME_MAX
         source = Source(
             self,
             stream,
             bay=bay,
-            rows_max=min(rows_max, ROWS_PER_FRAME_MAX),
+            rows_max=min(rows_max, _ROWS_PER_FRAME_MAX),
             report=str(override.get("report", CHANGE)),
             silence_ms_max=int(str(override.get("silence_ms_max", stream.silence_ms_max))),
         )

@@ -2,10 +2,12 @@
 
 import os
 
+from micropython import const
+
 from swapline_wire.error import WireError
 from swapline_wire.frame import PREFIX_BYTES, verify
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import BinaryIO
 

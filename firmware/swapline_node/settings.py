@@ -1,6 +1,8 @@
 """Settings: what `config.py` made of the configuration file."""
 
-TYPE_CHECKING = False
+from micropython import const
+
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 

@@ -4,22 +4,24 @@ import asyncio
 import socket
 import struct
 
+from micropython import const
+
 from swapline_wire.catalogue import TIME_NTP
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .clock import Clock
     from .log import Log
 
-UNIX_EPOCH_S = 2208988800  # 1970 in seconds since 1900, NTP's era 0
-ERA_S = 1 << 32  # era 1 begins in 2036: seconds before 1968 of era 0 belong to it
-TIMEOUT_MS = 3000
-POLL_MS = 10
-RETRY_S_MIN = 16
-RETRY_S_MAX = 1024
-RTT_MS_MAX = 2000  # the error is at most half of it
+_UNIX_EPOCH_S = const(2208988800)  # 1970 in seconds since 1900, NTP's era 0
+_ERA_S = const(1 << 32)  # era 1 begins in 2036: seconds before 1968 of era 0 belong to it
+_TIMEOUT_MS = const(3000)
+_POLL_MS = const(10)
+_RETRY_S_MIN = const(16)
+_RETRY_S_MAX = const(1024)
+_RTT_MS_MAX = const(2000)  # the error is at most half of it
 
 
 class SntpError(Exception):
@@ -38,12 +40,12 @@ def parse_answer(data: bytes, transmit: bytes) -> int:
         raise SntpError("answer to another question")
     seconds, fraction = struct.unpack(">II", data[40:48])
     if seconds < 0x80000000:
-        seconds += ERA_S
-    return (seconds - UNIX_EPOCH_S) * 1000 + (fraction * 1000 >> 32)
+        seconds += _ERA_S
+    return (seconds - _UNIX_EPOCH_S) * 1000 + (fraction * 1000 >> 32)
 
 
 async def ask(
-    host: str, port: int, uptime_ms: "Callable[[], int]", *, timeout_ms: int = TIMEOUT_MS
+    host: str, port: int, uptime_ms: "Callable[[], int]", *, timeout_ms: int = _TIMEOUT_MS
 ) -> "tuple[int, int]":
     """Ask a server; return UTC in ms and the uptime at which it was that. Raises `SntpError` or OSError."""
     address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0][-1]
@@ -57,10 +59,10 @@ async def ask(
             try:
                 data = connection.recv(64)
             except OSError:  # nothing there yet
-                await asyncio.sleep(POLL_MS / 1000)
+                await asyncio.sleep(_POLL_MS / 1000)
                 continue
             now_ms = uptime_ms()
-            if now_ms - sent_ms > RTT_MS_MAX:
+            if now_ms - sent_ms > _RTT_MS_MAX:
                 raise SntpError("answer after %d ms" % (now_ms - sent_ms))
             return parse_answer(data, transmit), (sent_ms + now_ms) // 2
         raise SntpError("no answer in %d ms" % timeout_ms)
@@ -81,7 +83,7 @@ class Sntp:
         """Ask for ever."""
         failures = 0
         while True:
-            pause_s = RETRY_S_MAX
+            pause_s = _RETRY_S_MAX
             try:
                 utc_ms, at_ms = await ask(self._host, self._port, self._clock.uptime_ms)
                 self._clock.offer(TIME_NTP, utc_ms, at_ms)
@@ -90,5 +92,5 @@ class Sntp:
                 failures += 1
                 if failures == 1:
                     self._log.warning("sntp", "%s: %s" % (self._host, error))
-                pause_s = min(RETRY_S_MIN << min(failures, 6), RETRY_S_MAX)
+                pause_s = min(_RETRY_S_MIN << min(failures, 6), _RETRY_S_MAX)
             await asyncio.sleep(pause_s)

@@ -3,7 +3,9 @@
 import asyncio
 import sys
 
-TYPE_CHECKING = False
+from micropython import const
+
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
@@ -11,9 +13,9 @@ if TYPE_CHECKING:
     from .counter import Counters
     from .log import Log
 
-RESTART_MS_MIN = 500
-RESTART_MS_MAX = 30000
-ALIVE_MS_MAX = 30000  # a task that promised to report and has not for so long hangs
+_RESTART_MS_MIN = const(500)
+_RESTART_MS_MAX = const(30000)
+_ALIVE_MS_MAX = const(30000)  # a task that promised to report and has not for so long hangs
 
 
 class Supervisor:
@@ -25,8 +27,8 @@ class Supervisor:
         log: "Log",
         uptime_ms: "Callable[[], int]",
         *,
-        alive_ms_max: int = ALIVE_MS_MAX,
-        restart_ms_min: int = RESTART_MS_MIN,
+        alive_ms_max: int = _ALIVE_MS_MAX,
+        restart_ms_min: int = _RESTART_MS_MIN,
     ) -> None:
         self._counters = counters
         self._log = log
@@ -93,12 +95,12 @@ class Supervisor:
                 self._log.error(name, "task failed: %s %s" % (type(error).__name__, error))
                 _print_exception(error)
             self._counters.task_restarts += 1
-            if self._uptime_ms() - started_ms > RESTART_MS_MAX:
+            if self._uptime_ms() - started_ms > _RESTART_MS_MAX:
                 pause_ms = self._restart_ms_min
             await asyncio.sleep(pause_ms / 1000)
             if name in self._alive_ms:
                 self.alive(name)
-            pause_ms = min(pause_ms * 2, RESTART_MS_MAX)
+            pause_ms = min(pause_ms * 2, _RESTART_MS_MAX)
 
 
 def _print_exception(error: Exception) -> None:

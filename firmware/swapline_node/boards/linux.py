@@ -6,15 +6,17 @@ import socket
 import struct
 import time
 
+from micropython import const
+
 from .cause import note_cause, take_cause
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 
 TimedOut = asyncio.TimeoutError  # MicroPython has it under this name only
-TICKS_PERIOD = 1 << 30
-DRAIN_MS_MAX = 1000  # 960 characters at 9600 baud: a line that takes nothing for so long is dead
+_TICKS_PERIOD = const(1 << 30)
+_DRAIN_MS_MAX = const(1000)  # 960 characters at 9600 baud: a line that takes nothing for so long is dead
 _TERMIOS_SPEED = {
     1200: 9,
     2400: 11,
@@ -30,12 +32,12 @@ _TERMIOS_SPEED = {
     921600: 0x1007,
     1000000: 0x1008,
 }
-_PARENB = 0x100
-_PARODD = 0x200
-_VTIME = 5
-_VMIN = 6
+_PARENB = const(0x100)
+_PARODD = const(0x200)
+_VTIME = const(5)
+_VMIN = const(6)
 _PSEUDO_TERMINALS = "/dev/pts/"
-AF_UNIX = 1
+_AF_UNIX = const(1)
 
 
 class PortWriter:
@@ -58,7 +60,7 @@ class PortWriter:
         data = self._out
         self._out = b""
         try:
-            await asyncio.wait_for(self._send(data), DRAIN_MS_MAX / 1000)
+            await asyncio.wait_for(self._send(data), _DRAIN_MS_MAX / 1000)
         except TimedOut:
             raise OSError("the line takes nothing") from None
 
@@ -84,8 +86,8 @@ class SystemdWatchdog:
 
     def __init__(self, address: str) -> None:
         name = ("\0" + address[1:]) if address[0] == "@" else address
-        self._socket = socket.socket(AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.connect(struct.pack("<H", AF_UNIX) + name.encode())  # MicroPython takes the raw sockaddr
+        self._socket = socket.socket(_AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.connect(struct.pack("<H", _AF_UNIX) + name.encode())  # MicroPython takes the raw sockaddr
         self._socket.send(b"READY=1")
 
     def feed(self) -> None:
@@ -100,11 +102,11 @@ class Board:
 
     def ticks_ms(self) -> int:
         """Return milliseconds that wrap at 2**30, as on boards."""
-        return time.ticks_ms() & (TICKS_PERIOD - 1)  # type: ignore[attr-defined,no-any-return,unused-ignore]
+        return time.ticks_ms() & (_TICKS_PERIOD - 1)  # type: ignore[attr-defined,no-any-return,unused-ignore]
 
     def ticks_diff(self, later: int, earlier: int) -> int:
         """Return `later - earlier` across a wrap."""
-        return (later - earlier + TICKS_PERIOD // 2) % TICKS_PERIOD - TICKS_PERIOD // 2
+        return (later - earlier + _TICKS_PERIOD // 2) % _TICKS_PERIOD - _TICKS_PERIOD // 2
 
     def open_uart(self, bus: "dict[str, Any]") -> "tuple[Any, Any]":
         """Open a bus's tty raw; return an asyncio reader and a writer. Raises OSError."""

@@ -6,24 +6,25 @@ import time
 
 import machine
 import network
+from micropython import const
 
 from .cause import note_cause, take_cause
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 
-RX_BYTES = 1024  # one second at 9600 baud: a long flash erase loses nothing
-TX_BYTES = 256
-CONNECT_MS_MAX = 20000  # association and DHCP on a weak signal
-BITS_PER_CHARACTER = 11
+_RX_BYTES = const(1024)  # one second at 9600 baud: a long flash erase loses nothing
+_TX_BYTES = const(256)
+_CONNECT_MS_MAX = const(20000)  # association and DHCP on a weak signal
+_BITS_PER_CHARACTER = const(11)
 
 
 class UartWriter:
     """Write to a UART; hold the RS-485 transceiver's direction pin while the characters leave.
 
-    The last characters are awaited without giving way, so that the line is released within one character: a Modbus slave
-    may answer after 3.5 of them.
+    The last characters are awaited without giving way, so that the line is released within one character: a Modbus
+    slave may answer after 3.5 of them.
     """
 
     def __init__(self, uart: "Any", baudrate: int, direction: "Any | None") -> None:
@@ -45,7 +46,7 @@ class UartWriter:
         if self._direction is not None:
             self._direction(1)
         self._uart.write(data)
-        await asyncio.sleep(max(0, len(data) - 2) * BITS_PER_CHARACTER / self._baudrate)
+        await asyncio.sleep(max(0, len(data) - 2) * _BITS_PER_CHARACTER / self._baudrate)
         if self._direction is not None:
             self._uart.flush()
             self._direction(0)
@@ -71,7 +72,7 @@ class Microcontroller:
 
     def open_uart(self, bus: "dict[str, Any]") -> "tuple[Any, Any]":
         """Open a bus's UART; return an asyncio reader and a writer. Raises OSError or ValueError."""
-        options = {"rxbuf": RX_BYTES, "txbuf": TX_BYTES}
+        options = {"rxbuf": _RX_BYTES, "txbuf": _TX_BYTES}
         for key, pin in (("tx", bus["tx_pin"]), ("rx", bus["rx_pin"])):
             if pin is not None:
                 options[key] = pin
@@ -112,7 +113,7 @@ class Microcontroller:
         wlan.connect(config["ssid"], config["password"])
         started = time.ticks_ms()
         while not wlan.isconnected():
-            if time.ticks_diff(time.ticks_ms(), started) > CONNECT_MS_MAX:
+            if time.ticks_diff(time.ticks_ms(), started) > _CONNECT_MS_MAX:
                 wlan.disconnect()
                 raise OSError("no Wi-Fi network %s" % config["ssid"])
             await asyncio.sleep(0.1)
