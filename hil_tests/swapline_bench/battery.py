@@ -15,6 +15,7 @@ three times the AC figure. Hysteresis: of the order that Roscher and Sauer, J. P
 doi:10.1016/j.jpowsour.2010.06.098, report for LFP. Specific heat: 1000 J/(kg K), usual for large LFP cells.
 """
 
+from collections.abc import Iterable
 from math import exp
 from random import Random
 
@@ -86,6 +87,12 @@ class CellString:
         self.balancing_j = 0.0  # burnt in the balancing resistors, outside the cells
         self.aged_j = 0.0  # chemical energy that ageing made unreachable
         self.bled_ah = [0.0] * CELLS  # through balancing and self-discharge
+
+    def raise_resistance(self, factor: float, *, cells: Iterable[int] = range(CELLS)) -> None:
+        """Make `cells` (from 0) worse by `factor`, as ageing and bad joints do."""
+        for n in cells:
+            self.resistance_share[n] *= factor
+        self._set_shares()
 
     # What the string is worth now.
 

@@ -20,7 +20,7 @@ class Build(NamedTuple):
     module_kg: float = 195.0
     rotating_kg: float = 90.0  # wheels and rotor, as if they moved along
     drag_area_m2: float = 2.40  # c_d 0.46, 5.2 m2
-    rolling: float = 0.0083
+    rolling: float = 0.0089
     wheel_m: float = 0.335
     gear_ratio: float = 9.3
     efficiency: float = 0.90  # bus to wheel, motor, inverter and gear

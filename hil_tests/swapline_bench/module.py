@@ -99,6 +99,7 @@ class Module:
             self.charge_in_ah += counted_ah
             self.energy_in_kwh += max(energy_kwh, 0.0)
         else:
+            self.is_full = self.is_full and current_a == 0.0
             self.charge_out_ah -= counted_ah
             self.energy_out_kwh -= min(energy_kwh, 0.0)
         self.current_a = round(measured_a, 2)
@@ -121,10 +122,8 @@ class Module:
             self._learn_capacity()
             self._counted_ah = self.capacity_full_ah
             self.is_full = True
-        elif current_a < 0:
-            self.is_full = False
-            if min(voltages) < VOLTAGE_EMPTY_V:
-                self._counted_ah = min(self._counted_ah, 0.01 * self.capacity_full_ah)
+        elif current_a < 0 and min(voltages) < VOLTAGE_EMPTY_V:
+            self._counted_ah = min(self._counted_ah, 0.01 * self.capacity_full_ah)
 
     def _learn_capacity(self) -> None:
         """Take over the capacity that the weakest cell has now: what a learning cycle gives, to 0.1 % of health."""

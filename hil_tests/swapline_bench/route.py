@@ -15,6 +15,8 @@ from math import atan2, cos, degrees, hypot, pi, radians, sin, sqrt
 from random import Random
 from typing import NamedTuple
 
+from .randomness import make_random
+
 ORIGIN_LATITUDE_DEG, ORIGIN_LONGITUDE_DEG, ORIGIN_ALTITUDE_M = 31.8200, 117.2900, 28.0
 METRES_PER_DEGREE = 111195.0  # of latitude, on a sphere of 6371 km
 BLOCK_M = 220.0
@@ -23,7 +25,7 @@ ARTERIAL_KMH, STREET_KMH = (60.0, 45.0)
 RED_LIGHT_SHARE = 0.30  # of the crossings that have lights: those with an arterial road
 RED_LIGHT_S = (4.0, 38.0)
 BRAKE_MPS2 = 0.8
-ACCELERATION_MPS2 = 1.1
+ACCELERATION_MPS2 = 1.3
 REACTION_S = 1.0
 
 
@@ -38,7 +40,7 @@ class City:
     """Crossings and streets; deterministic from `seed`."""
 
     def __init__(self, seed: int, *, side: int = 22) -> None:
-        random = Random(seed)  # noqa: S311 -- a simulation is meant to be repeatable
+        random = make_random(seed, "city")
         self.side = side
         self.crossings = [
             Point(
@@ -202,7 +204,7 @@ class Driver:
             self.speed_mps = 0.0
             return 0.0
         limit = self.leg.limit_mps(self.at_m) * self._eagerness
-        ease = 1.0 - 0.55 * min(self.speed_mps / 16.7, 1.0)  # acceleration fades with speed
+        ease = 1.0 - 0.75 * min(self.speed_mps / 16.7, 1.0)  # acceleration fades with speed
         wanted = min(limit, self.speed_mps + acceleration_mps2_max * self._eagerness * ease * dt_s)
         for constraint in self.leg.constraints:
             distance = constraint.at_m - self.at_m

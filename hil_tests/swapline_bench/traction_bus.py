@@ -25,15 +25,14 @@ class TractionBus:
         asked_j = energy_j + self.carry_j
         sources = [(m, m.cells.source_v, m.cells.source_resistance_ohm(dt_s)) for m in modules]
         currents = self._balance(sources, asked_j / dt_s)
-        taken_j = 0.0
-        for (module, _, _), current_a in zip(sources, currents, strict=True):
-            taken_j += module.advance(current_a, dt_s)
+        taken_each_j = [m.advance(a, dt_s) for (m, _, _), a in zip(sources, currents, strict=True)]
+        taken_j = sum(taken_each_j)
         self.current_a = sum(currents)
         self.energy_in_j += taken_j
         # Voltage moved a little during the step; the difference is made good in the next one. What the modules refused
         # or could not give is not.
         rest_j = asked_j - taken_j
-        limit_j = 0.02 * abs(asked_j) + 1.0
+        limit_j = 0.02 * sum([abs(j) for j in taken_each_j]) + 1.0
         self.carry_j = min(max(rest_j, -limit_j), limit_j)
         self.refused_j += max(rest_j - self.carry_j, 0.0)
         self.undelivered_j += max(self.carry_j - rest_j, 0.0)

@@ -45,12 +45,12 @@ class Van:
         self._parked_s = self._parked_for_s = random.uniform(5.0, 40.0)
         self._stranded_s = 0.0
         self._consumption_kwh_per_km = 0.2
+        self.bus.voltage_v = max([m.cells.source_v for m in self.modules], default=0.0)
         self._set_reported()
         self._report_energy()
 
     def _set_reported(self) -> None:
         random = self._random
-        self.is_powered = True  # False while no module feeds the van (a one-module van during its swap)
         self.speed_kmh = 0.0
         self.odometer_km = random.uniform(3000.0, 60000.0)
         point = self._city.crossings[self.crossing]
@@ -78,6 +78,11 @@ class Van:
     @property
     def modules(self) -> list[Module]:
         return [m for m in self.bays if m is not None]
+
+    @property
+    def is_powered(self) -> bool:
+        """Say whether a module feeds the van; False for a van of one module during its swap."""
+        return self.bus.voltage_v > 0.0 and any(m is not None for m in self.bays)
 
     @property
     def mass_kg(self) -> float:
@@ -166,7 +171,6 @@ class Van:
         self.auxiliary_j += auxiliary_j
         undelivered_j = self.bus.undelivered_j
         self.bus.exchange(feeding, -(driven_j + auxiliary_j), dt_s)
-        self.is_powered = self.bus.voltage_v > 0.0
         undelivered_j = self.bus.undelivered_j - undelivered_j
         if undelivered_j > 0.3 * (driven_j + auxiliary_j) > 0.0 and self.task != "swapping":
             self.faults |= FAULT_NO_TRACTION_ENERGY

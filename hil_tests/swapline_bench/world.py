@@ -1,11 +1,11 @@
 """The world: vans run down, drive to a station, exchange modules and go on; deterministic from a seed."""
 
 from collections.abc import Callable, Sequence
-from random import Random
 
 from .climate import Weather
 from .custody import CustodyEvent, Ledger, Swap, WorldClock
 from .module import Module, format_code
+from .randomness import make_random
 from .robot import SwapRobot
 from .route import City
 from .station import Slot, Station
@@ -72,20 +72,16 @@ class World:
         slots = [s.module for station in self.stations for s in station.slots]
         return [m for m in [m for v in self.vans for m in v.bays] + slots if m is not None]
 
-    def _random(self, part: str) -> Random:
-        """Return a source of randomness of its own for each part, so that one more van changes no other part."""
-        return Random(f"{self.seed}/{part}")  # noqa: S311 -- a simulation is meant to be repeatable
-
     def _build_module(self, soc: float) -> Module:
         self._module_count += 1
-        random = self._random(f"module/{self._module_count}")
+        random = make_random(self.seed, "module", self._module_count)
         health_pct = random.uniform(92.0, 99.5)
         cycles = int((100.0 - health_pct) * 110.0)
         serial = self.seed % 1000 * 10000 + self._module_count
         return Module(format_code(serial=serial), random, soc=soc, health_pct=health_pct, cycles=cycles)
 
     def _build_station(self, number: int, slot_count: int) -> Station:
-        name, random = f"station-{number + 1:03d}", self._random(f"station/{number}")
+        name, random = f"station-{number + 1:03d}", make_random(self.seed, "station", number)
         slots = []
         for n in range(slot_count):
             module = self._build_module(SLOT_SOC[n % len(SLOT_SOC)])
@@ -94,7 +90,7 @@ class World:
         return Station(name, slots, random, crossing=random.choice(self.city.middle_crossings()))
 
     def _build_van(self, number: int, bay_count: int) -> Van:
-        name, random = f"van-{number + 1:03d}", self._random(f"van/{number}")
+        name, random = f"van-{number + 1:03d}", make_random(self.seed, "van", number)
         full_kwh = MODULE_KWH * bay_count
         span_kwh = full_kwh * (0.95 - (SWAP_BELOW_PCT + FIRST_MARGIN_PCT) / 100.0)
         soc = (SWAP_BELOW_PCT + FIRST_MARGIN_PCT) / 100.0 + number * STAGGER_KWH % span_kwh / full_kwh
