@@ -1,0 +1,187 @@
+"""Our own register maps: document, driver and catalogue agree; a recorded trip passes through exactly; the meter's floats."""
+
+import csv
+import re
+import struct
+from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swapline_node.drivers.modbus import with_crc
+from swapline_node.drivers.refreshed import Refreshed
+from swapline_node.drivers.sdm630 import PHASES_MAP, TOTALS_MAP
+from swapline_node.drivers.slot_charger import SlotCharger
+from swapline_node.drivers.vcu import Vcu
+
+RunDriver = Callable[[dict[str, Any]], dict[str, Any]]
+DOCUMENTS = Path(__file__).parents[3] / "docs"
+ROW = re.compile(r"\| 0x([0-9A-F]{4}) \| (\d) \| `(\w+)` \| (\w+) \| (\d) \| (\S+) \| (-?\d+)\.\.(\d+) \|")
+MAPS = [("vehicle-controller.md", Vcu), ("slot-charger.md", SlotCharger)]
+
+
+def document(name: str) -> str:
+    return (DOCUMENTS / name).read_text()
+
+
+def answer_of(driver: type[Refreshed], address: int, alive: int, values: dict[str, int | None]) -> str:
+    """Return the answer that a device gives whose signals are `values`; others are not available."""
+    empty = {"u16": 0xFFFF, "i16": 0x8000, "u32": 0xFFFFFFFF, "i32": 0x80000000}
+    data = struct.pack(">HHHH", driver.MAP, 1, alive, 0)
+    for register in driver.REGISTERS:
+        value = values.get(register.signal)
+        bits = 32 if register.type.endswith("32") else 16
+        raw = empty[register.type] if value is None else value
+        data += (raw & (1 << bits) - 1).to_bytes(bits // 8, "big")
+    return with_crc(bytes((address, 4, len(data))) + data).hex()
+
+
+def request_of(driver: type[Refreshed], address: int) -> str:
+    count = driver.REGISTERS[-1].address + (2 if driver.REGISTERS[-1].type.endswith("32") else 1)
+    return with_crc(struct.pack(">BBHH", address, 4, 0, count)).hex()
+
+
+@pytest.mark.parametrize(("name", "driver"), MAPS)
+def test_document_driver_and_catalogue_agree(name: str, driver: type[Refreshed]) -> None:
+    rows = ROW.findall(document(name))
+    told = [(int(a, 16), kind, signal) for a, _, signal, kind, _, _, _, _ in rows]
+    assert told == [(r.address, r.type, r.signal) for r in driver.REGISTERS]
+    signals = [(s.name, str(s.decimals), s.unit or "-", str(s.minimum), str(s.maximum)) for s in driver.STREAM.signals]
+    assert [(signal, d, unit, low, high) for _, _, signal, _, d, unit, low, high in rows] == signals
+    next_address = 4
+    for address, registers, *_ in rows:
+        assert int(address, 16) == next_address
+        next_address += int(registers)
+    assert f"address 0x0000, {next_address} registers" in document(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "driver", "expected"),
+    [
+        (
+            "vehicle-controller.md",
+            "vcu",
+            {"speed_kmh": 1425, "traction_current_a": -1880, "motor_torque_nm": 3700, "cargo_temperature_c": None},
+        ),
+        ("slot-charger.md", "slot_charger", {"charger_power_kw": 10944, "session_duration_s": 754, "bay": 2}),
+    ],
+)
+def test_example_of_the_document_is_read(
+    run_driver: RunDriver, name: str, driver: str, expected: dict[str, int | None]
+) -> None:
+    example = document(name).split("```")[1]
+    request, answer = (re.sub(r"\s", "", part) for part in example.replace("->", "").split("<-"))
+    address = int(request[:2], 16)
+    config = {"address": address, "bay": 2 if driver == "slot_charger" else 0}
+    result = run_driver({"driver": driver, "config": config, "answers": {request: [answer]}, "polls": 1})
+    (rows,) = result["rows"].values()
+    assert {key: rows[0][key] for key in expected} == expected
+    assert "abnormal" not in rows[0].values()
+
+
+def test_one_refresh_is_one_row_and_a_dead_controller_is_an_error(run_driver: RunDriver) -> None:
+    answers = [answer_of(Vcu, 1, alive, {"speed_kmh": alive}) for alive in (65534, 65535, 65535, 0)]
+    wrong_map = with_crc(bytes.fromhex(answers[0])[:3] + b"XX" + bytes.fromhex(answers[0])[5:-2]).hex()
+    job = {"driver": "vcu", "answers": {request_of(Vcu, 1): [*answers, wrong_map]}, "polls": 5}
+    result = run_driver(job)
+    assert result["errors"] == [None, None, None, None, "BusProtocolError"]
+    assert [row["speed_kmh"] for row in result["rows"]["vehicle"]] == ["abnormal", None, 0]
+
+
+def test_values_outside_their_limits_and_codes_never_become_numbers(run_driver: RunDriver) -> None:
+    values = {
+        "speed_kmh": 25001,
+        "drive_mode": 255,  # would be the catalogue's "not available" if it were cut to a byte
+        "gear": 0xFFFE,
+        "traction_current_a": -0x7FFFFFFF,
+        "ambient_temperature_c": -0x7FFF,
+        "soc_pct": 1000,
+    }
+    answer = answer_of(Vcu, 1, 1, values)
+    (row,) = run_driver({"driver": "vcu", "answers": {request_of(Vcu, 1): [answer]}, "polls": 1})["rows"]["vehicle"]
+    assert all(row[name] == "abnormal" for name in values if name != "soc_pct")
+    assert row["soc_pct"] == 1000
+    assert row["cabin_temperature_c"] is None
+
+
+# Column of the recorded trip -> signal.
+TRIP_COLUMNS = {
+    "Velocity [km/h]": "speed_kmh",
+    "Throttle [%]": "accelerator_pct",
+    "Motor Torque [Nm]": "motor_torque_nm",
+    "Longitudinal Acceleration [m/s^2]": "acceleration_mps2",
+    "Battery Voltage [V]": "traction_voltage_v",
+    "Battery Current [A]": "traction_current_a",
+    "SoC [%]": "soc_pct",
+    "Heating Power CAN [kW]": "heating_power_kw",
+    "AirCon Power [kW]": "aircon_power_kw",
+    "Ambient Temperature [°C]": "ambient_temperature_c",
+    "Cabin Temperature Sensor [°C]": "cabin_temperature_c",
+}
+
+
+@pytest.mark.parametrize("trip", ["TripA05", "TripA07", "TripB03", "TripB17"])
+def test_recorded_trip_passes_through_the_registers_exactly(run_driver: RunDriver, recordings: Path, trip: str) -> None:
+    decimals = {signal.name: signal.decimals for signal in Vcu.STREAM.signals}
+    with (recordings / "ev_field" / f"{trip}_1Hz.csv").open(newline="") as file:
+        expected = [
+            {
+                signal: int((Decimal(row[column]) * 10 ** decimals[signal]).quantize(Decimal(1), ROUND_HALF_UP))
+                for column, signal in TRIP_COLUMNS.items()
+            }
+            for row in csv.DictReader(file)
+        ][:600]
+    answers = [answer_of(Vcu, 1, i, dict(values)) for i, values in enumerate(expected)]
+    result = run_driver({"driver": "vcu", "answers": {request_of(Vcu, 1): answers}, "polls": len(answers)})
+    rows = result["rows"]["vehicle"]
+    assert [{signal: row[signal] for signal in TRIP_COLUMNS.values()} for row in rows] == expected
+
+
+def test_meter_floats_arrive_as_the_catalogues_integers(run_driver: RunDriver) -> None:
+    quantities = {
+        0x0000: 230.2,
+        0x0002: 224.14661,
+        0x0004: float("nan"),
+        0x0006: -12.3456,
+        0x0008: 0.0004,
+        0x000A: 99.9996,
+        0x000C: -2841.49,
+        0x000E: 2841.5,
+        0x0010: 0.0,
+        0x0034: 123456.5,
+        0x003C: -17.2,
+        0x003E: -0.987,
+        0x0046: 49.985,
+        0x0048: 1234567.9,
+        0x004A: 5e9,
+    }
+
+    def block(start: int, count: int) -> dict[str, list[str]]:
+        data = b"".join(struct.pack(">f", quantities.get(a, 0.0)) for a in range(start, start + count, 2))
+        request = with_crc(struct.pack(">BBHH", 1, 4, start, count)).hex()
+        return {request: [with_crc(bytes((1, 4, len(data))) + data).hex()]}
+
+    answers = block(0, 18) | block(0x34, 24)
+    (row,) = run_driver({"driver": "sdm630", "answers": answers, "polls": 1})["rows"]["meter"]
+    expected = {
+        "voltage_l1_v": 23020,
+        "voltage_l2_v": 22415,
+        "voltage_l3_v": "abnormal",
+        "current_l1_a": -12346,
+        "current_l2_a": 0,
+        "current_l3_a": 100000,
+        "power_l1_kw": -2841,
+        "power_l2_kw": 2842,
+        "power_l3_kw": 0,
+        "power_kw": 123457,
+        "reactive_power_kvar": -17,
+        "power_factor": -987,
+        "energy_import_kwh": 123456788,  # the nearest single to 1234567.9 is 1234567.875
+        "energy_export_kwh": "abnormal",
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert row["frequency_hz"] in (4998, 4999)
+    mapped = {register.signal for register in PHASES_MAP + TOTALS_MAP}
+    assert mapped == {name for name in row if name not in ("stream", "owner", "bay", "time_ms")}
