@@ -214,15 +214,24 @@ class Entry:
 
 
 class RegisterMap:
-    """The signals of one answer that begins at register `start`, compiled once.
+    """The signals of one answer that begins at register `start`, compiled once for all devices of a kind.
 
     With `has_codes`, the line's codes for "not available" and "abnormal" are the catalogue's for the register's type.
     """
 
+    # Registers (a constant of their driver) and what was compiled of them: an entry takes 350 bytes, a station has a
+    # dozen devices of two kinds.
+    _compiled: "list[tuple[tuple[Register, ...], list[Entry]]]" = []
+
     def __init__(
         self, stream: Stream, start: int, registers: "tuple[Register, ...]", *, has_codes: bool = False
     ) -> None:
+        for known, entries in self._compiled:
+            if known is registers:
+                self._entries = entries
+                return
         self._entries = [Entry(register, stream, start, has_codes=has_codes) for register in registers]
+        self._compiled.append((registers, self._entries))
 
     def fill(self, payload: memoryview, values: "list[int]") -> None:
         """Write the raw values of the map's signals into a source's `values`."""
