@@ -100,11 +100,11 @@ class Turn:
         self.failures = 0
         self.silences = 0
 
-    def delay_ms(self) -> int:
-        """Return the time until the next poll: the period, doubled for each silent poll beyond the third."""
+    def delay_ms(self, period_ms_max: int) -> int:
+        """Return the time until the next poll: the period, doubled for each silent poll from the third on."""
         period_ms = self.device.period_ms
         doublings = min(max(self.silences - SILENT_POLLS_MAX + 1, 0), 8)
-        return min(period_ms << doublings, max(PERIOD_MS_MAX, period_ms))
+        return min(period_ms << doublings, max(period_ms_max, period_ms))
 
 
 class Bus:
@@ -127,6 +127,7 @@ class Bus:
         has_echo: bool = False,
         silence_ms: int = SILENCE_MS,
         late_ms: int = LATE_MS,
+        period_ms_max: int = PERIOD_MS_MAX,
     ) -> None:
         self.name = name
         self.counters = counters
@@ -138,6 +139,7 @@ class Bus:
         self._has_echo = has_echo
         self._silence_ms = silence_ms
         self._late_ms = late_ms
+        self._period_ms_max = period_ms_max
         self._is_late = False
         self._buffer = bytearray(ANSWER_BYTES_MAX)
         self._view = memoryview(self._buffer)
@@ -201,7 +203,7 @@ class Bus:
             if turn.silences == SILENT_POLLS_MAX:
                 device.silent()
                 self._say(device, "is silent")
-        turn.due_ms = max(turn.due_ms + turn.delay_ms(), self.clock.uptime_ms())
+        turn.due_ms = max(turn.due_ms + turn.delay_ms(self._period_ms_max), self.clock.uptime_ms())
 
     async def _exchange(self, query: "Query", timeout_ms: int) -> memoryview:
         try:

@@ -1,9 +1,9 @@
-"""Our own register maps: document, driver and catalogue agree; a recorded trip passes through exactly; the meter's floats."""
+"""Our own register maps: document, driver and catalogue agree, a recorded trip passes exactly; and a meter's floats."""
 
 import csv
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def document(name: str) -> str:
     return (DOCUMENTS / name).read_text()
 
 
-def answer_of(driver: type[Refreshed], address: int, alive: int, values: dict[str, int | None]) -> str:
+def answer_of(driver: type[Refreshed], address: int, alive: int, values: Mapping[str, int | None]) -> str:
     """Return the answer that a device gives whose signals are `values`; others are not available."""
     empty = {"u16": 0xFFFF, "i16": 0x8000, "u32": 0xFFFFFFFF, "i32": 0x80000000}
     data = struct.pack(">HHHH", driver.MAP, 1, alive, 0)
@@ -133,7 +133,7 @@ def test_recorded_trip_passes_through_the_registers_exactly(run_driver: RunDrive
             }
             for row in csv.DictReader(file)
         ][:600]
-    answers = [answer_of(Vcu, 1, i, dict(values)) for i, values in enumerate(expected)]
+    answers = [answer_of(Vcu, 1, i, values) for i, values in enumerate(expected)]
     result = run_driver({"driver": "vcu", "answers": {request_of(Vcu, 1): answers}, "polls": len(answers)})
     rows = result["rows"]["vehicle"]
     assert [{signal: row[signal] for signal in TRIP_COLUMNS.values()} for row in rows] == expected
