@@ -83,7 +83,7 @@ def _clock(fix: Fix) -> str:
 
 
 def _mode(fix: Fix) -> str:
-    """Return RMC's and VTG's mode letter that goes with GGA's quality."""
+    """Return RMC's mode letter that goes with GGA's quality."""
     return {0: "N", 1: "A", 2: "D", 4: "R", 5: "F", 6: "E"}.get(fix.quality, "A")
 
 
@@ -100,7 +100,8 @@ def vtg(fix: Fix) -> str:
     """Course and speed over ground."""
     magnetic = "" if fix.magnetic_deg is None else f"{(fix.course_deg - fix.magnetic_deg) % 360:.2f}"
     knots = f"{fix.speed_kmh / KMH_PER_KNOT:.3f}"
-    return sentence(f"{fix.talker}VTG,{fix.course_deg:.2f},T,{magnetic},M,{knots},N,{fix.speed_kmh:.3f},K,{_mode(fix)}")
+    mode = {0: "N", 1: "A", 6: "E"}.get(fix.quality, "D")  # VTG does not tell one kind of correction from another
+    return sentence(f"{fix.talker}VTG,{fix.course_deg:.2f},T,{magnetic},M,{knots},N,{fix.speed_kmh:.3f},K,{mode}")
 
 
 def gga(fix: Fix) -> str:
