@@ -200,6 +200,10 @@ class Subscription:
         """Wait for a change and return what is pending; an empty batch when `timeout_s` is over."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), timeout_s)
+        return self.drain()
+
+    def drain(self) -> Batch:
+        """Return what is pending, without waiting."""
         batch, self._batch = self._batch, Batch()
         self._changed.clear()
         return batch
@@ -264,6 +268,7 @@ class FleetState:
         Returns the readings that became the newest of their node, stream and bay (only the last one of each).
         """
         state = self._node(fleet, node)
+        holder = state.holder
         state.received_utc_ms = self.now_utc_ms()
         changes: dict[ReadingKey, StateChange] = {}
         quality = decoded.header.time_quality if time_quality is None else time_quality
@@ -271,24 +276,26 @@ class FleetState:
             key = (reading.stream, reading.bay, tuple(reading.keys.values()))
             if self._take(state, key, reading):
                 changes[key] = StateChange(reading)
-        self._announce(nodes=((fleet, node),))
+        self._announce_node(state, holder)
         return list(changes.values())
 
     def apply_status(self, fleet: str, node: str, birth: Mapping[str, Any]) -> None:
         """Take over a node's retained status: its birth, or `{"online": false}` from its will or orderly goodbye."""
         state = self._node(fleet, node)
+        holder = state.holder
         is_online = birth.get("online") is True
         if is_online is not state.is_online:
             state.online_since_utc_ms = self.now_utc_ms()
         state.is_online = is_online
         if len(birth) > 1:  # a will says nothing but that it is offline: what the unit is stays known
             state.birth = dict(birth)
-        self._announce(nodes=((fleet, node),))
+        self._announce_node(state, holder)
 
     def forget(self, fleet: str, node: str) -> None:
         """Drop a node whose retained status was deleted: it was taken out of the fleet."""
-        if self.nodes.pop((fleet, node), None) is not None:
-            self._announce(nodes=((fleet, node),))
+        state = self.nodes.pop((fleet, node), None)
+        if state is not None:
+            self._announce(nodes=((fleet, node),), modules=state.occupants.values())
 
     def occupant(self, state: NodeState, bay: int) -> ModuleState | None:
         """Return the module that sits in this bay, as far as is known."""
@@ -323,6 +330,11 @@ class FleetState:
             ],
         }
 
+    @property
+    def subscription_count(self) -> int:
+        """Return how many readers follow the changes."""
+        return len(self._subscriptions)
+
     @contextmanager
     def subscribe(self) -> Iterator[Subscription]:
         """Collect changes from here on, until the context ends."""
@@ -344,12 +356,17 @@ class FleetState:
         for subscription in self._subscriptions:
             subscription.note(nodes, modules)
 
+    def _announce_node(self, state: NodeState, holder_before: str) -> None:
+        """Announce a node, and the modules in it once it is known what kind of holder they are in."""
+        modules = state.occupants.values() if state.holder != holder_before else ()
+        self._announce(nodes=((state.fleet, state.node),), modules=modules)
+
     def _node(self, fleet: str, node: str) -> NodeState:
         key = (fleet, node)
         state = self.nodes.get(key)
         if state is None:
             state = self.nodes[key] = NodeState(fleet, node)
-            self._evict(self.nodes, self._nodes_max)
+            self._announce(nodes=self._evict(self.nodes, self._nodes_max))
         self.nodes.move_to_end(key)
         return state
 
@@ -357,14 +374,15 @@ class FleetState:
         module = self.modules.get(code)
         if module is None:
             module = self.modules[code] = ModuleState(code)
-            self._evict(self.modules, self._modules_max)
+            self._announce(modules=self._evict(self.modules, self._modules_max))
         self.modules.move_to_end(code)
         return module
 
-    def _evict(self, items: OrderedDict[Any, Any], limit: int) -> None:
-        while len(items) > limit:
-            items.popitem(last=False)
-            self.evictions += 1
+    def _evict(self, items: OrderedDict[Any, Any], limit: int) -> list[Any]:
+        """Drop the oldest of `items` beyond `limit`, count them and return their keys."""
+        evicted = [items.popitem(last=False)[0] for _ in range(len(items) - limit)]
+        self.evictions += len(evicted)
+        return evicted
 
     def _readings(self, state: NodeState, decoded: Decoded, anchor_utc_ms: int, time_quality: int) -> Iterable[Reading]:
         header, signals = decoded.header, decoded.signals

@@ -92,12 +92,11 @@ class FleetDocument:
             state = self._fleet.nodes.get(key)
             if state is not None:
                 nodes["/".join(key)] = projection.node_summary(self._fleet, state)
-        dropped = [name for key in batch.nodes if (name := "/".join(key)) not in nodes]
         shown = self.content["nodes"]
-        old = {**self.content, "nodes": {name: shown[name] for name in [*nodes, *dropped] if name in shown}}
-        new = {"nodes": nodes, **self._moves()}
-        for name in dropped:
-            shown.pop(name, None)
+        before = {name: shown[name] for key in batch.nodes if (name := "/".join(key)) in shown}
+        old, new = {**self.content, "nodes": before}, {"nodes": nodes, **self._moves()}
+        for name in before.keys() - nodes.keys():
+            del shown[name]
         shown.update(nodes)
         self.content = {**new, "nodes": shown}
         return diff(old, new)
@@ -121,9 +120,11 @@ class ModulesDocument:
             for code in batch.modules
             if (module := self._fleet.modules.get(code)) is not None
         }
-        patch = diff({"modules": {code: shown[code] for code in new if code in shown}}, {"modules": new})
+        old = {code: shown[code] for code in batch.modules if code in shown}
+        for code in old.keys() - new.keys():
+            del shown[code]
         shown.update(new)
-        return patch
+        return diff({"modules": old}, {"modules": new})
 
 
 class BuiltDocument:
@@ -169,12 +170,8 @@ def module_document(fleet: FleetState, code: str) -> BuiltDocument:
         module = fleet.modules.get(code)
         return projection.module_detail(fleet, module) if module else {"known": False}
 
-    def concerns(batch: Batch) -> bool:
-        module = fleet.modules.get(code)
-        custody = module.custody if module else None
-        return code in batch.modules or (custody is not None and (custody.fleet, custody.node) in batch.nodes)
-
-    return BuiltDocument(build, concerns=concerns)
+    # Its history names any holder of the fleet, and it is small: comparing costs less than knowing what concerns it.
+    return BuiltDocument(build, concerns=lambda _batch: True)
 
 
 def pipeline_document(fleet: FleetState, provider: PipelineProvider) -> BuiltDocument:

@@ -1,4 +1,4 @@
-"""Words for enumerations and flag words, as the pages show them; bits as docs/vehicle-controller.md and slot-charger.md."""
+"""Words for enumerations and flag words, as pages show them; bits as in docs/vehicle-controller.md, slot-charger.md."""
 
 STATES: dict[str, dict[str, list[str]]] = {
     "vehicle": {

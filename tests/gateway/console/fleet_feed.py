@@ -1,14 +1,15 @@
 """A fleet of real frames: sealed by swapline_wire, decoded as the gateway does, put into FleetState, kept to chart."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from swapline_gateway.state import FleetState, StateChange, scale_row
+from swapline_gateway.spool import SpooledFrame
+from swapline_gateway.state import FleetState, StateChange
 from swapline_wire import catalogue
 from swapline_wire.catalogue import stream_by_name
-from swapline_wire.decode import Decoded, decode
+from swapline_wire.decode import decode
 from swapline_wire.frame import FrameBuilder
 
 ANCHOR_UTC_MS = 1_795_000_000_000
@@ -31,66 +32,34 @@ def seal_frame(stream_name: str, rows: list[tuple[int, dict[str, float]]], **pla
 
 
 @dataclass
-class Columns:
-    time_utc_ms: list[int]
-    values: dict[str, list[float | int | None]]
-
-
-@dataclass
-class FrameHistory:
-    """A history that keeps every decoded frame and answers like a database, without thinning."""
-
-    frames: list[tuple[str, str, Decoded, int]] = field(default_factory=list)
-    error: Exception | None = None
-    queries: list[dict[str, Any]] = field(default_factory=list)
-
-    async def series(self, *, signals: list[str], start_utc_ms: int, end_utc_ms: int, **source: Any) -> Columns:
-        self.queries.append({"signals": signals, **source})
-        if self.error is not None:
-            raise self.error
-        rows = sorted(
-            (time_utc_ms, values)
-            for time_utc_ms, values in self._rows(source)
-            if start_utc_ms <= time_utc_ms < end_utc_ms
-        )
-        return Columns([time for time, _ in rows], {name: [values.get(name) for _, values in rows] for name in signals})
-
-    def _rows(self, source: dict[str, Any]) -> Iterator[tuple[int, Any]]:
-        for fleet, node, decoded, anchor in self.frames:
-            header = decoded.header
-            found = {
-                "stream": decoded.stream.name,
-                "fleet": fleet,
-                "node": node,
-                "bay": header.bay,
-                "module": header.owner,
-            }
-            if all(source.get(name) in (None, value) for name, value in found.items()):
-                for row in decoded.rows:
-                    yield anchor + row[0], scale_row(decoded.signals, row[1:])[0]
-
-
-@dataclass
 class Unit:
-    """One node's journal: numbers its frames and applies them, `now_ms` being the time since its boot."""
+    """One node's journal: numbers its frames and hands them to the fleet's state and, for charts, to `keep`."""
 
     state: FleetState
-    history: FrameHistory
     node: str
     fleet: str = "demo"
     journal: int = 1
     boot: int = 1
     anchor_utc_ms: int = ANCHOR_UTC_MS
     seq: int = 0
+    keep: Callable[[SpooledFrame], None] | None = None
 
     def send(
         self, stream: str, rows: list[tuple[int, dict[str, float]]], *, bay: int = 0, owner: str = ""
     ) -> list[StateChange]:
         self.seq += 1
         place = {"bay": bay, "owner": owner, "journal": self.journal, "seq": self.seq, "boot": self.boot}
-        decoded = decode(seal_frame(stream, rows, **place, anchor_utc_ms=self.anchor_utc_ms))
-        self.history.frames.append((self.fleet, self.node, decoded, self.anchor_utc_ms))
-        return self.state.apply(self.fleet, self.node, decoded, self.anchor_utc_ms)
+        data = seal_frame(stream, rows, **place, anchor_utc_ms=self.anchor_utc_ms)
+        if self.keep is not None:
+            received = self.anchor_utc_ms + rows[-1][0] + 2_000
+            quality = catalogue.TIME_GNSS
+            self.keep(SpooledFrame(self.seq, self.fleet, self.node, self.anchor_utc_ms, quality, received, data))
+        return self.state.apply(self.fleet, self.node, decode(data), self.anchor_utc_ms)
+
+    def say_birth(self, holder: str, bays: list[int], **more: Any) -> None:
+        birth = {"online": True, "protocol": 1, "firmware": "0.1.0", "board": "esp32", "boot": self.boot}
+        rest = {"journal": self.journal, "clock_quality": 4, "holder": holder, "bays": bays, "safe_mode": False}
+        self.state.apply_status(self.fleet, self.node, birth | rest | more)
 
 
 def module_values(soc_pct: float, *, current_a: float = -40.0, warm_c: float = 0.0) -> dict[str, float]:
