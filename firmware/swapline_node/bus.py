@@ -10,7 +10,9 @@ What the bus needs of the board's stream: `await reader.read(n)` returns 1 to n 
 
 import asyncio
 
-TYPE_CHECKING = False
+from micropython import const
+
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any, Protocol
@@ -52,13 +54,13 @@ if TYPE_CHECKING:
 
 TimedOut = asyncio.TimeoutError
 
-ANSWER_BYTES_MAX = 300  # the longest answers that BMSs give are 260 bytes
-SILENCE_MS = 5  # more than 3.5 characters at 9600 baud, the gap that separates Modbus RTU frames
-LATE_MS = 100  # after a timeout the answer may still come: recorded packs answer up to 307 ms late
-FLUSH_READS_MAX = 16  # a line that talks without a pause for so many reads is not answering us
-SILENT_POLLS_MAX = 3  # after so many unanswered polls in a row a device is gone
-PERIOD_MS_MAX = 5000  # a silent device is asked at least so often, so that one that appears is seen soon
-REOPEN_MS = 1000  # a USB adapter that was unplugged comes back after seconds
+_ANSWER_BYTES_MAX = const(300)  # the longest answers that BMSs give are 260 bytes
+_SILENCE_MS = const(5)  # more than 3.5 characters at 9600 baud, the gap that separates Modbus RTU frames
+_LATE_MS = const(100)  # after a timeout the answer may still come: recorded packs answer up to 307 ms late
+_FLUSH_READS_MAX = const(16)  # a line that talks without a pause for so many reads is not answering us
+_SILENT_POLLS_MAX = const(3)  # after so many unanswered polls in a row a device is gone
+_PERIOD_MS_MAX = const(5000)  # a silent device is asked at least so often, so that one that appears is seen soon
+_REOPEN_MS = const(1000)  # a USB adapter that was unplugged comes back after seconds
 
 
 class BusError(Exception):
@@ -103,7 +105,7 @@ class Turn:
     def delay_ms(self, period_ms_max: int) -> int:
         """Return the time until the next poll: the period, doubled for each silent poll from the third on."""
         period_ms = self.device.period_ms
-        doublings = min(max(self.silences - SILENT_POLLS_MAX + 1, 0), 8)
+        doublings = min(max(self.silences - _SILENT_POLLS_MAX + 1, 0), 8)
         return min(period_ms << doublings, max(period_ms_max, period_ms))
 
 
@@ -125,9 +127,9 @@ class Bus:
         log: "Log | None" = None,
         reopen: "Callable[[], tuple[Reader, Writer]] | None" = None,
         has_echo: bool = False,
-        silence_ms: int = SILENCE_MS,
-        late_ms: int = LATE_MS,
-        period_ms_max: int = PERIOD_MS_MAX,
+        silence_ms: int = _SILENCE_MS,
+        late_ms: int = _LATE_MS,
+        period_ms_max: int = _PERIOD_MS_MAX,
     ) -> None:
         self.name = name
         self.counters = counters
@@ -141,7 +143,7 @@ class Bus:
         self._late_ms = late_ms
         self._period_ms_max = period_ms_max
         self._is_late = False
-        self._buffer = bytearray(ANSWER_BYTES_MAX)
+        self._buffer = bytearray(_ANSWER_BYTES_MAX)
         self._view = memoryview(self._buffer)
 
     async def ask(self, query: "Query", timeout_ms: int) -> memoryview:
@@ -200,7 +202,7 @@ class Bus:
             turn.silences = turn.silences + 1 if isinstance(error, BusTimeout) else 0
             if turn.failures == 1:
                 self._say(device, "%s %s" % (type(error).__name__, error))
-            if turn.silences == SILENT_POLLS_MAX:
+            if turn.silences == _SILENT_POLLS_MAX:
                 device.silent()
                 self._say(device, "is silent")
         turn.due_ms = max(turn.due_ms + turn.delay_ms(self._period_ms_max), self.clock.uptime_ms())
@@ -223,9 +225,9 @@ class Bus:
         """Throw away what came uninvited (noise, late answers) until the line has been silent long enough to talk."""
         silence_ms = self._late_ms if self._is_late else self._silence_ms
         self._is_late = False
-        for _ in range(FLUSH_READS_MAX):
+        for _ in range(_FLUSH_READS_MAX):
             try:
-                if not await within_ms(self._reader.read(ANSWER_BYTES_MAX), silence_ms):
+                if not await within_ms(self._reader.read(_ANSWER_BYTES_MAX), silence_ms):
                     return
             except TimedOut:
                 return
@@ -240,7 +242,7 @@ class Bus:
         count = 0
         needed = query.measure(self._view, 0)
         while count < needed:
-            if needed > ANSWER_BYTES_MAX:
+            if needed > _ANSWER_BYTES_MAX:
                 raise BusProtocolError("answer of %d bytes" % needed)
             await self._read(count, needed)
             count = needed
@@ -259,7 +261,7 @@ class Bus:
 
     async def _restore(self) -> None:
         """Open a failed line again, not too often."""
-        await pause_ms(REOPEN_MS)
+        await pause_ms(_REOPEN_MS)
         if self._reopen is not None:
             try:
                 self._reader, self._writer = self._reopen()

@@ -1,6 +1,8 @@
 """Drivers: what every device on a bus has in common, and how a driver is made from its name in the configuration."""
 
-TYPE_CHECKING = False
+from micropython import const
+
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 

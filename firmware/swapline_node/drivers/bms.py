@@ -5,12 +5,16 @@ the data of every poll (one poll's code after is the next one's code before), an
 committed, with that code as their owner. A failed poll forgets the code.
 """
 
+from array import array
+
+from micropython import const
+
 from swapline_node.bus import BusRefused, BusTimeout
 from swapline_node.driver import Driver
 from swapline_wire.catalogue import CELLS, CELLS_PER_SEGMENT, FORMATS, MODULE, SENSORS_PER_SEGMENT, Stream
 from swapline_wire.frame import OWNER_BYTES_MAX
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 
@@ -19,36 +23,18 @@ if TYPE_CHECKING:
     from swapline_node.counter import Counters
     from swapline_node.sampler import Sampler
 
-CELLS_MAX = 48
-SENSORS_MAX = 24
-SERIAL_MISSES_MAX = 3  # a module that answers but has kept silent about its serial number so often has none
+_CELLS_MAX = const(48)
+_SENSORS_MAX = const(24)
+_SERIAL_MISSES_MAX = const(3)  # a module that answers but has kept silent about its serial number so often has none
 KELVIN_TENTHS = -2731  # BMSs send 0.1 K and encode 0 degC as 2731 (seen on unused Seplos sensors)
 
-# Bits of `protections`, the same for every BMS.
-CELL_OVER_VOLTAGE = 1 << 0
-CELL_UNDER_VOLTAGE = 1 << 1
-PACK_OVER_VOLTAGE = 1 << 2
-PACK_UNDER_VOLTAGE = 1 << 3
-CHARGE_OVER_TEMPERATURE = 1 << 4
-CHARGE_UNDER_TEMPERATURE = 1 << 5
-DISCHARGE_OVER_TEMPERATURE = 1 << 6
-DISCHARGE_UNDER_TEMPERATURE = 1 << 7
-CHARGE_OVER_CURRENT = 1 << 8
-DISCHARGE_OVER_CURRENT = 1 << 9
-SHORT_CIRCUIT = 1 << 10
-FRONT_END_FAULT = 1 << 11
-LOCKED_BY_SOFTWARE = 1 << 12
-CELL_SPREAD = 1 << 13
-MOSFET_OVER_TEMPERATURE = 1 << 14
-INSULATION = 1 << 15
-SENSOR_FAULT = 1 << 16
-OTHER_PROTECTION = 1 << 17  # one that only this BMS knows: ambient temperature, low SoC, a broken MOSFET
-
-# Bits of `switches`.
-CHARGE_ON = 1 << 0
-DISCHARGE_ON = 1 << 1
-PRECHARGE_ON = 1 << 2
-HEATER_ON = 1 << 3
+# Numbers of the bits of `protections`, the same for every BMS: 0 cell over-voltage, 1 cell under-voltage, 2 pack
+# over-voltage, 3 pack under-voltage, 4 charge over-temperature, 5 charge under-temperature, 6 discharge
+# over-temperature, 7 discharge under-temperature, 8 charge over-current, 9 discharge over-current, 10 short circuit,
+# 11 front-end fault, 12 switches locked by software, 13 cell spread, 14 MOSFET over-temperature, 15 insulation,
+# 16 sensor fault, 17 another one that only this BMS knows (ambient temperature, low SoC, a broken MOSFET).
+# Numbers of the bits of `switches`: 0 charge, 1 discharge, 2 pre-charge, 3 heater.
+NO_BIT = 0xFF  # in a table of bit numbers: what the BMS says here is an alarm or a mode, not a protection
 
 
 def place(stream: Stream, name: str) -> int:
@@ -98,12 +84,12 @@ def u16(data: memoryview, offset: int) -> int:
     return data[offset] << 8 | data[offset + 1]
 
 
-def mapped_bits(word: int, table: "tuple[int, ...]") -> int:
-    """Return the sum of `table[i]` for every bit i that is set in `word`."""
+def mapped_bits(word: int, table: bytes) -> int:
+    """Return a word in which bit `table[i]` is set for every bit i that is set in `word`."""
     bits = 0
     for i in range(len(table)):
-        if word >> i & 1:
-            bits |= table[i]
+        if word >> i & 1 and table[i] != NO_BIT:
+            bits |= 1 << table[i]
     return bits
 
 
@@ -124,12 +110,13 @@ class Bms(Driver):
         self.module = sampler.source(MODULE, self.bay)
         self.cells = sampler.source(CELLS, self.bay)
         self.presence = sampler.presence(self.bay)
-        self.cell_mv = [0] * CELLS_MAX
+        self.cell_mv = array("H", bytes(2 * _CELLS_MAX))
         self.cell_count = 0
-        self.sensor_dc = [0] * SENSORS_MAX  # tenths of a degree Celsius
+        self.sensor_dc = array("i", bytes(4 * _SENSORS_MAX))  # tenths of a degree Celsius
         self.sensor_count = 0
         self._code = ""
         self._serial_misses = 0
+        self._is_silent = False
         self._cells_due_ms = 0
 
     async def read(self, bus: "Bus") -> None:
@@ -149,6 +136,9 @@ class Bms(Driver):
         before = self._code
         self._code = ""
         try:
+            if self._is_silent:  # what every module answers: one question into the void a poll, not one after the other
+                await bus.ask(self.name_query, self.timeout_ms)
+                self._is_silent = False
             if not before:
                 before = await self._read_code(bus)
             self.module.clear()
@@ -156,6 +146,7 @@ class Bms(Driver):
             await self.read(bus)
             after = await self._read_code(bus)
         except BusTimeout:
+            self._is_silent = True
             self._serial_misses = 0  # it may be another module that answers next
             raise
         self._code = after
@@ -171,18 +162,18 @@ class Bms(Driver):
 
     def set_cells(self, answer: memoryview, offset: int, count: int) -> None:
         """Take `count` cell voltages, big-endian words in mV."""
-        self.cell_count = min(count, CELLS_MAX)
+        self.cell_count = min(count, _CELLS_MAX)
         for i in range(self.cell_count):
             self.cell_mv[i] = u16(answer, offset + 2 * i)
 
     def set_sensors(self, answer: memoryview, offset: int, count: int, zero: int) -> None:
         """Take `count` temperatures, big-endian words in 0.1 degrees; `zero` is added to make them Celsius."""
-        self.sensor_count = min(count, SENSORS_MAX)
+        self.sensor_count = min(count, _SENSORS_MAX)
         for i in range(self.sensor_count):
             self.sensor_dc[i] = u16(answer, offset + 2 * i) + zero
 
     async def _read_code(self, bus: "Bus") -> str:
-        if self._serial_misses < SERIAL_MISSES_MAX:
+        if self._serial_misses < _SERIAL_MISSES_MAX:
             code = await self._read_serial(bus)
             if code:
                 return code
@@ -196,15 +187,15 @@ class Bms(Driver):
         try:
             code = module_code(self.serial_of(await bus.ask(self.serial_query, self.timeout_ms)))
         except BusRefused:
-            self._serial_misses = SERIAL_MISSES_MAX
+            self._serial_misses = _SERIAL_MISSES_MAX
             return ""
         except BusTimeout:
             await bus.ask(self.name_query, self.timeout_ms)  # raises if the module is silent altogether
             self._serial_misses += 1
-            if self._serial_misses < SERIAL_MISSES_MAX:
+            if self._serial_misses < _SERIAL_MISSES_MAX:
                 raise bus.protocol_error("no serial number") from None
             return ""
-        self._serial_misses = 0 if code else SERIAL_MISSES_MAX
+        self._serial_misses = 0 if code else _SERIAL_MISSES_MAX
         return code
 
     def _commit(self, code: str) -> None:

@@ -9,12 +9,14 @@ Sentences without a time (GSA, GSV, VTG) belong to the epoch in which they arriv
 quantity the more exact one counts: the position with more digits, VTG's km/h before RMC's knots.
 """
 
+from micropython import const
+
 from swapline_node.driver import Driver
 from swapline_wire.catalogue import FORMATS, POSITION, TIME_GNSS
 
 from .nmea import DAMAGED, EMPTY, GOOD, SOUTH, WEST, Sentence, days_since_1970
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 
@@ -23,22 +25,22 @@ if TYPE_CHECKING:
     from swapline_node.counter import Counters
     from swapline_node.sampler import Sampler
 
-CHUNK_BYTES = 256
-PAUSE_MS = 150  # a receiver sends an epoch in one go: gaps inside are shorter, the gap behind it is longer
-SILENCE_MS = 1500  # after so long without a byte nothing more of this epoch will come
-DAY_MS = 86400000
+_CHUNK_BYTES = const(256)
+_PAUSE_MS = const(150)  # a receiver sends an epoch in one go: gaps inside are shorter, the gap behind it is longer
+_SILENCE_MS = const(1500)  # after so long without a byte nothing more of this epoch will come
+_DAY_MS = const(86400000)
 
-_RMC = 0x524D43
-_GGA = 0x474741
-_GLL = 0x474C4C
-_GSA = 0x475341
-_GSV = 0x475356
-_VTG = 0x565447
-_ZDA = 0x5A4441
+_RMC = const(0x524D43)
+_GGA = const(0x474741)
+_GLL = const(0x474C4C)
+_GSA = const(0x475341)
+_GSV = const(0x475356)
+_VTG = const(0x565447)
+_ZDA = const(0x5A4441)
 _TIMED = (_RMC, _GGA, _GLL)
-_ACTIVE = 0x41  # "A"
+_ACTIVE = const(0x41)  # "A"
 _SNR_EMPTY = FORMATS[POSITION.signals[-1].format][2]
-_NO_FIX = 0x4E  # "N"
+_NO_FIX = const(0x4E)  # "N"
 
 
 class Gnss(Driver):
@@ -78,13 +80,13 @@ class Gnss(Driver):
         silent_ms = 0
         try:
             while True:
-                chunk = await bus.listen(CHUNK_BYTES, PAUSE_MS)
+                chunk = await bus.listen(_CHUNK_BYTES, _PAUSE_MS)
                 if chunk:
                     silent_ms = 0
                     self.feed(chunk)
                 else:
-                    silent_ms += PAUSE_MS
-                    if self._last_type == self._end_type or silent_ms >= SILENCE_MS:
+                    silent_ms += _PAUSE_MS
+                    if self._last_type == self._end_type or silent_ms >= _SILENCE_MS:
                         self.finish_epoch()
         finally:
             self.finish_epoch()
@@ -276,7 +278,7 @@ class Gnss(Driver):
         if day < 0:
             if self._day < 0:
                 return None
-            day = self._day + (self._time_ms < self._last_time_ms - DAY_MS // 2)
+            day = self._day + (self._time_ms < self._last_time_ms - _DAY_MS // 2)
         self._day = day
         self._last_time_ms = self._time_ms
-        return day * DAY_MS + self._time_ms
+        return day * _DAY_MS + self._time_ms

@@ -6,20 +6,21 @@ without floats: the boards' floats are single precision and coarser than the cat
 """
 
 from array import array
-from collections import namedtuple
+
+from micropython import const
 
 from swapline_node.bus import BusChecksumError, BusProtocolError, BusRefused
-from swapline_wire.catalogue import FORMATS, Stream
+from swapline_wire.catalogue import FORMATS, Signal, Stream
 
 READ_COILS = 1
 READ_DISCRETE_INPUTS = 2
 READ_HOLDING_REGISTERS = 3
 READ_INPUT_REGISTERS = 4
-WRITE_COIL = 5
-WRITE_REGISTER = 6
-WRITE_COILS = 15
-WRITE_REGISTERS = 16
-SHORTEST_ANSWER_BYTES = 5  # an exception: address, function, code, CRC
+_WRITE_COIL = const(5)
+_WRITE_REGISTER = const(6)
+_WRITE_COILS = const(15)
+_WRITE_REGISTERS = const(16)
+_SHORTEST_ANSWER_BYTES = const(5)  # an exception: address, function, code, CRC
 
 
 def _crc_table() -> "array[int]":
@@ -76,10 +77,10 @@ class ModbusQuery:
 
     def measure(self, answer: memoryview, count: int) -> int:
         """Return the bytes needed to go on. The length is known from the request; the byte count must agree with it."""
-        if count < SHORTEST_ANSWER_BYTES:
-            return SHORTEST_ANSWER_BYTES
+        if count < _SHORTEST_ANSWER_BYTES:
+            return _SHORTEST_ANSWER_BYTES
         if answer[1] & 0x80:
-            return SHORTEST_ANSWER_BYTES
+            return _SHORTEST_ANSWER_BYTES
         return self._length
 
     def check(self, answer: memoryview) -> memoryview:
@@ -114,18 +115,18 @@ def read_registers(address: int, function: int, start: int, count: int) -> Modbu
 
 def write_coil(address: int, coil: int, *, on: bool) -> ModbusQuery:
     """Return a query that sets one coil (function 05)."""
-    return ModbusQuery(bytes((address, WRITE_COIL)) + _words(coil, 0xFF00 if on else 0), repeated_bytes=6)
+    return ModbusQuery(bytes((address, _WRITE_COIL)) + _words(coil, 0xFF00 if on else 0), repeated_bytes=6)
 
 
 def write_register(address: int, register: int, value: int) -> ModbusQuery:
     """Return a query that sets one register (function 06)."""
-    return ModbusQuery(bytes((address, WRITE_REGISTER)) + _words(register, value), repeated_bytes=6)
+    return ModbusQuery(bytes((address, _WRITE_REGISTER)) + _words(register, value), repeated_bytes=6)
 
 
 def write_registers(address: int, start: int, values: "list[int]") -> ModbusQuery:
     """Return a query that sets registers in a row (function 16)."""
     assert 1 <= len(values) <= 123
-    body = bytes((address, WRITE_REGISTERS)) + _words(start, len(values)) + bytes((2 * len(values),)) + _words(*values)
+    body = bytes((address, _WRITE_REGISTERS)) + _words(start, len(values)) + bytes((2 * len(values),)) + _words(*values)
     return ModbusQuery(body, repeated_bytes=6)
 
 
@@ -135,7 +136,7 @@ def write_coils(address: int, start: int, bits: "list[bool]") -> ModbusQuery:
     data = bytearray((len(bits) + 7) // 8)
     for i in range(len(bits)):
         data[i >> 3] |= bits[i] << (i & 7)
-    body = bytes((address, WRITE_COILS)) + _words(start, len(bits)) + bytes((len(data),)) + bytes(data)
+    body = bytes((address, _WRITE_COILS)) + _words(start, len(bits)) + bytes((len(data),)) + bytes(data)
     return ModbusQuery(body, repeated_bytes=6)
 
 
@@ -163,77 +164,67 @@ def scaled_float32(bits: int, power: int) -> int:
     return -scaled if bits & 0x80000000 else scaled
 
 
-# Where a signal is: `address` on the line, `type` u16, i16, u32, i32 or f32 (high word first), and its raw value
-# (number + offset) * 10**power; a negative power rounds half up.
-Register = namedtuple("Register", ("address", "type", "signal", "power", "offset"))
-
-
-class Entry:
-    """A compiled `Register`: what `RegisterMap.fill` needs, without a look-up by name."""
-
-    def __init__(self, register: Register, stream: Stream, start: int, *, has_codes: bool) -> None:
-        names = [s.name for s in stream.signals]
-        self.place = names.index(register.signal)
-        signal = stream.signals[self.place]
-        self.position = 2 * (register.address - start)
-        self.is_float = register.type == "f32"
-        self.is_wide = register.type[1:] == "32"
-        bits = 32 if self.is_wide else 16
-        self.sign_bit = 1 << bits - 1 if register.type[0] == "i" else 0
-        self.offset = register.offset
-        self.power = register.power
-        self.factor = 10 ** max(register.power, 0)
-        self.divisor = 10 ** max(-register.power, 0)
-        self.minimum = signal.minimum
-        self.maximum = signal.maximum
-        self.empty, self.abnormal = FORMATS[signal.format][2:]
-        self.wire_empty = self.wire_abnormal = -1
-        if has_codes:
-            mask = (1 << bits) - 1
-            self.wire_empty, self.wire_abnormal = [code & mask for code in FORMATS[register.type][2:]]
-
-    def raw(self, payload: memoryview) -> int:
-        """Return the signal's raw value, or one of its codes, from an answer's payload."""
-        position = self.position
-        number = payload[position] << 8 | payload[position + 1]
-        if self.is_wide:
-            number = number << 16 | payload[position + 2] << 8 | payload[position + 3]
-        if number == self.wire_empty:
-            return self.empty
-        if number == self.wire_abnormal:
-            return self.abnormal
-        if self.is_float:
-            number = scaled_float32(number, self.power)
-        else:
-            if number & self.sign_bit:
-                number -= self.sign_bit << 1
-            number = (number + self.offset) * self.factor
-            if self.divisor != 1:
-                number = (number + self.divisor // 2) // self.divisor
-        return number if self.minimum <= number <= self.maximum else self.abnormal
+_IS_WIDE = ("u32", "i32", "f32")
+_SIGN_BIT = {"i16": 0x8000, "i32": 0x80000000}
 
 
 class RegisterMap:
-    """The signals of one answer that begins at register `start`, compiled once for all devices of a kind.
+    """The signals of one answer that begins at register `start`: rows of (address, type, signal, power, offset).
 
-    With `has_codes`, the line's codes for "not available" and "abnormal" are the catalogue's for the register's type.
+    Types are u16, i16, u32, i32 and f32, high word first; the raw value is (number + offset) * 10**power, where a
+    negative power rounds half up. With `has_codes`, the line's codes for "not available" and "abnormal" are the
+    catalogue's for the register's type. The rows are constants, which a board keeps as the compiler left them; all that
+    is made of them is one byte a row: an object a row took 350 bytes, and a station has a dozen devices.
     """
 
-    # Registers (a constant of their driver) and what was compiled of them: an entry takes 350 bytes, a station has a
-    # dozen devices of two kinds.
-    _compiled: "list[tuple[tuple[Register, ...], list[Entry]]]" = []
-
     def __init__(
-        self, stream: Stream, start: int, registers: "tuple[Register, ...]", *, has_codes: bool = False
+        self,
+        stream: Stream,
+        start: int,
+        rows: "tuple[tuple[int, str, str, int, int], ...]",
+        *,
+        has_codes: bool = False,
     ) -> None:
-        for known, entries in self._compiled:
-            if known is registers:
-                self._entries = entries
-                return
-        self._entries = [Entry(register, stream, start, has_codes=has_codes) for register in registers]
-        self._compiled.append((registers, self._entries))
+        names = [s.name for s in stream.signals]
+        self._places = bytes([names.index(row[2]) for row in rows])
+        self._signals = stream.signals
+        self._start = start
+        self._rows = rows
+        self._has_codes = has_codes
 
     def fill(self, payload: memoryview, values: "list[int]") -> None:
         """Write the raw values of the map's signals into a source's `values`."""
-        for entry in self._entries:
-            values[entry.place] = entry.raw(payload)
+        for i in range(len(self._rows)):
+            place = self._places[i]
+            values[place] = self._raw(i, self._signals[place], payload)
+
+    def _raw(self, i: int, signal: Signal, payload: memoryview) -> int:
+        """Return a signal's raw value, or one of its codes."""
+        address, kind, _, power, offset = self._rows[i]
+        _, _, empty, abnormal = FORMATS[signal.format]
+        position = 2 * (address - self._start)
+        number = payload[position] << 8 | payload[position + 1]
+        mask = 0xFFFF
+        if kind in _IS_WIDE:
+            number = number << 16 | payload[position + 2] << 8 | payload[position + 3]
+            mask = 0xFFFFFFFF
+        if kind == "f32":
+            number = scaled_float32(number, power)
+        else:
+            if self._has_codes:
+                _, _, line_empty, line_abnormal = FORMATS[kind]
+                if number == line_empty & mask:
+                    return empty
+                if number == line_abnormal & mask:
+                    return abnormal
+            if number & _SIGN_BIT.get(kind, 0):
+                number -= mask + 1
+            number = _scaled(number + offset, power)
+        return number if signal.minimum <= number <= signal.maximum else abnormal
+
+
+def _scaled(number: int, power: int) -> int:
+    factor: int = 10 ** abs(power)
+    if power >= 0:
+        return number * factor
+    return (number + factor // 2) // factor

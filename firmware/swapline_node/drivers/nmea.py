@@ -4,6 +4,8 @@ Source: NMEA 0183 4.10. `$`, talker and type, fields behind commas, `*`, two hex
 `*`.
 """
 
+from micropython import const
+
 SENTENCE_BYTES_MAX = 128  # the standard says 82; multi-band receivers send longer ones
 
 # What became of a line.
@@ -14,15 +16,15 @@ DAMAGED = 3  # a whole sentence whose checksum is wrong
 
 SOUTH = 0x53
 WEST = 0x57
-_NORTH = 0x4E
-_EAST = 0x45
-_COMMA = 0x2C
-_DOLLAR = 0x24
-_EXCLAMATION = 0x21
-_STAR = 0x2A
-_DOT = 0x2E
-_MINUS = 0x2D
-_FIELDS_MAX = 40
+_NORTH = const(0x4E)
+_EAST = const(0x45)
+_COMMA = const(0x2C)
+_DOLLAR = const(0x24)
+_EXCLAMATION = const(0x21)
+_STAR = const(0x2A)
+_DOT = const(0x2E)
+_MINUS = const(0x2D)
+_FIELDS_MAX = const(40)
 
 
 def _hex_digit(byte: int) -> int:

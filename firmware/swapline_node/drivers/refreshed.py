@@ -5,12 +5,14 @@ answer with the counter of the one before is the same reading and makes no row, 
 dead device.
 """
 
+from micropython import const
+
 from swapline_node.driver import Driver
 from swapline_wire.catalogue import Stream
 
-from .modbus import READ_INPUT_REGISTERS, Register, RegisterMap, read_registers
+from .modbus import READ_INPUT_REGISTERS, RegisterMap, read_registers
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from swapline_node.counter import Counters
     from swapline_node.sampler import Sampler
 
-VERSION = 1
-STALE_MS = 5000  # five times the slowest refresh that the documents allow
+_VERSION = const(1)
+_STALE_MS = const(5000)  # five times the slowest refresh that the documents allow
 
 
 class Refreshed(Driver):
@@ -28,15 +30,15 @@ class Refreshed(Driver):
 
     STREAM: Stream
     MAP = 0
-    REGISTERS: "tuple[Register, ...]" = ()
+    REGISTERS: "tuple[tuple[int, str, str, int, int], ...]" = ()
 
     def __init__(
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
         super().__init__(sampler, clock, counters, device_config)
         self._source = sampler.source(self.STREAM, self.bay)
-        last = self.REGISTERS[-1]
-        count = last.address + (2 if last.type[1:] == "32" else 1)
+        address, kind = self.REGISTERS[-1][:2]
+        count = address + (2 if kind[1:] == "32" else 1)
         self._query = read_registers(self.address, READ_INPUT_REGISTERS, 0, count)
         self._map = RegisterMap(self.STREAM, 0, self.REGISTERS, has_codes=True)
         self._alive = -1
@@ -47,12 +49,12 @@ class Refreshed(Driver):
         answer = await bus.ask(self._query, self.timeout_ms)
         if answer[0] << 8 | answer[1] != self.MAP:
             raise bus.protocol_error("not this map: 0x%04X" % (answer[0] << 8 | answer[1]))
-        if answer[2] << 8 | answer[3] < VERSION:
+        if answer[2] << 8 | answer[3] < _VERSION:
             raise bus.protocol_error("map version 0")
         alive = answer[4] << 8 | answer[5]
         now_ms = self.clock.uptime_ms()
         if alive == self._alive:
-            if now_ms - self._refreshed_ms >= STALE_MS:
+            if now_ms - self._refreshed_ms >= _STALE_MS:
                 raise bus.protocol_error("not refreshed for %d ms" % (now_ms - self._refreshed_ms))
             return
         self._alive = alive

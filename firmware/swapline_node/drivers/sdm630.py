@@ -4,12 +4,14 @@ Source: Eastron "SDM630-Modbus" protocol, input registers. Two short reads: olde
 at once.
 """
 
+from micropython import const
+
 from swapline_node.driver import Driver
 from swapline_wire.catalogue import METER
 
-from .modbus import READ_INPUT_REGISTERS, Register, RegisterMap, read_registers
+from .modbus import READ_INPUT_REGISTERS, RegisterMap, read_registers
 
-TYPE_CHECKING = False
+TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from typing import Any
 
@@ -18,29 +20,29 @@ if TYPE_CHECKING:
     from swapline_node.counter import Counters
     from swapline_node.sampler import Sampler
 
-PHASES = 0x0000
-PHASES_REGISTERS = 18
-TOTALS = 0x0034
-TOTALS_REGISTERS = 24
+_PHASES = const(0x0000)
+_PHASES_REGISTERS = const(18)
+_TOTALS = const(0x0034)
+_TOTALS_REGISTERS = const(24)
 
 PHASES_MAP = (
-    Register(0x0000, "f32", "voltage_l1_v", 2, 0),
-    Register(0x0002, "f32", "voltage_l2_v", 2, 0),
-    Register(0x0004, "f32", "voltage_l3_v", 2, 0),
-    Register(0x0006, "f32", "current_l1_a", 3, 0),
-    Register(0x0008, "f32", "current_l2_a", 3, 0),
-    Register(0x000A, "f32", "current_l3_a", 3, 0),
-    Register(0x000C, "f32", "power_l1_kw", 0, 0),  # W, and the catalogue's kW have three decimals
-    Register(0x000E, "f32", "power_l2_kw", 0, 0),
-    Register(0x0010, "f32", "power_l3_kw", 0, 0),
+    (0x0000, "f32", "voltage_l1_v", 2, 0),
+    (0x0002, "f32", "voltage_l2_v", 2, 0),
+    (0x0004, "f32", "voltage_l3_v", 2, 0),
+    (0x0006, "f32", "current_l1_a", 3, 0),
+    (0x0008, "f32", "current_l2_a", 3, 0),
+    (0x000A, "f32", "current_l3_a", 3, 0),
+    (0x000C, "f32", "power_l1_kw", 0, 0),  # W, and the catalogue's kW have three decimals
+    (0x000E, "f32", "power_l2_kw", 0, 0),
+    (0x0010, "f32", "power_l3_kw", 0, 0),
 )
 TOTALS_MAP = (
-    Register(0x0034, "f32", "power_kw", 0, 0),
-    Register(0x003C, "f32", "reactive_power_kvar", 0, 0),
-    Register(0x003E, "f32", "power_factor", 3, 0),
-    Register(0x0046, "f32", "frequency_hz", 2, 0),
-    Register(0x0048, "f32", "energy_import_kwh", 2, 0),
-    Register(0x004A, "f32", "energy_export_kwh", 2, 0),
+    (0x0034, "f32", "power_kw", 0, 0),
+    (0x003C, "f32", "reactive_power_kvar", 0, 0),
+    (0x003E, "f32", "power_factor", 3, 0),
+    (0x0046, "f32", "frequency_hz", 2, 0),
+    (0x0048, "f32", "energy_import_kwh", 2, 0),
+    (0x004A, "f32", "energy_export_kwh", 2, 0),
 )
 
 
@@ -54,10 +56,10 @@ class Sdm630(Driver):
     ) -> None:
         super().__init__(sampler, clock, counters, device_config)
         self._source = sampler.source(METER)
-        self._phases_query = read_registers(self.address, READ_INPUT_REGISTERS, PHASES, PHASES_REGISTERS)
-        self._totals_query = read_registers(self.address, READ_INPUT_REGISTERS, TOTALS, TOTALS_REGISTERS)
-        self._phases_map = RegisterMap(METER, PHASES, PHASES_MAP)
-        self._totals_map = RegisterMap(METER, TOTALS, TOTALS_MAP)
+        self._phases_query = read_registers(self.address, READ_INPUT_REGISTERS, _PHASES, _PHASES_REGISTERS)
+        self._totals_query = read_registers(self.address, READ_INPUT_REGISTERS, _TOTALS, _TOTALS_REGISTERS)
+        self._phases_map = RegisterMap(METER, _PHASES, PHASES_MAP)
+        self._totals_map = RegisterMap(METER, _TOTALS, TOTALS_MAP)
 
     async def poll(self, bus: "Bus") -> None:
         """Read both blocks and commit them as one row. Raises `BusError`."""

@@ -2,7 +2,6 @@
 
 from swapline_wire.catalogue import SLOT
 
-from .modbus import Register
 from .refreshed import Refreshed
 
 
@@ -13,15 +12,15 @@ class SlotCharger(Refreshed):
     STREAM = SLOT
     MAP = 0x5343  # "SC"
     REGISTERS = (
-        Register(0x0004, "u16", "occupied", 0, 0),
-        Register(0x0005, "u16", "locked", 0, 0),
-        Register(0x0006, "u16", "charger_state", 0, 0),
-        Register(0x0007, "u16", "charger_voltage_v", 0, 0),
-        Register(0x0008, "u16", "charger_current_a", 0, 0),
-        Register(0x0009, "u16", "charger_power_kw", 0, 0),
-        Register(0x000A, "u16", "current_limit_a", 0, 0),
-        Register(0x000B, "u32", "energy_kwh", 0, 0),
-        Register(0x000D, "i16", "charger_temperature_c", 0, 0),
-        Register(0x000E, "u16", "faults", 0, 0),
-        Register(0x000F, "u32", "session_duration_s", 0, 0),
+        (0x0004, "u16", "occupied", 0, 0),
+        (0x0005, "u16", "locked", 0, 0),
+        (0x0006, "u16", "charger_state", 0, 0),
+        (0x0007, "u16", "charger_voltage_v", 0, 0),
+        (0x0008, "u16", "charger_current_a", 0, 0),
+        (0x0009, "u16", "charger_power_kw", 0, 0),
+        (0x000A, "u16", "current_limit_a", 0, 0),
+        (0x000B, "u32", "energy_kwh", 0, 0),
+        (0x000D, "i16", "charger_temperature_c", 0, 0),
+        (0x000E, "u16", "faults", 0, 0),
+        (0x000F, "u32", "session_duration_s", 0, 0),
     )

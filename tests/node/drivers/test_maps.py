@@ -30,16 +30,16 @@ def answer_of(driver: type[Refreshed], address: int, alive: int, values: Mapping
     """Return the answer that a device gives whose signals are `values`; others are not available."""
     empty = {"u16": 0xFFFF, "i16": 0x8000, "u32": 0xFFFFFFFF, "i32": 0x80000000}
     data = struct.pack(">HHHH", driver.MAP, 1, alive, 0)
-    for register in driver.REGISTERS:
-        value = values.get(register.signal)
-        bits = 32 if register.type.endswith("32") else 16
-        raw = empty[register.type] if value is None else value
+    for _, kind, signal, _, _ in driver.REGISTERS:
+        value = values.get(signal)
+        bits = 32 if kind.endswith("32") else 16
+        raw = empty[kind] if value is None else value
         data += (raw & (1 << bits) - 1).to_bytes(bits // 8, "big")
     return with_crc(bytes((address, 4, len(data))) + data).hex()
 
 
 def request_of(driver: type[Refreshed], address: int) -> str:
-    count = driver.REGISTERS[-1].address + (2 if driver.REGISTERS[-1].type.endswith("32") else 1)
+    count = driver.REGISTERS[-1][0] + (2 if driver.REGISTERS[-1][1].endswith("32") else 1)
     return with_crc(struct.pack(">BBHH", address, 4, 0, count)).hex()
 
 
@@ -47,7 +47,7 @@ def request_of(driver: type[Refreshed], address: int) -> str:
 def test_document_driver_and_catalogue_agree(name: str, driver: type[Refreshed]) -> None:
     rows = ROW.findall(document(name))
     told = [(int(a, 16), kind, signal) for a, _, signal, kind, _, _, _, _ in rows]
-    assert told == [(r.address, r.type, r.signal) for r in driver.REGISTERS]
+    assert told == [row[:3] for row in driver.REGISTERS]
     signals = [(s.name, str(s.decimals), s.unit or "-", str(s.minimum), str(s.maximum)) for s in driver.STREAM.signals]
     assert [(signal, d, unit, low, high) for _, _, signal, _, d, unit, low, high in rows] == signals
     next_address = 4
@@ -183,5 +183,5 @@ def test_meter_floats_arrive_as_the_catalogues_integers(run_driver: RunDriver) -
     }
     assert {name: row[name] for name in expected} == expected
     assert row["frequency_hz"] in (4998, 4999)
-    mapped = {register.signal for register in PHASES_MAP + TOTALS_MAP}
+    mapped = {row[2] for row in PHASES_MAP + TOTALS_MAP}
     assert mapped == {name for name in row if name not in ("stream", "owner", "bay", "time_ms")}
