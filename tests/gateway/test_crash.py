@@ -1,0 +1,155 @@
+"""kill -9 of a real gateway process at the worst moments: afterwards every frame is there, and there once.
+
+The sender behaves as a node does: it keeps a frame until it is acknowledged, and sends it again after a while.
+"""
+
+import asyncio
+import json
+import random
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+import aiomqtt
+import duckdb
+import pytest
+
+from swapline_bench import services
+from swapline_bench.frame_source import AckListener, FrameSource
+from swapline_bench.gateway_process import GatewayProcess
+
+KILL_AT = Path(__file__).with_name("kill_at.py")
+FRAMES = 300
+FRAMES_PER_MESSAGE = 5
+
+
+class Node:
+    """Frames that are kept until they are acknowledged."""
+
+    def __init__(self, client: aiomqtt.Client, name: str) -> None:
+        self.source = FrameSource(node=name)
+        self.frames = {seq: self.source.frame() for seq in range(1, FRAMES + 1)}
+        self.acks = AckListener(client, self.source)
+        self._client = client
+
+    @property
+    def unacknowledged(self) -> list[int]:
+        return sorted(self.frames.keys() - self.acks.acknowledged)
+
+    async def send(self) -> None:
+        """Send everything that is not acknowledged, in small messages, with pauses in which commits fall."""
+        seqs = self.unacknowledged
+        for start in range(0, len(seqs), FRAMES_PER_MESSAGE):
+            part = seqs[start : start + FRAMES_PER_MESSAGE]
+            await self.source.publish(self._client, *(self.frames[seq] for seq in part))
+            await asyncio.sleep(0.01)
+
+    async def send_until_acknowledged(self) -> None:
+        while self.unacknowledged:
+            await self.send()
+            try:
+                async with asyncio.timeout(5):
+                    await self.acks.wait_for(set(self.frames))
+            except TimeoutError:
+                continue
+
+
+def numbers_stored(folder: Path) -> tuple[Counter[int], Counter[int]]:
+    """Return how often each frame, and each frame's row, is in the database."""
+    with duckdb.connect(str(folder / "swapline.duckdb"), read_only=True) as connection:
+        frames = Counter(seq for (seq,) in connection.execute("SELECT seq FROM frames").fetchall())
+        rows = Counter(seq for (seq,) in connection.execute("SELECT seq FROM module").fetchall())
+    return frames, rows
+
+
+def killed_at(point: str, count: int) -> list[str]:
+    return [sys.executable, str(KILL_AT), point, str(count), "gateway"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "before_spool_commit",
+        "after_spool_commit_before_ack",
+        "after_ack_before_sink",
+        "inside_sink_transaction",
+        "after_sink_commit_before_spool_delete",
+        "after_spool_delete",
+    ],
+)
+async def test_kill_at_any_point_loses_nothing_and_stores_nothing_twice(tmp_path: Path, point: str, count: int) -> None:
+    with services.mosquitto() as broker:
+        async with aiomqtt.Client(broker.host, broker.port) as client:
+            node = Node(client, "van-001")
+            await node.acks.begin()
+            doomed = GatewayProcess(tmp_path, broker_port=broker.port, command=killed_at(point, count))
+            await asyncio.to_thread(doomed.start)
+            await node.send()
+            assert await asyncio.to_thread(doomed.wait) == -signal.SIGKILL
+            with GatewayProcess(tmp_path, broker_port=broker.port) as gateway:
+                await node.send_until_acknowledged()
+                assert await asyncio.to_thread(gateway.stop) == 0
+    once = Counter(range(1, FRAMES + 1))
+    assert numbers_stored(tmp_path) == (once, once)
+
+
+async def test_acknowledged_frame_needs_no_second_sending_after_a_kill(tmp_path: Path) -> None:
+    with services.mosquitto() as broker:
+        async with aiomqtt.Client(broker.host, broker.port) as client:
+            node = Node(client, "van-001")
+            await node.acks.begin()
+            command = killed_at("after_ack_before_sink", 1)
+            doomed = GatewayProcess(tmp_path, broker_port=broker.port, command=command)
+            await asyncio.to_thread(doomed.start)
+            await node.send()
+            await asyncio.to_thread(doomed.wait)
+            async with asyncio.timeout(10):
+                while not node.acks.acknowledged:
+                    await node.acks.next()
+    with services.mosquitto() as empty, GatewayProcess(tmp_path, broker_port=empty.port) as gateway:
+        await asyncio.to_thread(gateway.stop)
+    frames, _ = numbers_stored(tmp_path)
+    assert node.acks.acknowledged
+    assert all(frames[seq] == 1 for seq in node.acks.acknowledged)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_kills_at_random_moments_lose_nothing_and_store_nothing_twice(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 (a schedule, not a secret)
+    with services.mosquitto() as broker:
+        async with aiomqtt.Client(broker.host, broker.port) as client:
+            node = Node(client, "van-001")
+            await node.acks.begin()
+            for _ in range(4):
+                gateway = GatewayProcess(tmp_path, broker_port=broker.port)
+                await asyncio.to_thread(gateway.start)
+                sending = asyncio.create_task(node.send())
+                await asyncio.sleep(chance.uniform(0.01, 0.4))
+                await asyncio.to_thread(gateway.kill)
+                await sending
+            with GatewayProcess(tmp_path, broker_port=broker.port) as gateway:
+                await node.send_until_acknowledged()
+                assert await asyncio.to_thread(gateway.stop) == 0
+    once = Counter(range(1, FRAMES + 1))
+    assert numbers_stored(tmp_path) == (once, once)
+
+
+async def test_kill_between_influxdb_and_spool_leaves_every_point_once(tmp_path: Path) -> None:
+    with services.mosquitto() as broker, services.influxd() as influx:
+        settings = {"sink": {"type": "influxdb1", "url": influx.url}}
+        async with aiomqtt.Client(broker.host, broker.port) as client:
+            node = Node(client, "van-001")
+            await node.acks.begin()
+            command = killed_at("after_influxdb_write_before_spool_delete", 1)
+            doomed = GatewayProcess(tmp_path, broker_port=broker.port, settings=settings, command=command)
+            await asyncio.to_thread(doomed.start)
+            await node.send()
+            assert await asyncio.to_thread(doomed.wait) == -signal.SIGKILL
+            with GatewayProcess(tmp_path, broker_port=broker.port, settings=settings) as gateway:
+                await node.send_until_acknowledged()
+                assert await asyncio.to_thread(gateway.stop) == 0
+        statement = 'SELECT count(voltage_v) FROM "swapline".."module"; SELECT count(seq) FROM "swapline".."frames"'
+        results = json.loads(influx.execute(statement))["results"]
+    assert [result["series"][0]["values"][0][1] for result in results] == [FRAMES, FRAMES]
