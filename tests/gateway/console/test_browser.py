@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
 from swapline_wire import catalogue
 
@@ -49,7 +49,8 @@ CONTRAST = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || element.closest("svg, noscript, script") || !element.checkVisibility()) continue;
+    if (!walker.currentNode.data.trim() || element.closest("svg, noscript, script")) continue;
+    if (!element.checkVisibility()) continue;
     const style = getComputedStyle(element);
     const [a, b] = [light(parse(style.color)), light(ground(element))].sort((x, y) => y - x);
     const size = parseFloat(style.fontSize);
@@ -98,7 +99,7 @@ async def open_page(page: Page, demo: Demo, path: str) -> None:
     await expect(page.locator(".page")).to_be_visible()
 
 
-def tile(page: Page, label: str) -> object:
+def tile(page: Page, label: str) -> Locator:
     return page.locator(".tile", has=page.get_by_text(label, exact=True)).locator("dd").first
 
 
