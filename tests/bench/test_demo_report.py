@@ -1,0 +1,190 @@
+"""The books balance when everything is accounted for, and show every kind of hole."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from swapline_bench.custody import CustodyEvent
+from swapline_bench.demo_report import Report, close_books, format_report
+from swapline_gateway.sinks.duckdb_file import make_tables
+from swapline_gateway.spool import Spool
+from swapline_node.journal import Journal
+from swapline_wire import catalogue
+from swapline_wire.frame import FrameBuilder
+
+STOPPED_S = 1000.0
+
+
+class Desk:
+    """A journal, a database and a spool that a test fills as it likes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.journal = Journal(str(folder / "journal"), limit_bytes=200_000)
+        self.journal.open()
+        self.database = folder / "swapline.duckdb"
+        self.connection = duckdb.connect(str(self.database))
+        make_tables(self.connection)
+        self.custody: list[CustodyEvent] = []
+
+    def seal(self, count: int) -> None:
+        for _ in range(count):
+            builder = FrameBuilder(catalogue.METER, buffer_bytes=256)
+            builder.add(1000, catalogue.not_available(catalogue.METER.signals))
+            journal = self.journal
+            sealed = builder.seal(
+                journal=journal.id, seq=journal.next_seq, boot=1, time_quality=4, anchor_utc_ms=1_780_000_000_000
+            )
+            assert journal.append(sealed, journal.next_seq, catalogue.ROUTINE) == 0
+        self.journal.commit()
+
+    def forget(self, first: int, last: int) -> None:
+        """Let the journal believe that these frames were acknowledged, and delete what it then need not keep."""
+        self.journal.acknowledge(first, last)
+
+    def store(self, seqs: Iterable[int], *, node: str = "van-001") -> None:
+        for seq in seqs:
+            self.connection.execute(
+                "INSERT INTO frames BY NAME SELECT 'f' AS fleet, ? AS node, ? AS journal, ? AS seq, 3 AS value_count",
+                [node, self.journal.id, seq],
+            )
+
+    def event(self, code: int, *, module: str = "", bay: int = 0, **signals: int) -> None:
+        names = ", ".join(f"{value} AS {name}" for name, value in signals.items())
+        self.connection.execute(
+            "INSERT INTO event BY NAME SELECT now()::TIMESTAMP AS time, 'demo' AS fleet, 'van-001' AS node, ? AS bay,"
+            f" ? AS module, ? AS code, ? AS journal{', ' + names if names else ''}",
+            [bay, module, code, self.journal.id],
+        )
+
+    def row(self, time: str) -> None:
+        self.connection.execute(
+            "INSERT INTO meter BY NAME SELECT CAST(? AS TIMESTAMP) AS time, 'demo' AS fleet, 'van-001' AS node", [time]
+        )
+
+    def arrive(self, *, bay: int, code: str, real_time_s: float = 100.0, request_id: int = 1) -> None:
+        self.custody.append(CustodyEvent("in", "van-001", bay, code, 0.0, real_time_s, 50.0, request_id))
+
+    def close_books(self, *, restart_from: int = 0) -> Report:
+        if restart_from:  # a new boot begins a new segment, so that the old ones can go
+            self.journal.close()
+            self.journal = Journal(str(self.folder / "journal"), limit_bytes=200_000)
+            self.journal.open()
+            self.forget(1, restart_from)
+        self.journal.close()
+        self.connection.close()
+        Spool(self.folder / "spool.sqlite", limit_bytes=1 << 20).close()
+        return close_books(
+            database=self.database,
+            spool=self.folder / "spool.sqlite",
+            journals={"van-001": self.folder / "journal"},
+            custody=self.custody,
+            stopped_s=STOPPED_S,
+        )
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_stored_and_in_flight_frames_balance(desk: Desk) -> None:
+    desk.seal(10)
+    desk.store(range(1, 8))
+    report = desk.close_books()
+    assert (report.frames_sealed, report.frames_stored, report.frames_in_flight) == (10, 7, 3)
+    assert report.values_stored == 21
+    assert report.is_good
+    assert report.as_json()["runtime"] == "micropython"
+    assert "every sealed frame is accounted for" in format_report(report)
+
+
+def test_a_frame_that_is_nowhere_breaks_the_balance(desk: Desk) -> None:
+    desk.seal(10)
+    desk.store([1, 2, 3, 5, 6, 7, 8, 9, 10])
+    report = desk.close_books(restart_from=10)
+    assert report.frames_unaccounted == 1
+    assert not report.is_balanced
+    assert "frames 4 are unaccounted for" in report.problems[0]
+    assert "DO NOT BALANCE" in format_report(report)
+
+
+def test_a_declared_loss_is_counted_with_its_reason(desk: Desk) -> None:
+    desk.seal(10)
+    desk.store([1, 2, 3, 7, 8, 9, 10])
+    desk.event(catalogue.FRAMES_DROPPED, reason=catalogue.LOSS_JOURNAL_FULL, first_seq=4, last_seq=6, count=3)
+    report = desk.close_books(restart_from=10)
+    assert report.frames_lost == {"journal_full": 3}
+    assert report.is_good
+
+
+def test_a_loss_that_was_stored_all_the_same_is_not_counted_twice(desk: Desk) -> None:
+    desk.seal(6)
+    desk.store(range(1, 6))
+    desk.event(catalogue.FRAMES_DROPPED, reason=catalogue.LOSS_JOURNAL_FULL, first_seq=4, last_seq=6, count=3)
+    report = desk.close_books(restart_from=6)
+    assert report.frames_lost == {"journal_full": 1}
+    assert report.is_good
+
+
+def test_a_frame_stored_twice_is_a_duplicate(desk: Desk) -> None:
+    desk.seal(3)
+    desk.store([1, 2, 3, 2])
+    report = desk.close_books()
+    assert report.duplicates == 1
+    assert report.frames_stored == 3
+    assert not report.is_balanced
+
+
+def test_rows_that_differ_in_time_are_two_rows(desk: Desk) -> None:
+    desk.row("2026-03-08 12:00:00")
+    desk.row("2026-03-08 12:00:01")
+    assert desk.close_books().is_good
+
+
+def test_the_same_row_twice_is_a_duplicate(desk: Desk) -> None:
+    desk.row("2026-03-08 12:00:00")
+    desk.row("2026-03-08 12:00:00")
+    report = desk.close_books()
+    assert report.duplicates == 1
+    assert report.rows_stored == 2
+    assert not report.is_balanced
+
+
+def test_a_stored_frame_that_nobody_sealed_breaks_the_balance(desk: Desk) -> None:
+    desk.seal(3)
+    desk.store([1, 2, 3, 4])
+    report = desk.close_books()
+    assert report.frames_unaccounted == 1
+    assert "never sealed" in report.problems[0]
+    assert not report.is_balanced
+
+
+def test_swaps_are_counted_from_events_that_the_world_confirms(desk: Desk) -> None:
+    desk.arrive(bay=1, code="OLD", request_id=0)
+    desk.arrive(bay=1, code="NEW")
+    desk.event(catalogue.BATTERY_IN, bay=1, module="OLD")
+    desk.event(catalogue.BATTERY_IN, bay=1, module="NEW")
+    report = desk.close_books()
+    assert (report.swaps, report.swaps_in_world) == (1, 1)
+    assert report.is_good
+
+
+def test_a_swap_that_nobody_reported_is_an_error_once_it_is_old_enough(desk: Desk) -> None:
+    desk.arrive(bay=1, code="SEEN")
+    desk.arrive(bay=2, code="MISSED")
+    desk.arrive(bay=3, code="JUST-NOW", real_time_s=STOPPED_S - 1)
+    desk.event(catalogue.BATTERY_IN, bay=1, module="SEEN")
+    report = desk.close_books()
+    assert report.custody_errors == ["module MISSED in bay 2 of van-001 arrived 1 times, 0 reported"]
+    assert (report.swaps, report.swaps_in_world) == (1, 3)
+    assert report.is_balanced
+    assert not report.is_good
+
+
+def test_a_module_reported_where_it_never_was_is_an_error(desk: Desk) -> None:
+    desk.event(catalogue.BATTERY_IN, bay=2, module="GHOST")
+    report = desk.close_books()
+    assert report.custody_errors == ["module GHOST in bay 2 of van-001 is reported, but was never there"]
