@@ -22,7 +22,7 @@ from swapline_wire.catalogue import (
     TIME_NONE,
 )
 
-from .journal_state import ANCHOR, BOOT, CLEAN_STOP, DROP, DROP_DECLARED, JournalState, Record
+from .journal_state import ANCHOR, BOOT, CLEAN_STOP, DROP, DROP_DECLARED, SETTLED, JournalState, Record
 from .once import call_once
 from .segment import Segment
 
@@ -84,6 +84,7 @@ class Journal:
             if boot in recovery.boots or boot == self.boot - 1:
                 keep.append(self._anchor_record(boot))
         keep.extend(self._dropped)
+        keep.extend(self._settled_records())
         self._state.replace(keep)
         self._open_segment(ROUTINE)
 
@@ -103,6 +104,11 @@ class Journal:
         for segment in recovery.segments:
             self.families[segment.priority].append(segment)
             self.pending_frames += segment.pending_count
+        for record in records:
+            if record.kind == SETTLED:
+                for segment in self.families[record.boot % 3]:
+                    if segment.first_seq == record.first_seq:
+                        self._settle(segment, record.first_seq, record.last_seq)
         for first, last in recovery.damaged:
             self._note_drop(LOSS_JOURNAL_DAMAGED, first, last, last - first + 1)
         self._reap_all()
@@ -166,7 +172,7 @@ class Journal:
         self.next_seq += 1
         self._appending = seq
         try:
-            segment = self._segment_for(seq, priority)
+            segment = self._segment_for(seq, len(frame), priority)
             self._files[priority].write(frame)  # type: ignore[attr-defined]
         except OSError:
             self._appending = 0
@@ -192,9 +198,9 @@ class Journal:
                     self._give_up_segment(priority)
         return was_dirty
 
-    def _segment_for(self, seq: int, priority: int) -> Segment:
+    def _segment_for(self, seq: int, length: int, priority: int) -> Segment:
         segment = self._open[priority]
-        if segment is not None and not segment.is_full(seq, self._segment_bytes):
+        if segment is not None and not segment.is_full(seq, length, self._segment_bytes):
             return segment
         return self._open_segment(priority, seq)
 
@@ -356,7 +362,19 @@ class Journal:
         """Close the journal in order: the next boot knows that no row was lost."""
         for priority in range(3):
             self._close_segment(priority)
+        for record in self._settled_records():
+            self._state.append(record)
         self._state.append(Record(CLEAN_STOP, 0, self.id, self.boot, 0, 0, 0))
+
+    def _settled_records(self) -> "list[Record]":
+        """Return what spares the next boot from sending again what the gateway has."""
+        records = []
+        for family in self.families:
+            for segment in family:
+                last = segment.settled_prefix()
+                if last >= segment.first_seq:
+                    records.append(Record(SETTLED, 0, self.id, segment.priority, 0, segment.first_seq, last))
+        return records
 
 
 def _make_folder(folder: str) -> None:

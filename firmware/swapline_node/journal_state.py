@@ -1,13 +1,14 @@
 """The journal's state file: its id, boots, anchors and drops, as records of 32 bytes that are only ever appended.
 
     0   2   magic "SJ"
-    2   1   kind: 1 boot begun, 2 anchor, 3 drop begun, 4 drop declared, 5 clean stop
+    2   1   kind: 1 boot begun, 2 anchor, 3 drop begun, 4 drop declared, 5 clean stop,
+            6 settled: nothing in a segment waits up to a number
     3   1   anchor: time quality; drop: loss reason; else 0
     4   4   journal id
-    8   4   boot number; drop: priority of the dropped segment
+    8   4   boot number; drop and settled: priority of the segment
     12  8   anchor: UTC of the boot's ms 0 (signed); drop: frames lost
-    20  4   drop: first sequence number lost
-    24  4   drop: last sequence number lost
+    20  4   drop: first sequence number lost; settled: first number of the segment
+    24  4   drop: last sequence number lost; settled: last number that does not wait
     28  4   CRC-32 of everything before
 
 A boot begins with a fresh file that replaces the old one by renaming, so a record torn by a power cut is always last.
@@ -25,6 +26,7 @@ ANCHOR = 2
 DROP = 3
 DROP_DECLARED = 4
 CLEAN_STOP = 5
+SETTLED = 6
 _RECORD_BYTES = const(32)
 _RECORD = "<2sBBIIqII"
 

@@ -53,9 +53,9 @@ class Segment:
         self.last_seq = seq
         self.size_bytes += length
 
-    def is_full(self, seq: int, segment_bytes: int) -> bool:
-        """Say whether the frame `seq` belongs into a new segment."""
-        return self.size_bytes >= segment_bytes or seq - self.first_seq >= SEQ_SPAN_MAX
+    def is_full(self, seq: int, length: int, segment_bytes: int) -> bool:
+        """Say whether the frame `seq` of `length` bytes belongs into a new segment."""
+        return self.size_bytes + length > segment_bytes or seq - self.first_seq >= SEQ_SPAN_MAX
 
     def is_pending(self, seq: int) -> bool:
         """Say whether the frame `seq` lies here and is not acknowledged."""
@@ -71,6 +71,11 @@ class Segment:
                 self._pending[bit >> 3] &= ~(1 << (bit & 7))
                 self.pending_count -= 1
         return before - self.pending_count
+
+    def settled_prefix(self) -> int:
+        """Return the number up to which no frame waits."""
+        runs = self.pending_runs()
+        return runs[0][0] - 1 if runs else self.last_seq
 
     def pending_runs(self, after: int = 0) -> "list[tuple[int, int]]":
         """Return the pending frames with numbers above `after` as inclusive ranges."""
