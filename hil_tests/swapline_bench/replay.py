@@ -24,6 +24,7 @@ _READ_BYTES_MAX = 4096
 # The node writes a request in one call, so on a pty it arrives in one piece.
 _REQUEST_QUIET_S = 0.05
 _READ_OUT_POLL_S = 0.002
+_READ_OUT_POLLS = 5
 
 
 class SerialEnd:
@@ -81,8 +82,10 @@ class SerialEnd:
         return count
 
     async def wait_read_out(self) -> None:
-        """Wait until the node has taken the last byte; the kernel tells only who asks."""
-        while self.unread_bytes():  # noqa: ASYNC110 (no event exists)
+        """Wait until the node has taken the last byte. No event tells; the kernel hands bytes over a moment late."""
+        empty_count = 0
+        while empty_count < _READ_OUT_POLLS:
+            empty_count = 0 if self.unread_bytes() else empty_count + 1
             await asyncio.sleep(_READ_OUT_POLL_S)
 
 
@@ -187,7 +190,7 @@ class Responder:
     """Answer a node's requests as the recording says, each request's answers in their recorded order, over and over.
 
     `fallback` may answer requests that the recording does not know (None: silence). `asked`, `answered` and `unknown`
-    say what happened; `answered_event` is set after every answer or silence, for a test that waits.
+    say what happened.
     """
 
     def __init__(
@@ -201,7 +204,6 @@ class Responder:
         self.asked: Counter[bytes] = Counter()
         self.answered: Counter[bytes] = Counter()
         self.unknown: Counter[bytes] = Counter()
-        self.handled_count = 0
         self._handled = asyncio.Condition()
         self._end = end
         self._speed = speed
@@ -224,13 +226,12 @@ class Responder:
                 await self._end.write(exchange.response)
                 self.answered[exchange.request] += 1
             async with self._handled:
-                self.handled_count += 1
                 self._handled.notify_all()
 
-    async def wait_handled(self, count: int) -> None:
-        """Wait until `count` requests in all have been answered or met with silence."""
+    async def wait_asked(self, request: bytes, count: int) -> None:
+        """Wait until `request` has been asked `count` times, and answered or met with silence."""
         async with self._handled:
-            await self._handled.wait_for(lambda: self.handled_count >= count)
+            await self._handled.wait_for(lambda: self.asked[request] >= count)
 
     async def _read_request(self) -> bytes:
         """Return the next request: one that the recording knows, or whatever came before the line went quiet."""

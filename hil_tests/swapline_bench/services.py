@@ -128,14 +128,14 @@ class Server:
         )
         self._reader = threading.Thread(target=self._read_log, name=f"{self.name}-log", daemon=True)
         self._reader.start()
-        if self._settled.wait(READY_S_MAX) and self._is_ready and self._accepts():
+        is_settled = self._settled.wait(READY_S_MAX)
+        if self._is_ready and self._accepts():
             return self
-        was_running = self.is_running()
         self.kill()
         self.port = 0
         if "ddress already in use" in self.log_tail():
             raise PortTakenError(f"{self.name}: port {port} is in use")
-        what = f"was not ready within {READY_S_MAX:.0f} s" if was_running else "ended before it was ready"
+        what = "ended before it was ready" if is_settled else f"was not ready within {READY_S_MAX:.0f} s"
         raise ServiceError(f"{self.name} {what}; its log:\n{self.log_tail()}")
 
     def _accepts(self) -> bool:
