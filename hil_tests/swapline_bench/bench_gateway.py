@@ -132,17 +132,6 @@ async def _drive(port: int, messages: list[tuple[str, bytes, list[bytes]]], fram
     return taken_s
 
 
-def _wait_stored(url: str, frame_count: int) -> dict[str, int]:
-    deadline_s = time.monotonic() + _TIMEOUT_S
-    while time.monotonic() < deadline_s:
-        with urllib.request.urlopen(f"{url}/api/pipeline", timeout=10) as answer:  # noqa: S310 (our own child)
-            figures: dict[str, int] = json.load(answer)
-        if figures["frames_stored"] >= frame_count:
-            return figures
-        time.sleep(0.02)
-    raise click.ClickException(f"the database has only {figures['frames_stored']} of {frame_count} frames")
-
-
 def _process_metric(url: str, name: str) -> float:
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310 (our own child)
         lines: list[str] = answer.read().decode().splitlines()
@@ -158,7 +147,7 @@ def run(load: Load, folder: Path) -> Result:
         cpu_s_before = _process_metric(gateway.url, "process_cpu_seconds_total")
         started_s = time.perf_counter()
         acknowledged_s = asyncio.run(_drive(broker.port, messages, load.frame_count))
-        figures = _wait_stored(gateway.url, load.frame_count)
+        figures = gateway.wait_for_figures(lambda figures: figures["frames_stored"] >= load.frame_count)
         duration_s = time.perf_counter() - started_s
         cpu_s = _process_metric(gateway.url, "process_cpu_seconds_total") - cpu_s_before
         memory = _process_metric(gateway.url, "process_resident_memory_bytes")

@@ -1,7 +1,9 @@
 """A node as the gateway knows it: frames with numbers, messages, births. For tests and loads that need no firmware."""
 
 import json
+import struct
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +33,15 @@ def row_of(stream: Stream, **values: int) -> list[int]:
             row[index] = values.pop(signal.name)
     assert not values, f"no such signals: {values}"
     return row
+
+
+def reseal(frame: bytes, **patches: bytes) -> bytes:
+    """Overwrite bytes (`at_<offset>`) and make the CRC right again."""
+    body = bytearray(frame[:-4])
+    for name, value in patches.items():
+        offset = int(name.removeprefix("at_"))
+        body[offset : offset + len(value)] = value
+    return bytes(body) + struct.pack("<I", zlib.crc32(body))
 
 
 @dataclass

@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 READY_S_MAX = 60.0
 STOP_S_MAX = 60.0
+FIGURES_S_MAX = 300.0
 
 
 class GatewayProcess:
@@ -34,7 +38,7 @@ class GatewayProcess:
         self.log: deque[dict[str, Any] | str] = deque(maxlen=500)
         self.url = ""
         self._command = command or [sys.executable, "-m", "swapline_gateway", "gateway"]
-        self._tables: dict[str, dict[str, Any]] = {
+        self.tables: dict[str, dict[str, Any]] = {
             "mqtt": {"host": "127.0.0.1", "port": broker_port},
             "spool": {"path": "spool.sqlite"},
             "sink": {"type": "duckdb", "path": "swapline.duckdb"},
@@ -43,7 +47,7 @@ class GatewayProcess:
             "log": {"format": "json", "level": "debug"},
         }
         for table, keys in (settings or {}).items():
-            self._tables[table] = {**self._tables.get(table, {}), **keys} if table != "sink" else keys
+            self.tables[table] = {**self.tables.get(table, {}), **keys} if table != "sink" else keys
         self._process: subprocess.Popen[str] | None = None
         self._ready = threading.Event()
 
@@ -61,7 +65,7 @@ class GatewayProcess:
     def write_config(self) -> Path:
         """Write the configuration and return its path."""
         lines: list[str] = []
-        for table, keys in self._tables.items():
+        for table, keys in self.tables.items():
             lines.append(f"[{table}]")
             lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
         self.config_path.write_text("\n".join(lines) + "\n")
@@ -100,6 +104,21 @@ class GatewayProcess:
     def log_tail(self) -> str:
         """Return the last lines of its log."""
         return "\n".join(str(line) for line in list(self.log)[-30:])
+
+    def figures(self) -> dict[str, Any]:
+        """Return what `/api/pipeline` says."""
+        with urllib.request.urlopen(f"{self.url}/api/pipeline", timeout=10) as answer:  # noqa: S310 (our own child)
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def wait_for_figures(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Ask until the figures are as wanted, and return them. Raises `TimeoutError` with the last ones."""
+        deadline_s = time.monotonic() + FIGURES_S_MAX
+        while not condition(figures := self.figures()):
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"the gateway's figures stay at {figures}")
+            time.sleep(0.02)
+        return figures
 
     def stop(self) -> int:
         """End it in order (SIGTERM) and return its exit code."""

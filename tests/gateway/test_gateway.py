@@ -225,8 +225,8 @@ async def test_hostile_messages_neither_stop_the_gateway_nor_other_nodes(
     async with make_gateway() as gateway:
         for payload in (b"", b"x", b"SM", b"\x00" * 100_000, other.message(other.frame())[:-1]):
             await client.publish(other.topic(topic.UP), payload, 1)
-        for payload in ("{", "[1]", "null", "[" * 4000, '{"online": true, "journal": "x", "clock_quality": 0}'):
-            await client.publish(other.topic(topic.STATUS), payload, 1)
+        for status in ("{", "[1]", "null", "[" * 4000, '{"online": true, "journal": "x", "clock_quality": 0}'):
+            await client.publish(other.topic(topic.STATUS), status, 1)
         await client.publish("swapline/v1/bad fleet/node/up", b"x", 1)
         await source.publish(client, source.frame())
         await acks.wait_for({1})

@@ -1,25 +1,13 @@
-import struct
-import zlib
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swapline_bench.frame_source import FrameSource
+from swapline_bench.frame_source import FrameSource, reseal
 from swapline_gateway.ingest import NO_TIME, Sender, examine_message
 from swapline_wire import error
 from swapline_wire.catalogue import TIME_GNSS, TIME_NONE
 from swapline_wire.message import Anchor
 
 SENDER = Sender("test", "van-001")
-
-
-def reseal(frame: bytes, **patches: bytes) -> bytes:
-    """Overwrite bytes (`at_<offset>`) and make the CRC right again."""
-    body = bytearray(frame[:-4])
-    for name, value in patches.items():
-        offset = int(name.removeprefix("at_"))
-        body[offset : offset + len(value)] = value
-    return bytes(body) + struct.pack("<I", zlib.crc32(body))
 
 
 def test_good_frames_of_a_message_are_all_read() -> None:

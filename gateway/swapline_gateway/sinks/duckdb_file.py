@@ -101,28 +101,28 @@ class DuckdbSink:
         connection = cast("duckdb.DuckDBPyConnection", self._connection)
         try:
             connection.execute("BEGIN")
-            known = self._known(connection, frames)
-            fresh = [frame for index, frame in enumerate(frames) if index not in known]
+            known = self._register(connection, frames)
+            fresh = {index: frame for index, frame in enumerate(frames) if index not in known}
             if fresh:
                 self._insert(connection, fresh)
             connection.execute("COMMIT")
         except (duckdb.DataError, duckdb.IntegrityError) as error:
-            self._reopen()
+            self._drop_connection()
             raise SinkRejectedError(_line(error)) from error
         except duckdb.Error as error:  # also a table that somebody changed: people can mend it, the spool holds
-            self._reopen()
+            self._drop_connection()
             raise SinkBusyError(_line(error)) from error
-        return count_written(fresh, duplicates=len(known))
+        return count_written(list(fresh.values()), duplicates=len(known))
 
-    def _reopen(self) -> None:
-        """Drop the connection: whatever state the error left it in, the next write begins with a new one."""
+    def _drop_connection(self) -> None:
+        """Let the next write begin with a new connection, whatever state the error left this one in."""
         if self._connection is not None:
             with contextlib.suppress(duckdb.Error):
                 self._connection.close()
             self._connection = None
 
-    def _known(self, connection: duckdb.DuckDBPyConnection, frames: Sequence[FrameRows]) -> set[int]:
-        """Return the indexes of the frames that are stored already."""
+    def _register(self, connection: duckdb.DuckDBPyConnection, frames: Sequence[FrameRows]) -> set[int]:
+        """Show the frames that are new to DuckDB as `batch`; return the indexes of those that are stored already."""
         stored_ms = now_utc_ms()
         batch = pa.Table.from_pylist([_describe(i, frame, stored_ms) for i, frame in enumerate(frames)], schema=_BATCH)
         connection.register("batch", batch)
@@ -133,14 +133,14 @@ class DuckdbSink:
             " USING (fleet, node, journal, seq)",
             [low * 1000, high * 1000],
         ).fetchall()
-        return {index for (index,) in rows}
+        known = {index for (index,) in rows}
+        if known:
+            connection.register("batch", batch.filter(pa.array([i not in known for i in range(len(frames))])))
+        return known
 
-    def _insert(self, connection: duckdb.DuckDBPyConnection, frames: Sequence[FrameRows]) -> None:
-        stored_ms = now_utc_ms()
-        batch = pa.Table.from_pylist([_describe(i, frame, stored_ms) for i, frame in enumerate(frames)], schema=_BATCH)
-        connection.register("batch", batch)
+    def _insert(self, connection: duckdb.DuckDBPyConnection, frames: dict[int, FrameRows]) -> None:
         groups: dict[tuple[Stream, int], list[tuple[int, FrameRows]]] = defaultdict(list)
-        for index, frame in enumerate(frames):
+        for index, frame in frames.items():
             groups[frame.stream, len(frame.signals)].append((index, frame))
         for (stream, _), group in groups.items():
             signals = group[0][1].signals
