@@ -132,10 +132,14 @@ class Broker:
                 await asyncio.sleep(0.05)
                 continue
             writer.close()
-            return
+            await asyncio.sleep(0.05)  # somebody else may have the port; then ours has ended by now
+            if self._process.returncode is None:
+                return
         await self.stop()
+        self._process = None
         raise BrokerError(f"{self.kind} did not start on {self.host}:{self.port}: {self._last_words()}")
 
     def _last_words(self) -> str:
         lines = self.log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"it wrote nothing to {self.log_path}"
+        errors = [line for line in lines if "rror" in line]
+        return (errors or lines or [f"it wrote nothing to {self.log_path}"])[0 if errors else -1]
