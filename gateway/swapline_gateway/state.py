@@ -18,7 +18,7 @@ import asyncio
 import time
 from bisect import insort
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -345,7 +345,7 @@ class FleetState:
         finally:
             self._subscriptions.discard(subscription)
 
-    async def changes(self, interval_s: float = BATCH_INTERVAL_S) -> AsyncIterator[Batch]:
+    async def changes(self, interval_s: float = BATCH_INTERVAL_S) -> AsyncGenerator[Batch, None]:
         """Yield what changed since the iteration began, at most one batch in `interval_s`, for ever."""
         with self.subscribe() as subscription:
             while True:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, ViewportSize, async_playwright, expect
 
 from swapline_wire import catalogue
 
@@ -22,8 +22,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-DESK = {"width": 1440, "height": 900}
-PHONE = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 PAGES = {
     "fleet": "/",
     "van": "/holder?fleet=demo&node=van-001",
@@ -171,7 +171,8 @@ async def test_charts_are_drawn_from_the_database_and_go_on_live(page: Page, dem
     await expect(chart.locator(".plot-note")).to_have_count(0)
     drawn = await chart.locator("canvas").evaluate(
         "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
-        " return new Set(Array.from({length: d.length / 4}, (_, i) => d[4*i+3] > 200 ? d.slice(4*i, 4*i+3).join() : '')).size }"
+        " const opaque = (i) => d[4 * i + 3] > 200 ? d.slice(4 * i, 4 * i + 3).join() : '';"
+        " return new Set(Array.from({length: d.length / 4}, (_, i) => opaque(i))).size }"
     )
     assert drawn > 3
     demo.units["van-001"].send("module", [(demo.now_ms, module_values(33.3))], bay=1, owner=code(1))
@@ -270,11 +271,12 @@ async def test_empty_fleet_explains_itself(context: BrowserContext, make_demo: C
     demo = make_demo()
     await demo.start()
     page = await context.new_page()
-    for path, text in {
+    texts = {
         "/": "No node has reported yet",
         "/modules": "No module has been seen yet",
         PAGES["van"]: "van-001 has not reported",
-    }.items():
+    }
+    for path, text in texts.items():
         await open_page(page, demo, path)
         await expect(page.locator(".empty").first).to_contain_text(text)
     fill(demo)
@@ -330,7 +332,7 @@ async def test_keyboard_reaches_content_and_vans(page: Page, demo: Demo) -> None
 async def test_every_page_fits_is_named_and_has_contrast(page: Page, demo: Demo, scheme: str) -> None:
     await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     for size in (DESK, PHONE):
-        await page.set_viewport_size({"width": size["width"], "height": size["height"]})
+        await page.set_viewport_size(size)
         for name, path in PAGES.items():
             await open_page(page, demo, path)
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} at {size}"

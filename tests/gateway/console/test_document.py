@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given
@@ -50,7 +51,7 @@ def test_patch_makes_the_new_document_of_the_old(old: dict[str, Any], new: dict[
 def test_every_view_stays_equal_to_a_fresh_one_while_patched() -> None:
     state = FleetState(now_utc_ms=lambda: NOW_UTC_MS)
     van, station = Unit(state, "van-001", journal=1), Unit(state, "station-1", journal=2)
-    builders = [
+    builders: list[Callable[[], document.Document]] = [
         lambda: document.FleetDocument(state),
         lambda: document.ModulesDocument(state),
         lambda: document.node_document(state, fleet_name="demo", node_name="van-001"),
@@ -59,7 +60,7 @@ def test_every_view_stays_equal_to_a_fresh_one_while_patched() -> None:
     ]
     watched = [(build, build()) for build in builders]
     shown = [copy.deepcopy(view.content) for _, view in watched]
-    steps = [
+    steps: list[Callable[[], object]] = [
         lambda: van.say_birth("van", [1, 2]),
         lambda: van.send("module", [(1_000, module_values(18))], bay=1, owner=CODE),
         lambda: van.send("vehicle", [(2_000, vehicle_values(18))]),

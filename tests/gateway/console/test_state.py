@@ -36,7 +36,7 @@ def soc_of(unit: Unit) -> object:
 
 def place_of(state: FleetState, code: str) -> tuple[str, int, bool] | None:
     custody = state.modules[code].custody
-    return custody and (custody.node, custody.bay, custody.is_present)
+    return (custody.node, custody.bay, custody.is_present) if custody else None
 
 
 def test_values_are_scaled_and_both_codes_are_no_number(van: Unit) -> None:
@@ -200,7 +200,7 @@ def test_events_are_kept_in_order_once_and_in_bounds(van: Unit) -> None:
 
 
 def test_an_alarm_stands_until_it_is_cleared(van: Unit) -> None:
-    alarm = {"code": 5, "stream": 3, "signal": 12, "position": 2}
+    alarm: dict[str, float] = {"code": 5, "stream": 3, "signal": 12, "position": 2}
     van.send("alarm", [(1_000, alarm | {"level": 2})], bay=1, owner=CODE)
     van.send("alarm", [(9_000, alarm | {"level": 0})], bay=1, owner=CODE)
     van.send("alarm", [(5_000, alarm | {"level": 3})], bay=1, owner=CODE)  # back-fill
