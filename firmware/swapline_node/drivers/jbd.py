@@ -10,17 +10,12 @@ from micropython import const
 from swapline_node.bus import BusChecksumError, BusProtocolError, BusRefused
 from swapline_wire.catalogue import MODULE
 
-from .bms import BALANCING, KELVIN_TENTHS, PROTECTIONS, SWITCHES, Bms, u16
+from .bms import BALANCING, KELVIN_TENTHS, PROTECTIONS, SOC, SWITCHES, Bms, u16
 from .modbus import RegisterMap
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
-    from typing import Any
-
     from swapline_node.bus import Bus
-    from swapline_node.clock import Clock
-    from swapline_node.counter import Counters
-    from swapline_node.sampler import Sampler
 
 _START = const(0xDD)
 _READ = const(0xA5)
@@ -32,12 +27,16 @@ _BARCODE = const(0xA2)
 _HEAD_BYTES = const(4)  # start, register, status, length
 _TAIL_BYTES = const(3)  # sum, end
 
-BASIC_MAP = (
-    (0, "u16", "voltage_v", 0, 0),
-    (1, "i16", "current_a", 0, 0),
-    (2, "u16", "capacity_remaining_ah", 0, 0),
-    (3, "u16", "capacity_full_ah", 0, 0),
-    (4, "u16", "cycles", 0, 0),
+_BASIC_MAP = RegisterMap(
+    MODULE,
+    0,
+    (
+        (0, "u16", "voltage_v", 0, 0),
+        (1, "i16", "current_a", 0, 0),
+        (2, "u16", "capacity_remaining_ah", 0, 0),
+        (3, "u16", "capacity_full_ah", 0, 0),
+        (4, "u16", "cycles", 0, 0),
+    ),
 )
 _SOC_BYTE = const(19)
 _SWITCH_BYTE = const(20)  # bit 0 charge, bit 1 discharge, as in the catalogue
@@ -84,29 +83,22 @@ class Jbd(Bms):
 
     serial_query = JbdQuery(_BARCODE)
     name_query = JbdQuery(_HARDWARE)
-
-    def __init__(
-        self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
-    ) -> None:
-        super().__init__(sampler, clock, counters, device_config)
-        self._basic_query = JbdQuery(_BASIC)
-        self._cell_query = JbdQuery(_CELL)
-        self._basic_map = RegisterMap(MODULE, 0, BASIC_MAP)
-        self._soc = self.module.index("soc_pct")
+    basic_query = JbdQuery(_BASIC)
+    cell_query = JbdQuery(_CELL)
 
     async def read(self, bus: "Bus") -> None:
         """Read basic info and cell voltages. Raises `BusError`."""
-        answer = await bus.ask(self._basic_query, self.timeout_ms)
+        answer = await bus.ask(self.basic_query, self.timeout_ms)
         if len(answer) < _SENSOR_BYTE or len(answer) < _SENSOR_BYTE + 2 * answer[_SENSOR_COUNT_BYTE]:
             raise bus.protocol_error("basic info of %d bytes" % len(answer))
         values = self.module.values
-        self._basic_map.fill(answer, values)
-        values[self._soc] = answer[_SOC_BYTE] * 10
+        _BASIC_MAP.fill(answer, values)
+        values[SOC] = answer[_SOC_BYTE] * 10
         values[SWITCHES] = answer[_SWITCH_BYTE] & 3
         values[PROTECTIONS] = u16(answer, 16) & _PROTECTION_BITS
         values[BALANCING] = u16(answer, 12) | u16(answer, 14) << 16  # cells 1 to 16, then 17 to 32
         self.set_sensors(answer, _SENSOR_BYTE, answer[_SENSOR_COUNT_BYTE], KELVIN_TENTHS)
-        answer = await bus.ask(self._cell_query, self.timeout_ms)
+        answer = await bus.ask(self.cell_query, self.timeout_ms)
         self.set_cells(answer, 0, len(answer) // 2)
 
     def serial_of(self, answer: memoryview) -> memoryview:

@@ -36,16 +36,21 @@ _CELL_BYTE = const(68)
 _NAME_BYTES = const(30)
 _SERIAL_BYTE = const(16)
 
-STATUS_MAP = (  # addresses here are words of the answer's data
-    (0, "u16", "voltage_v", 0, 0),
-    (2, "u32", "current_a", 0, _CURRENT_ZERO),
-    (4, "u16", "soc_pct", -1, 0),
-    (5, "u16", "capacity_remaining_ah", 0, 0),
-    (6, "u16", "capacity_full_ah", 0, 0),
-    (8, "u16", "temperature_mosfet_c", 0, _SENSOR_ZERO),
-    (9, "u16", "temperature_ambient_c", 0, _SENSOR_ZERO),
-    (11, "u16", "soh_pct", 1, 0),
-    (18, "u16", "cycles", 0, 0),
+# Addresses here are words of the answer's data.
+_STATUS_MAP = RegisterMap(
+    MODULE,
+    0,
+    (
+        (0, "u16", "voltage_v", 0, 0),
+        (2, "u32", "current_a", 0, _CURRENT_ZERO),
+        (4, "u16", "soc_pct", -1, 0),
+        (5, "u16", "capacity_remaining_ah", 0, 0),
+        (6, "u16", "capacity_full_ah", 0, 0),
+        (8, "u16", "temperature_mosfet_c", 0, _SENSOR_ZERO),
+        (9, "u16", "temperature_ambient_c", 0, _SENSOR_ZERO),
+        (11, "u16", "soh_pct", 1, 0),
+        (18, "u16", "cycles", 0, 0),
+    ),
 )
 _PROTECTION_BYTE = const(24)
 PROTECTION_BITS = (
@@ -99,7 +104,6 @@ class JbdUp16s(Bms):
         super().__init__(sampler, clock, counters, device_config)
         self.serial_query = Up16sQuery(self.address, _NUMBERS, _NUMBERS_END)
         self.name_query = Up16sQuery(self.address, _STATUS, _STATUS_END)
-        self._map = RegisterMap(MODULE, 0, STATUS_MAP)
 
     async def read(self, bus: "Bus") -> None:
         """Read the pack's status. Raises `BusError`."""
@@ -108,7 +112,7 @@ class JbdUp16s(Bms):
         if not sensor_count_byte:
             raise bus.protocol_error("status of %d bytes" % len(answer))
         values = self.module.values
-        self._map.fill(answer, values)
+        _STATUS_MAP.fill(answer, values)
         values[PROTECTIONS] = mapped_bits(
             u16(answer, _PROTECTION_BYTE) << 16 | u16(answer, _PROTECTION_BYTE + 2), PROTECTION_BITS
         )

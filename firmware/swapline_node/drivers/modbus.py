@@ -1,4 +1,4 @@
-"""Modbus RTU: queries, and register maps as data.
+"""Modbus RTU: queries, and register maps as data. Writes are in modbus_write.py: who only reads need not load them.
 
 Source: MODBUS over Serial Line V1.02 and MODBUS Application Protocol V1.1b3. A query is built once and asked again and
 again. A `RegisterMap` is compiled once from rows of names and turns an answer's bytes into raw values of a source
@@ -16,10 +16,12 @@ READ_COILS = 1
 READ_DISCRETE_INPUTS = 2
 READ_HOLDING_REGISTERS = 3
 READ_INPUT_REGISTERS = 4
-_WRITE_COIL = const(5)
-_WRITE_REGISTER = const(6)
-_WRITE_COILS = const(15)
-_WRITE_REGISTERS = const(16)
+WRITE_COIL = 5
+WRITE_REGISTER = 6
+WRITE_COILS = 15
+WRITE_REGISTERS = 16
+_WRITES = (WRITE_COIL, WRITE_REGISTER, WRITE_COILS, WRITE_REGISTERS)
+_REPEATED_BYTES = const(6)  # of a write, in its answer
 _SHORTEST_ANSWER_BYTES = const(5)  # an exception: address, function, code, CRC
 
 
@@ -58,30 +60,17 @@ def check_crc(answer: memoryview) -> None:
         raise BusChecksumError("CRC")
 
 
-def _words(*values: int) -> bytes:
-    data = bytearray()
-    for value in values:
-        data.append(value >> 8 & 0xFF)
-        data.append(value & 0xFF)
-    return bytes(data)
-
-
 class ModbusQuery:
-    """A request and the shape of its answer: `data_bytes` of payload behind a byte count, or an exact repetition."""
+    """A request (without its CRC), which says by itself what the answer must look like."""
 
-    def __init__(self, body: bytes, *, data_bytes: int = 0, repeated_bytes: int = 0) -> None:
+    def __init__(self, body: bytes) -> None:
         self.request = with_crc(body)
-        self._data_bytes = data_bytes
-        self._repeated = body[:repeated_bytes]
-        self._length = repeated_bytes + 2 if repeated_bytes else 3 + data_bytes + 2
 
     def measure(self, answer: memoryview, count: int) -> int:
-        """Return the bytes needed to go on. The length is known from the request; the byte count must agree with it."""
-        if count < _SHORTEST_ANSWER_BYTES:
+        """Return the bytes needed to go on."""
+        if count < _SHORTEST_ANSWER_BYTES or answer[1] & 0x80:
             return _SHORTEST_ANSWER_BYTES
-        if answer[1] & 0x80:
-            return _SHORTEST_ANSWER_BYTES
-        return self._length
+        return _REPEATED_BYTES + 2 if self._is_write() else 3 + self._data_bytes() + 2
 
     def check(self, answer: memoryview) -> memoryview:
         """Return the payload. Raises `BusChecksumError`, `BusProtocolError`, `BusRefused`."""
@@ -91,53 +80,26 @@ class ModbusQuery:
             raise BusProtocolError("answer from %d, function %d" % (answer[0], answer[1]))
         if answer[1] & 0x80:
             raise BusRefused("exception %d" % answer[2])
-        if self._repeated:
-            if bytes(answer[: len(self._repeated)]) != self._repeated:
+        if self._is_write():
+            if answer[:_REPEATED_BYTES] != request[:_REPEATED_BYTES]:
                 raise BusProtocolError("write not confirmed")
-        elif answer[2] != self._data_bytes:
-            raise BusProtocolError("%d bytes of %d" % (answer[2], self._data_bytes))
+        elif answer[2] != self._data_bytes():
+            raise BusProtocolError("%d bytes of %d" % (answer[2], self._data_bytes()))
         return answer[3:-2]
 
+    def _is_write(self) -> bool:
+        """Say whether the answer repeats the request's address and value (or count)."""
+        return self.request[1] in _WRITES
 
-def read_bits(address: int, function: int, start: int, count: int) -> ModbusQuery:
-    """Return a query for coils or discrete inputs (functions 01, 02); bit 0 of the first byte is the first of them."""
-    assert function in (READ_COILS, READ_DISCRETE_INPUTS)
-    assert 1 <= count <= 2000
-    return ModbusQuery(bytes((address, function)) + _words(start, count), data_bytes=(count + 7) // 8)
-
-
-def read_registers(address: int, function: int, start: int, count: int) -> ModbusQuery:
-    """Return a query for holding or input registers (functions 03, 04)."""
-    assert function in (READ_HOLDING_REGISTERS, READ_INPUT_REGISTERS)
-    assert 1 <= count <= 125
-    return ModbusQuery(bytes((address, function)) + _words(start, count), data_bytes=2 * count)
+    def _data_bytes(self) -> int:
+        count = self.request[4] << 8 | self.request[5]
+        return (count + 7) // 8 if self.request[1] <= READ_DISCRETE_INPUTS else 2 * count
 
 
-def write_coil(address: int, coil: int, *, on: bool) -> ModbusQuery:
-    """Return a query that sets one coil (function 05)."""
-    return ModbusQuery(bytes((address, _WRITE_COIL)) + _words(coil, 0xFF00 if on else 0), repeated_bytes=6)
-
-
-def write_register(address: int, register: int, value: int) -> ModbusQuery:
-    """Return a query that sets one register (function 06)."""
-    return ModbusQuery(bytes((address, _WRITE_REGISTER)) + _words(register, value), repeated_bytes=6)
-
-
-def write_registers(address: int, start: int, values: "list[int]") -> ModbusQuery:
-    """Return a query that sets registers in a row (function 16)."""
-    assert 1 <= len(values) <= 123
-    body = bytes((address, _WRITE_REGISTERS)) + _words(start, len(values)) + bytes((2 * len(values),)) + _words(*values)
-    return ModbusQuery(body, repeated_bytes=6)
-
-
-def write_coils(address: int, start: int, bits: "list[bool]") -> ModbusQuery:
-    """Return a query that sets coils in a row (function 15)."""
-    assert 1 <= len(bits) <= 1968
-    data = bytearray((len(bits) + 7) // 8)
-    for i in range(len(bits)):
-        data[i >> 3] |= bits[i] << (i & 7)
-    body = bytes((address, _WRITE_COILS)) + _words(start, len(bits)) + bytes((len(data),)) + bytes(data)
-    return ModbusQuery(body, repeated_bytes=6)
+def read(address: int, function: int, start: int, count: int) -> ModbusQuery:
+    """Return a query for `count` bits (functions 01, 02) or registers (03, 04) from `start` on."""
+    assert 1 <= count <= (2000 if function <= READ_DISCRETE_INPUTS else 125)
+    return ModbusQuery(bytes((address, function, start >> 8, start & 0xFF, count >> 8, count & 0xFF)))
 
 
 NOT_A_NUMBER = -0x80000000 << 32  # outside every format of the catalogue, so it becomes abnormal

@@ -10,7 +10,7 @@ from micropython import const
 from swapline_node.driver import Driver
 from swapline_wire.catalogue import Stream
 
-from .modbus import READ_INPUT_REGISTERS, RegisterMap, read_registers
+from .modbus import READ_INPUT_REGISTERS, RegisterMap, read
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
@@ -26,28 +26,28 @@ _STALE_MS = const(5000)  # five times the slowest refresh that the documents all
 
 
 class Refreshed(Driver):
-    """A device with one of our maps. A subclass says which: `STREAM`, `MAP`, `REGISTERS` (all that the map has)."""
+    """A device with one of our maps. A subclass says which: its stream, its id, its rows and what they compile to."""
 
     STREAM: Stream
-    MAP = 0
-    REGISTERS: "tuple[tuple[int, str, str, int, int], ...]" = ()
+    MAP_ID = 0
+    ROWS: "tuple[tuple[int, str, str, int, int], ...]" = ()
+    MAP: RegisterMap
 
     def __init__(
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
         super().__init__(sampler, clock, counters, device_config)
         self._source = sampler.source(self.STREAM, self.bay)
-        address, kind = self.REGISTERS[-1][:2]
+        address, kind = self.ROWS[-1][:2]
         count = address + (2 if kind[1:] == "32" else 1)
-        self._query = read_registers(self.address, READ_INPUT_REGISTERS, 0, count)
-        self._map = RegisterMap(self.STREAM, 0, self.REGISTERS, has_codes=True)
+        self._query = read(self.address, READ_INPUT_REGISTERS, 0, count)
         self._alive = -1
         self._refreshed_ms = 0
 
     async def poll(self, bus: "Bus") -> None:
         """Read the map; commit it if it was refreshed since the last poll. Raises `BusError`."""
         answer = await bus.ask(self._query, self.timeout_ms)
-        if answer[0] << 8 | answer[1] != self.MAP:
+        if answer[0] << 8 | answer[1] != self.MAP_ID:
             raise bus.protocol_error("not this map: 0x%04X" % (answer[0] << 8 | answer[1]))
         if answer[2] << 8 | answer[3] < _VERSION:
             raise bus.protocol_error("map version 0")
@@ -60,5 +60,5 @@ class Refreshed(Driver):
         self._alive = alive
         self._refreshed_ms = now_ms
         self._source.clear()
-        self._map.fill(answer, self._source.values)
+        self.MAP.fill(answer, self._source.values)
         self._source.commit()

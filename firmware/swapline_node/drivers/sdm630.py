@@ -9,7 +9,7 @@ from micropython import const
 from swapline_node.driver import Driver
 from swapline_wire.catalogue import METER
 
-from .modbus import READ_INPUT_REGISTERS, RegisterMap, read_registers
+from .modbus import READ_INPUT_REGISTERS, RegisterMap, read
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _PHASES_REGISTERS = const(18)
 _TOTALS = const(0x0034)
 _TOTALS_REGISTERS = const(24)
 
-PHASES_MAP = (
+PHASES_ROWS = (
     (0x0000, "f32", "voltage_l1_v", 2, 0),
     (0x0002, "f32", "voltage_l2_v", 2, 0),
     (0x0004, "f32", "voltage_l3_v", 2, 0),
@@ -36,7 +36,7 @@ PHASES_MAP = (
     (0x000E, "f32", "power_l2_kw", 0, 0),
     (0x0010, "f32", "power_l3_kw", 0, 0),
 )
-TOTALS_MAP = (
+TOTALS_ROWS = (
     (0x0034, "f32", "power_kw", 0, 0),
     (0x003C, "f32", "reactive_power_kvar", 0, 0),
     (0x003E, "f32", "power_factor", 3, 0),
@@ -44,6 +44,8 @@ TOTALS_MAP = (
     (0x0048, "f32", "energy_import_kwh", 2, 0),
     (0x004A, "f32", "energy_export_kwh", 2, 0),
 )
+_PHASES_MAP = RegisterMap(METER, _PHASES, PHASES_ROWS)
+_TOTALS_MAP = RegisterMap(METER, _TOTALS, TOTALS_ROWS)
 
 
 class Sdm630(Driver):
@@ -56,15 +58,13 @@ class Sdm630(Driver):
     ) -> None:
         super().__init__(sampler, clock, counters, device_config)
         self._source = sampler.source(METER)
-        self._phases_query = read_registers(self.address, READ_INPUT_REGISTERS, _PHASES, _PHASES_REGISTERS)
-        self._totals_query = read_registers(self.address, READ_INPUT_REGISTERS, _TOTALS, _TOTALS_REGISTERS)
-        self._phases_map = RegisterMap(METER, _PHASES, PHASES_MAP)
-        self._totals_map = RegisterMap(METER, _TOTALS, TOTALS_MAP)
+        self._phases_query = read(self.address, READ_INPUT_REGISTERS, _PHASES, _PHASES_REGISTERS)
+        self._totals_query = read(self.address, READ_INPUT_REGISTERS, _TOTALS, _TOTALS_REGISTERS)
 
     async def poll(self, bus: "Bus") -> None:
         """Read both blocks and commit them as one row. Raises `BusError`."""
         values = self._source.values
         self._source.clear()
-        self._phases_map.fill(await bus.ask(self._phases_query, self.timeout_ms), values)
-        self._totals_map.fill(await bus.ask(self._totals_query, self.timeout_ms), values)
+        _PHASES_MAP.fill(await bus.ask(self._phases_query, self.timeout_ms), values)
+        _TOTALS_MAP.fill(await bus.ask(self._totals_query, self.timeout_ms), values)
         self._source.commit()

@@ -10,7 +10,7 @@ from swapline_node.bus import BusRefused, BusTimeout
 from swapline_wire.catalogue import MODULE
 
 from .bms import BALANCING, KELVIN_TENTHS, PROTECTIONS, SWITCHES, Bms, mapped_bits
-from .modbus import READ_COILS, READ_INPUT_REGISTERS, RegisterMap, read_bits, read_registers
+from .modbus import READ_COILS, READ_INPUT_REGISTERS, RegisterMap, read
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
@@ -33,19 +33,27 @@ _CELLS_IN_PACK = const(16)
 _SENSORS_IN_PACK = const(4)  # the next four registers are reserved and read 0 degC
 _STATE_RETRY_POLLS = const(30)  # a pack that does not give its state is asked again after so many polls
 
-PACK_MAP = (
-    (0x1000, "u16", "voltage_v", 0, 0),
-    (0x1001, "i16", "current_a", 0, 0),
-    (0x1002, "u16", "capacity_remaining_ah", 0, 0),
-    (0x1003, "u16", "capacity_full_ah", 0, 0),
-    (0x1004, "u16", "charge_out_ah", 3, 0),  # in 10 Ah
-    (0x1005, "u16", "soc_pct", 0, 0),
-    (0x1006, "u16", "soh_pct", 0, 0),
-    (0x1007, "u16", "cycles", 0, 0),
+_PACK_MAP = RegisterMap(
+    MODULE,
+    _PACK,
+    (
+        (0x1000, "u16", "voltage_v", 0, 0),
+        (0x1001, "i16", "current_a", 0, 0),
+        (0x1002, "u16", "capacity_remaining_ah", 0, 0),
+        (0x1003, "u16", "capacity_full_ah", 0, 0),
+        (0x1004, "u16", "charge_out_ah", 3, 0),  # in 10 Ah
+        (0x1005, "u16", "soc_pct", 0, 0),
+        (0x1006, "u16", "soh_pct", 0, 0),
+        (0x1007, "u16", "cycles", 0, 0),
+    ),
 )
-CELL_MAP = (
-    (0x1118, "u16", "temperature_ambient_c", 0, KELVIN_TENTHS),
-    (0x1119, "u16", "temperature_mosfet_c", 0, KELVIN_TENTHS),
+_CELL_MAP = RegisterMap(
+    MODULE,
+    _CELL,
+    (
+        (0x1118, "u16", "temperature_ambient_c", 0, KELVIN_TENTHS),
+        (0x1119, "u16", "temperature_mosfet_c", 0, KELVIN_TENTHS),
+    ),
 )
 
 # Byte of the state block, and for its bits 0 to 7 the number of the common protection. Alarms have none.
@@ -70,21 +78,19 @@ class SeplosV3(Bms):
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
         super().__init__(sampler, clock, counters, device_config)
-        self._pack_query = read_registers(self.address, READ_INPUT_REGISTERS, _PACK, _PACK_REGISTERS)
-        self._cell_query = read_registers(self.address, READ_INPUT_REGISTERS, _CELL, _CELL_REGISTERS)
-        self._state_query = read_bits(self.address, READ_COILS, _STATE, _STATE_COILS)
-        self.serial_query = read_registers(self.address, READ_INPUT_REGISTERS, _VERSION, _VERSION_REGISTERS)
+        self._pack_query = read(self.address, READ_INPUT_REGISTERS, _PACK, _PACK_REGISTERS)
+        self._cell_query = read(self.address, READ_INPUT_REGISTERS, _CELL, _CELL_REGISTERS)
+        self._state_query = read(self.address, READ_COILS, _STATE, _STATE_COILS)
+        self.serial_query = read(self.address, READ_INPUT_REGISTERS, _VERSION, _VERSION_REGISTERS)
         self.name_query = self.serial_query
-        self._pack_map = RegisterMap(MODULE, _PACK, PACK_MAP)
-        self._cell_map = RegisterMap(MODULE, _CELL, CELL_MAP)
         self._state_skips = 0
 
     async def read(self, bus: "Bus") -> None:
         """Read pack, cells and state. Raises `BusError`."""
         values = self.module.values
-        self._pack_map.fill(await bus.ask(self._pack_query, self.timeout_ms), values)
+        _PACK_MAP.fill(await bus.ask(self._pack_query, self.timeout_ms), values)
         answer = await bus.ask(self._cell_query, self.timeout_ms)
-        self._cell_map.fill(answer, values)
+        _CELL_MAP.fill(answer, values)
         self.set_cells(answer, 0, _CELLS_IN_PACK)
         self.set_sensors(answer, 2 * _CELLS_IN_PACK, _SENSORS_IN_PACK, KELVIN_TENTHS)
         if self._state_skips:

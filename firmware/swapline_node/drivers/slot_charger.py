@@ -2,6 +2,7 @@
 
 from swapline_wire.catalogue import SLOT
 
+from .modbus import RegisterMap
 from .refreshed import Refreshed
 
 
@@ -10,8 +11,8 @@ class SlotCharger(Refreshed):
 
     STREAMS = (SLOT,)
     STREAM = SLOT
-    MAP = 0x5343  # "SC"
-    REGISTERS = (
+    MAP_ID = 0x5343  # "SC"
+    ROWS = (
         (0x0004, "u16", "occupied", 0, 0),
         (0x0005, "u16", "locked", 0, 0),
         (0x0006, "u16", "charger_state", 0, 0),
@@ -24,3 +25,4 @@ class SlotCharger(Refreshed):
         (0x000E, "u16", "faults", 0, 0),
         (0x000F, "u32", "session_duration_s", 0, 0),
     )
+    MAP = RegisterMap(SLOT, 0, ROWS, has_codes=True)

@@ -5,6 +5,7 @@ Source: docs/vehicle-controller.md, which this table repeats (a test compares th
 
 from swapline_wire.catalogue import VEHICLE
 
+from .modbus import RegisterMap
 from .refreshed import Refreshed
 
 
@@ -13,8 +14,8 @@ class Vcu(Refreshed):
 
     STREAMS = (VEHICLE,)
     STREAM = VEHICLE
-    MAP = 0x5356  # "SV"
-    REGISTERS = (
+    MAP_ID = 0x5356  # "SV"
+    ROWS = (
         (0x0004, "u16", "speed_kmh", 0, 0),
         (0x0005, "u32", "odometer_km", 0, 0),
         (0x0007, "u16", "drive_mode", 0, 0),
@@ -42,3 +43,4 @@ class Vcu(Refreshed):
         (0x0020, "u16", "cargo_mass_kg", 0, 0),
         (0x0021, "u32", "faults", 0, 0),
     )
+    MAP = RegisterMap(VEHICLE, 0, ROWS, has_codes=True)

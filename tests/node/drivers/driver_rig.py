@@ -24,46 +24,52 @@ from swapline_node.counter import Counters
 from swapline_node.drivers.modbus import ModbusQuery
 from swapline_node.sampler import Sampler
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from swapline_node.driver import Driver
+
 try:
-    from time import ticks_diff, ticks_ms
+    from time import ticks_diff, ticks_ms  # type: ignore[attr-defined]
 except ImportError:
     from time import monotonic_ns
 
-    def ticks_ms():
+    def ticks_ms() -> int:
         return monotonic_ns() // 1000000
 
-    def ticks_diff(now, before):
+    def ticks_diff(now: int, before: int) -> int:
         return now - before
 
 
 class Store:
     """The journal's place: prints the frames."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.id = 1
         self.boot = 1
         self.next_seq = 1
 
-    def append(self, frame, seq, _priority):
+    def append(self, frame: memoryview, seq: int, priority: int) -> bool:  # noqa: ARG002
         print("frame", binascii.hexlify(bytes(frame)).decode())
         self.next_seq = seq + 1
         return True
 
-    def commit(self):
+    def commit(self) -> bool:
         return True
 
 
 class Line:
     """Both ends of the stream: what is written looks up its answer."""
 
-    def __init__(self, answers, echo):
+    def __init__(self, answers: "dict[str, list[str | None]]", echo: bool) -> None:
         self.answers = {binascii.unhexlify(key): list(value) for key, value in answers.items()}
         self._echo = echo
         self.pending = b""
         self._arrived = asyncio.Event()
-        self.requests = []
+        self.requests: list[str] = []
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         data = bytes(data)
         self.requests.append(binascii.hexlify(data).decode())
         if self._echo:
@@ -73,14 +79,14 @@ class Line:
         if answer is not None:
             self.arrive(binascii.unhexlify(answer))
 
-    async def drain(self):
+    async def drain(self) -> None:
         pass
 
-    def arrive(self, data):
+    def arrive(self, data: bytes) -> None:
         self.pending += data
         self._arrived.set()
 
-    async def read(self, n):
+    async def read(self, n: int = -1) -> bytes:
         while not self.pending:
             self._arrived.clear()
             await self._arrived.wait()
@@ -89,7 +95,7 @@ class Line:
         return chunk
 
 
-async def hear(device, bus, line, nmea):
+async def hear(device: "Driver", bus: Bus, line: Line, nmea: str) -> None:
     task = asyncio.create_task(device.run(bus))
     with open(nmea, "rb") as file:
         chunk = file.read(500)
@@ -106,9 +112,9 @@ async def hear(device, bus, line, nmea):
         pass
 
 
-async def ask(bus, line, query):
+async def ask(bus: Bus, line: Line, query: "dict[str, Any]") -> str:
     """Ask one Modbus query; return its payload as hex or the name of the error."""
-    request = ModbusQuery(binascii.unhexlify(query["body"]), **query["shape"])
+    request = ModbusQuery(binascii.unhexlify(query["body"]))
     line.answers[request.request] = [query["answer"] or None]
     try:
         return binascii.hexlify(bytes(await bus.ask(request, 20))).decode()
@@ -116,13 +122,22 @@ async def ask(bus, line, query):
         return type(error).__name__
 
 
-def make(job, sampler, clock, counters):
+def make(job: "dict[str, Any]", sampler: Sampler, clock: Clock, counters: Counters) -> "Driver":
     config = {"driver": job["driver"], "timeout_ms": 40}
     config.update(job.get("config", {}))
     return driver.make(job["driver"], sampler, clock, counters, config)
 
 
-async def run(job):
+async def poll(device: "Driver", bus: Bus) -> "str | None":
+    """Poll once; return the name of the error, if any."""
+    try:
+        await device.poll(bus)
+    except BusError as error:
+        return type(error).__name__
+    return None
+
+
+async def run(job: "dict[str, Any]") -> "dict[str, Any]":
     counters = Counters()
     clock = Clock(ticks_ms, ticks_diff, utc_ms_min=0)
     sampler = Sampler(Store(), clock, counters)
@@ -136,20 +151,15 @@ async def run(job):
     for query in job.get("queries", []):
         results.append(await ask(bus, line, query))
     errors = []
-    device = None
     if "driver" in job:
         device = make(job, sampler, clock, counters)
-    if "nmea" in job:
-        await hear(device, bus, line, job["nmea"])
-    for _ in range(job.get("polls", 0)):
-        try:
-            await device.poll(bus)
-            errors.append(None)
-        except BusError as error:
-            errors.append(type(error).__name__)
-        await asyncio.sleep(0.002)
-    if job.get("then_silent"):
-        device.silent()
+        if "nmea" in job:
+            await hear(device, bus, line, job["nmea"])
+        for _ in range(job.get("polls", 0)):
+            errors.append(await poll(device, bus))
+            await asyncio.sleep(0.002)
+        if job.get("then_silent"):
+            device.silent()
     sampler.seal_all()
     return {
         "counters": {name: value for name, value in counters.__dict__.items() if name != "rows_lost"},

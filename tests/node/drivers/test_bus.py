@@ -13,11 +13,11 @@ from swapline_node import driver
 from swapline_node.bus import Bus, BusChecksumError, BusError, BusProtocolError, BusRefused, BusTimeout
 from swapline_node.clock import Clock
 from swapline_node.counter import Counters
-from swapline_node.drivers.modbus import read_registers, with_crc
+from swapline_node.drivers.modbus import read, with_crc
 from swapline_node.sampler import Sampler
 
 Answer = Callable[[bytes], Awaitable[None]]
-QUERY = read_registers(1, 4, 0, 1)
+QUERY = read(1, 4, 0, 1)
 GOOD = with_crc(bytes.fromhex("0104020007"))
 OTHER = with_crc(bytes.fromhex("0104020099"))
 
@@ -92,7 +92,7 @@ class Polled:
         self.period_ms = period_ms
         self.polled_s: list[float] = []
         self.silent_s: list[float] = []
-        self.query = read_registers(address, 4, 0, 1)
+        self.query = read(address, 4, 0, 1)
 
     async def poll(self, bus: Bus) -> None:
         self.polled_s.append(asyncio.get_running_loop().time())
