@@ -52,8 +52,8 @@ def format_status(status: Status) -> str:
 
 
 @click.command()
-@click.option("--vans", default=3, show_default=True, type=click.IntRange(0, 50), help="Vans, three modules each.")
-@click.option("--stations", default=1, show_default=True, type=click.IntRange(0, 20), help="Swap stations.")
+@click.option("--vans", default=3, show_default=True, type=click.IntRange(1, 50), help="Vans, of one to three modules.")
+@click.option("--stations", default=1, show_default=True, type=click.IntRange(1, 20), help="Swap stations.")
 @click.option("--speed", default=60.0, show_default=True, type=click.FloatRange(0.1, 600), help="Times real life.")
 @click.option("--duration", type=click.FloatRange(1), help="Seconds to run.  [default: until Ctrl-C]")
 @click.option(
@@ -85,8 +85,6 @@ def demo(
 
     Exit code 0 means that every frame that was sealed is stored, on its way, or counted as lost with its reason.
     """
-    if vans + stations == 0:
-        raise click.UsageError("Nothing to run: ask for at least one van or station.")
     folder = (data_dir or Path(tempfile.mkdtemp(prefix="swapline-demo-"))).resolve()
     config = DemoConfig(
         vans=vans,

@@ -406,8 +406,7 @@ class Demo:
                 database=self._database,
                 spool=self._gateway_dir / "spool.sqlite",
                 journals={holder.name: holder.journal_folder for holder in self._rigs},
-                custody=self._world.custody,
-                stopped_s=self._stopped_s,
+                truth=demo_report.Truth(self._world.custody, self._started_s, self._stopped_s),
             )
         except JournalError as error:
             raise StorageError(str(error)) from error

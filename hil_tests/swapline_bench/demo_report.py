@@ -22,6 +22,7 @@ from swapline_wire import catalogue
 LOSS_NAMES = {
     value: name.removeprefix("LOSS_").lower() for name, value in vars(catalogue).items() if name.startswith("LOSS_")
 }
+CLOCK_SLACK_S = 2.0  # a node's clock may be behind by its quality
 SETTLE_S = 15.0  # a node has seen, sealed and sent a swap at the latest by then; younger ones are not judged
 
 JournalKey = tuple[str, int]  # node, journal id
@@ -104,12 +105,22 @@ class Report:
         return {"runtime": "micropython", "nodes": self.nodes, **{name: getattr(self, name) for name in names}}
 
 
-def close_books(
-    *, database: Path, spool: Path, journals: Mapping[str, Path], custody: Sequence[CustodyEvent], stopped_s: float
-) -> Report:
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What happened in the world, for comparison: `stopped_s` is when the nodes stopped, on the clock of `custody`.
+
+    The database may hold earlier runs of other worlds; `began_utc_s` tells this one's events from theirs.
+    """
+
+    custody: Sequence[CustodyEvent]
+    began_utc_s: float
+    stopped_s: float
+
+
+def close_books(*, database: Path, spool: Path, journals: Mapping[str, Path], truth: Truth) -> Report:
     """Read every witness and return the report; nodes and gateway must have stopped.
 
-    `journals` maps nodes to journal folders; `stopped_s` is when the nodes were stopped, on the clock of `custody`.
+    `journals` maps nodes to journal folders.
     """
     books: dict[JournalKey, Books] = {}
     report = Report(nodes=len(journals))
@@ -119,7 +130,7 @@ def close_books(
         _read_stored(books, connection)
         _read_lost(books, connection)
         _count_rows(report, connection)
-        _check_custody(report, connection, custody, stopped_s)
+        _check_custody(report, connection, truth)
     _add_up(report, books)
     return report
 
@@ -200,21 +211,20 @@ def first_stored_utc_s(database: Path, *, since_utc_s: float) -> float | None:
     return None if row is None or row[0] is None else float(row[0]) / 1000
 
 
-def _check_custody(
-    report: Report, connection: duckdb.DuckDBPyConnection, custody: Sequence[CustodyEvent], stopped_s: float
-) -> None:
+def _check_custody(report: Report, connection: duckdb.DuckDBPyConnection, truth: Truth) -> None:
     """Compare the modules' arrivals that the nodes reported with those that happened in the world."""
     seen: Counter[tuple[str, int, str]] = Counter()
     reported = connection.execute(
-        "SELECT node, bay, module FROM event WHERE code = ? ORDER BY time", [catalogue.BATTERY_IN]
+        "SELECT node, bay, module FROM event WHERE code = ? AND time >= make_timestamp(?)",
+        [catalogue.BATTERY_IN, int((truth.began_utc_s - CLOCK_SLACK_S) * 1_000_000)],
     ).fetchall()
     for node, bay, module in reported:
         seen[node, int(bay), module] += 1
-    arrivals = [event for event in custody if event.kind == "in"]
+    arrivals = [event for event in truth.custody if event.kind == "in"]
     expected = Counter((event.holder, event.bay, event.code) for event in arrivals)
     exchanged = Counter((event.holder, event.bay, event.code) for event in arrivals if event.request_id)
     settled = Counter(
-        (event.holder, event.bay, event.code) for event in arrivals if event.real_time_s <= stopped_s - SETTLE_S
+        (event.holder, event.bay, event.code) for event in arrivals if event.real_time_s <= truth.stopped_s - SETTLE_S
     )
     for place, count in sorted(settled.items()):
         if seen[place] < count:

@@ -1,0 +1,227 @@
+"""`swapline demo` as a user runs it, and the sentences that it ends with when something is missing."""
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import duckdb
+import pytest
+from click.testing import CliRunner
+
+from swapline_bench import broker as broker_module
+from swapline_bench import demo as demo_module
+from swapline_bench.broker import Broker, BrokerError
+from swapline_bench.cli import format_status
+from swapline_bench.demo import Status
+from swapline_gateway.cli import main
+
+COMMAND = (sys.executable, "-c", "from swapline_gateway.cli import main; main()", "demo")
+PROMISED = {
+    "runtime",
+    "nodes",
+    "frames_sealed",
+    "frames_stored",
+    "frames_lost",
+    "frames_in_flight",
+    "duplicates",
+    "rows_stored",
+    "values_stored",
+    "swaps",
+    "first_row_s",
+    "heap_peak_bytes_max",
+}
+
+
+def start_demo(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        pytest.fail(f"the demo did not end:\n{out}\n{err}")
+    return process.returncode, out, err
+
+
+def assert_good(summary: dict[str, Any], *, nodes: int) -> None:
+    assert set(summary) >= PROMISED
+    assert summary["runtime"] == "micropython"
+    assert summary["nodes"] == nodes
+    assert summary["frames_lost"] == {}
+    assert summary["duplicates"] == 0
+    assert summary["frames_sealed"] == summary["frames_stored"] + summary["frames_in_flight"]
+    assert summary["frames_stored"] > 10 * nodes
+    assert summary["values_stored"] > summary["rows_stored"] > 0
+    assert 0 < summary["first_row_s"] < 10
+    assert 0 < summary["heap_peak_bytes_max"] <= 256 * 1024
+    assert summary["node_restarts"] == 0
+
+
+def test_a_short_demo_delivers_every_stream_and_balances(tmp_path: Path) -> None:
+    arguments = ("--vans", "1", "--stations", "1", "--duration", "20", "--json", "--console-port", "0")
+    code, out, err = finish(start_demo(*arguments, "--data-dir", str(tmp_path)))
+    summary = json.loads(out.splitlines()[-1])
+    assert code == 0, (summary, err, logs(tmp_path))
+    assert_good(summary, nodes=2)
+    assert re.search(r"console: http://127\.0\.0\.1:\d+/", err)
+    assert "every sealed frame is accounted for" in err
+    with duckdb.connect(str(tmp_path / "gateway" / "swapline.duckdb"), read_only=True) as connection:
+        streams = {name for (name,) in connection.execute("SELECT DISTINCT stream FROM frames").fetchall()}
+        assert streams >= {"vehicle", "position", "module", "cells", "slot", "meter", "node", "event"}
+        years = connection.execute("SELECT DISTINCT year(time) FROM module").fetchall()
+        assert years == [(time.gmtime().tm_year,)]
+
+
+def logs(folder: Path) -> str:
+    return "\n".join(f"{path}:\n{path.read_text()[-3000:]}" for path in sorted(folder.rglob("*.log")))
+
+
+def test_ctrl_c_stops_everything_in_order_and_a_second_run_goes_on(tmp_path: Path) -> None:
+    sealed = []
+    for _ in range(2):
+        port = broker_module.free_port()
+        arguments = ("--vans", "1", "--stations", "1", "--json", "--console-port", str(port), "--broker", "amqtt")
+        process = start_demo(*arguments, "--data-dir", str(tmp_path))
+        try:
+            wait_for_rows(port)
+            process.send_signal(signal.SIGINT)
+        except AssertionError:
+            process.kill()
+            raise
+        code, out, err = finish(process)
+        summary = json.loads(out.splitlines()[-1])
+        assert code == 0, (summary, err, logs(tmp_path))
+        assert summary["broker"] == "amqtt"
+        sealed.append(summary["frames_sealed"])
+        assert [line for line in err.splitlines() if line.startswith("stopping")] == [
+            "stopping: nodes seal what is open",
+            "stopping: gateway",
+            "stopping: broker",
+        ]
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+    assert sealed[1] > sealed[0]
+
+
+def wait_for_rows(port: int, timeout_s: float = 40) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/pipeline", timeout=2) as answer:
+                if json.load(answer)["rows_stored"] > 20:
+                    return
+        except OSError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(f"no rows within {timeout_s} s")
+
+
+def run_cli(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["demo", *arguments])
+    return result.exit_code, result.output
+
+
+def last_line(output: str) -> str:
+    return output.strip().splitlines()[-1]
+
+
+def test_an_occupied_port_gives_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as occupant:
+        occupant.bind(("127.0.0.1", 0))
+        occupant.listen()
+        port = occupant.getsockname()[1]
+        code, output = run_cli("--console-port", str(port), "--data-dir", str(tmp_path))
+    assert code == 69
+    assert last_line(output) == (
+        f"swapline: Port {port} is used by another program: choose another --console-port (0: any)."
+    )
+
+
+def test_a_data_dir_that_cannot_be_written_gives_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, output = run_cli("--data-dir", str(tmp_path / "file" / "data"))
+    assert code == 73
+    assert "cannot be written: Not a directory" in last_line(output)
+
+
+def test_a_full_disk_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 30, 1 << 30, 3 << 20))
+    code, output = run_cli("--data-dir", str(tmp_path))
+    assert code == 73
+    assert last_line(output).startswith("swapline: Only 3 MiB are free in")
+
+
+def test_a_missing_extra_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(demo_module._EXTRAS, "no_such_module", "some-package")  # noqa: SLF001
+    code, output = run_cli("--data-dir", str(tmp_path))
+    assert code == 69
+    assert last_line(output) == "swapline: The demo needs some-package: pip install 'swapline[bench]'."
+
+
+def test_a_missing_mosquitto_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_module, "find_mosquitto", lambda: None)
+    code, output = run_cli("--broker", "mosquitto", "--console-port", "0", "--data-dir", str(tmp_path))
+    assert code == 69
+    assert "mosquitto is not installed: apt-get install mosquitto" in last_line(output)
+    assert broker_module.choose("auto") == "amqtt"
+
+
+@pytest.mark.parametrize("option", ["--vans", "--stations"])
+def test_a_world_without_vans_or_stations_is_wrong_usage(option: str) -> None:
+    code, output = run_cli(option, "0")
+    assert code == 2
+    assert "0 is not in the range" in output
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
+async def test_a_broker_takes_a_message_and_stops(tmp_path: Path, kind: str) -> None:
+    broker = await Broker(tmp_path, kind=kind).start()
+    try:
+        async with aiomqtt.Client(broker.host, broker.port) as client:
+            await client.subscribe("a/+", qos=1)
+            await client.publish("a/b", b"x" * 4096, qos=1)
+            message = await anext(aiter(client.messages))
+            assert message.payload == b"x" * 4096
+    finally:
+        await broker.stop()
+    with socket.socket() as probe:
+        assert probe.connect_ex((broker.host, broker.port)) != 0
+
+
+async def test_a_broker_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_module, "_MOSQUITTO_CONF", "no_such_option {port} {host} {folder}\n")
+    with pytest.raises(BrokerError, match=r"mosquitto did not start on 127\.0\.0\.1:\d+: .*no_such_option"):
+        await Broker(tmp_path, kind="mosquitto").start()
+
+
+async def test_a_broker_on_a_taken_port_is_not_mistaken_for_ours(tmp_path: Path) -> None:
+    broker = Broker(tmp_path, kind="mosquitto")
+    with socket.socket() as occupant:
+        occupant.bind(("127.0.0.1", 0))
+        occupant.listen()
+        broker.port = occupant.getsockname()[1]
+        with pytest.raises(BrokerError, match="did not start"):
+            await broker.start()
+
+
+def test_the_status_line_is_compact() -> None:
+    status = Status(
+        elapsed_s=83.4, nodes_online=3, nodes=4, rows_stored=12345, frames_waiting=7, swaps=2, lost=0, problems=[]
+    )
+    assert format_status(status) == "1:23  nodes 3/4  rows 12,345  swaps 2  waiting 7"
+    status.lost, status.problems = 5, ["no connection to the broker: refused"]
+    assert format_status(status).endswith("LOST 5  no connection to the broker: refused")
