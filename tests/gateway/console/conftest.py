@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from swapline_gateway.config import DuckdbConfig
@@ -30,7 +31,7 @@ from .fleet_feed import (
     vehicle_values,
 )
 
-SPAN_MS = 180_000  # of stored rows, up to now
+SPAN_MS = 120_000  # of stored rows, up to now
 STEP_MS = 5_000
 
 
@@ -84,7 +85,7 @@ def code(number: int) -> str:
 
 
 def fill(demo: Demo) -> None:
-    """Two vans (one offline and low) and a station of four slots, three minutes of rows each."""
+    """Two vans (one offline and low) and a station of four slots, two minutes of rows each."""
     first, second, station = demo.unit("van-001", 11), demo.unit("van-002", 12), demo.unit("station-1", 21)
     first.say_birth("van", [1, 2])
     second.say_birth("van", [1])
@@ -135,7 +136,7 @@ def make_demo(tmp_path: Path) -> Iterator[Callable[[], Demo]]:
         demo.sink.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def demo(make_demo: Callable[[], Demo]) -> AsyncIterator[Demo]:
     demo = make_demo()
     fill(demo)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from aiohttp import ClientResponse, ClientSession, web
 
 from swapline_gateway.console import add_routes, routes
@@ -19,10 +20,11 @@ from swapline_wire.catalogue import STREAMS
 from .conftest import SPAN_MS, Demo, code
 from .fleet_feed import module_values, vehicle_values
 
+over_http = pytest.mark.asyncio(loop_scope="module")
 STATIC = Path(routes.__file__).parent / "static"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def client(demo: Demo) -> AsyncIterator[ClientSession]:
     async with ClientSession(demo.url) as session:
         yield session
@@ -41,6 +43,7 @@ async def read_event(response: ClientResponse) -> tuple[str, dict[str, Any]]:
     return name, data
 
 
+@over_http
 @pytest.mark.parametrize("path", routes.PAGES)
 async def test_every_page_has_an_address_and_strict_headers(client: ClientSession, path: str) -> None:
     async with client.get(path) as response:
@@ -78,6 +81,7 @@ def test_scripts_have_no_way_around_escaping() -> None:
         ), file.name
 
 
+@over_http
 async def test_catalogue_says_unit_and_decimals_of_every_signal(client: ClientSession) -> None:
     catalogue = await read_json(client, "/api/catalogue")
     for stream in STREAMS:
@@ -86,6 +90,7 @@ async def test_catalogue_says_unit_and_decimals_of_every_signal(client: ClientSe
     assert catalogue["states"]["vehicle"]["drive_mode"][3] == "Autonomous"
 
 
+@over_http
 async def test_words_exist_for_every_value_of_an_enumeration(client: ClientSession) -> None:
     catalogue = await read_json(client, "/api/catalogue")
     for stream, names in catalogue["states"].items():
@@ -93,6 +98,7 @@ async def test_words_exist_for_every_value_of_an_enumeration(client: ClientSessi
             assert len(words) == catalogue["streams"][stream][name]["maximum"] + 1, f"{stream}.{name}"
 
 
+@over_http
 async def test_fleet_view_shows_vans_and_stations(client: ClientSession) -> None:
     nodes = (await read_json(client, "/api/view/fleet"))["content"]["nodes"]
     assert {name: (node["holder"], node["online"]) for name, node in nodes.items()} == {
@@ -104,18 +110,21 @@ async def test_fleet_view_shows_vans_and_stations(client: ClientSession) -> None
     assert nodes["demo/station-1"]["bays"]["3"]["module"] is None
 
 
+@over_http
 async def test_node_view_shows_readings_and_bays(client: ClientSession) -> None:
     content = (await read_json(client, "/api/view/node", fleet="demo", node="van-001"))["content"]
     assert content["readings"]["vehicle"]["values"]["odometer_km"] == 18_204.512
     assert content["bays"]["2"]["reading"]["module"] == code(2)
 
 
+@over_http
 async def test_module_view_shows_custody_and_cells(client: ClientSession) -> None:
     content = (await read_json(client, "/api/view/module", code=code(1)))["content"]
     assert (content["custody"]["node"], content["custody"]["bay"]) == ("van-001", 1)
     assert len([v for n, v in content["cells"]["0"]["values"].items() if n.startswith("cell_") and v]) == 16
 
 
+@over_http
 async def test_pipeline_view_joins_the_gateways_and_the_nodes_figures(client: ClientSession, demo: Demo) -> None:
     demo.figures.node("demo", "van-001").frames_stored = 17
     content = (await read_json(client, "/api/view/pipeline"))["content"]
@@ -124,6 +133,7 @@ async def test_pipeline_view_joins_the_gateways_and_the_nodes_figures(client: Cl
     assert content["nodes"]["demo/van-001"]["values"]["frames_sealed"] == 5_210
 
 
+@over_http
 @pytest.mark.parametrize(
     ("scope", "query"), [("node", {"fleet": "demo", "node": "van-999"}), ("module", {"code": "no/such?<b>"})]
 )
@@ -133,6 +143,7 @@ async def test_the_unknown_is_a_view_that_may_become_known(
     assert (await read_json(client, f"/api/view/{scope}", **query))["content"] == {"known": False}
 
 
+@over_http
 async def test_series_come_from_the_database(client: ClientSession, demo: Demo) -> None:
     start = demo.start_utc_ms
     query = {"stream": "module", "fleet": "demo", "node": "van-001", "bay": "1", "signals": "soc_pct,voltage_v"}
@@ -144,6 +155,7 @@ async def test_series_come_from_the_database(client: ClientSession, demo: Demo) 
     assert await read_json(client, "/api/series", **by_module, start=str(start), end=str(start + 10_000)) == series
 
 
+@over_http
 async def test_a_long_span_is_thinned(client: ClientSession, demo: Demo) -> None:
     start, end = demo.start_utc_ms, demo.start_utc_ms + SPAN_MS
     query = {"stream": "vehicle", "fleet": "demo", "node": "van-001", "signals": "speed_kmh", "points": "50"}
@@ -154,6 +166,7 @@ async def test_a_long_span_is_thinned(client: ClientSession, demo: Demo) -> None
 GOOD = {"stream": "module", "fleet": "demo", "signals": "soc_pct", "start": "0", "end": "1000"}
 
 
+@over_http
 @pytest.mark.parametrize(
     ("change", "names"),
     [
@@ -180,11 +193,13 @@ async def test_a_wrong_question_is_refused_and_names_the_parameter(
         assert (await response.json())["error"].startswith(f"{names}:")
 
 
+@over_http
 async def test_quotes_in_names_are_values_and_not_sql(client: ClientSession) -> None:
     query = GOOD | {"node": "x' OR '1'='1", "module": "'; DROP TABLE--"}
     assert (await read_json(client, "/api/series", **query))["time_utc_ms"] == []
 
 
+@over_http
 async def test_a_database_that_fails_is_told_without_its_details(client: ClientSession, demo: Demo) -> None:
     demo.sink.close()
     async with client.get("/api/series", params=GOOD) as response:
@@ -193,12 +208,14 @@ async def test_a_database_that_fails_is_told_without_its_details(client: ClientS
     demo.sink.open()
 
 
+@over_http
 async def test_unknown_addresses_answer_404(client: ClientSession) -> None:
     for path in ("/api/view/secrets", "/nothing", "/static/../routes.py", "/static/%2e%2e/routes.py"):
         async with client.get(path) as response:
             assert response.status == 404, path
 
 
+@over_http
 async def test_live_stream_begins_with_a_snapshot_and_sends_only_changes(client: ClientSession, demo: Demo) -> None:
     async with client.get("/api/live/fleet") as response:
         assert response.content_type == "text/event-stream"
@@ -215,6 +232,7 @@ async def test_live_stream_begins_with_a_snapshot_and_sends_only_changes(client:
         assert "bays" not in changed
 
 
+@over_http
 async def test_live_stream_sends_at_most_two_batches_a_second(client: ClientSession, demo: Demo) -> None:
     van = demo.units["van-001"]
     received: list[dict[str, Any]] = []
@@ -233,6 +251,7 @@ async def test_live_stream_sends_at_most_two_batches_a_second(client: ClientSess
         assert len(received) <= (time.monotonic() - began) / 0.5 + 2
 
 
+@over_http
 async def test_a_quiet_line_shows_that_it_is_alive(
     make_demo: Callable[[], Demo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +265,7 @@ async def test_a_quiet_line_shows_that_it_is_alive(
     await demo.stop()
 
 
+@over_http
 async def test_module_view_becomes_known_while_it_is_watched(client: ClientSession, demo: Demo) -> None:
     async with client.get("/api/live/module", params={"code": "NEW"}) as response:
         assert (await read_event(response))[1]["content"] == {"known": False}
@@ -255,6 +275,7 @@ async def test_module_view_becomes_known_while_it_is_watched(client: ClientSessi
         assert patch["set"]["custody"]["bay"] == 2
 
 
+@over_http
 async def test_viewers_are_bounded(demo: Demo) -> None:
     assert demo.console is not None
     demo.console.live = LiveStreams(demo.state, viewers_max=1)
@@ -265,6 +286,7 @@ async def test_viewers_are_bounded(demo: Demo) -> None:
             assert second.headers["Retry-After"]
 
 
+@over_http
 async def test_shutdown_does_not_wait_for_viewers(demo: Demo) -> None:
     async with ClientSession(demo.url) as client, client.get("/api/live/fleet") as response:
         await read_event(response)
@@ -272,6 +294,7 @@ async def test_shutdown_does_not_wait_for_viewers(demo: Demo) -> None:
             await demo.stop()
 
 
+@over_http
 async def test_without_a_history_charts_say_so() -> None:
     app = web.Application()
     add_routes(app, state=FleetState(), history=None, pipeline=dict)
