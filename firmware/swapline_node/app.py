@@ -23,12 +23,13 @@ from swapline_wire.catalogue import (
 )
 
 from .clock import Clock
-from .commands import Commands
+from .commands import RESET_CONFIGURATION, Commands
 from .counter import Counters
 from .health import GC_THRESHOLD_BYTES, Health
 from .journal import Journal
 from .link import Link
 from .log import Log
+from .once import call_once
 from .publisher import Publisher
 from .sampler import Sampler
 from .supervisor import Supervisor
@@ -43,6 +44,7 @@ VERSION = "0.1.0"
 _PROTOCOL = const(1)
 _BIRTH_AGAIN_MS = const(30000)  # a node without time asks again so often
 _POWER_PERIOD_MS = const(20)
+_CONFIGURATION_PERIOD_S = const(5)
 _RESET_WATCHDOG = const(3)
 _RESET_SOFT = const(5)
 
@@ -157,7 +159,9 @@ class App:
             from .sntp import Sntp  # noqa: PLC0415 - loaded only where used: heap
 
             start("sntp", Sntp(self.config.time["ntp_host"], self.config.time["ntp_port"], self.clock, self.log).run)
-        if not self.is_safe_mode:
+        if self.is_safe_mode:
+            start("config", self._await_configuration)
+        else:
             for bus in self.config.buses:
                 self._start_bus(bus)
         self.supervisor.watch(watchdog, self.config.watchdog_ms // 4, self._restart_stuck)
@@ -192,6 +196,14 @@ class App:
         self.request_restart(_RESET_WATCHDOG)
 
     # ---- running
+
+    async def _await_configuration(self) -> None:
+        """In safe mode, look whether somebody has put the file right; a command can do it as well."""
+        while True:
+            await asyncio.sleep(_CONFIGURATION_PERIOD_S)
+            if not call_once("config", "load").problems:
+                self.request_restart(RESET_CONFIGURATION)
+                return
 
     async def _watch_power(self) -> None:
         """Save what is open as soon as the supply fails: a swap leaves a few milliseconds of charge."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .app import App
 
 FILE = "config.json"
-_RESET_CONFIGURATION = const(7)
+RESET_CONFIGURATION = 7
 COMMANDS = ("ping", "log", "config", "restart")
 _LOG_BYTES_MAX = const(3000)
 
@@ -81,7 +81,7 @@ class Commands:
             answer["error"] = "; ".join(problems)
         self._app.sampler.event(CONFIGURATION, reason=1 if problems else 0)
         if not problems:
-            self._app.request_restart(_RESET_CONFIGURATION)
+            self._app.request_restart(RESET_CONFIGURATION)
 
 
 def _read_file() -> "Any":

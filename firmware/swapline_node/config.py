@@ -211,7 +211,7 @@ class Checker:
 
 def _blocks_link(problem: str) -> bool:
     """Say whether a mistake makes connecting pointless or unsafe: a misspelt `tls` must not send secrets in clear."""
-    if problem.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0] not in ("fleet", "node", "link", "network", "file"):
+    if problem.partition(":")[0].partition(".")[0] not in ("fleet", "node", "link", "network", "file"):
         return False
     return "unknown key" not in problem or "mean tls?" in problem or problem.startswith("link.tls.")
 
@@ -239,7 +239,9 @@ def load(path: str = FILE) -> Settings:
         return _failed("%s: cannot be read: %s" % (path, error))
     except ValueError:
         return _failed("%s: is not JSON" % path)
-    return check(raw)
+    settings = check(raw)
+    settings.problems[:] = ["%s: %s" % (path, problem) for problem in settings.problems]
+    return settings
 
 
 def _failed(problem: str) -> Settings:

@@ -14,6 +14,7 @@ import aiomqtt
 
 from swapline_wire import message, topic
 from swapline_wire.decode import Decoded, decode
+from swapline_wire.frame import Header
 
 FIRMWARE = Path(__file__).parents[2] / "firmware"
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -96,6 +97,11 @@ class GatewayEnd:
     async def until(self, is_true: Callable[[], bool], timeout_s: float = 20) -> None:
         async with asyncio.timeout(timeout_s), self._news:
             await self._news.wait_for(is_true)
+
+    def utc_of(self, header: Header) -> int:
+        """Return the UTC of a frame's first row in ms, as a gateway computes it."""
+        anchor = header.anchor_utc_ms if header.time_quality else self.anchors[header.boot].utc_ms
+        return int(anchor + header.first_row_ms)
 
     def rows(self, stream: str) -> list[dict[str, Any]]:
         """Return the rows of a stream as dictionaries, in order of sequence number."""

@@ -269,7 +269,7 @@ def test_state_records_are_read_up_to_the_torn_one(length: int) -> None:
 def test_disk_without_room_loses_only_declared_frames(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     append(journal)
-    journal._files[ROUTINE] = FullDisk(journal._files[ROUTINE])  # type: ignore[call-overload] # noqa: SLF001
+    journal._files[ROUTINE] = FullDisk(journal._files[ROUTINE])  # type: ignore[call-overload, arg-type] # noqa: SLF001
     seq = journal.next_seq
     assert journal.append(frame(journal, NODE, quality=2), seq, ROUTINE) == 0
     after = append(journal)

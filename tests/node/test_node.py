@@ -1,0 +1,194 @@
+"""The node as a process: real MicroPython, 256 KiB of heap, compiled to .mpy, over a real broker."""
+
+import asyncio
+import json
+import os
+import pty
+import tty
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swapline_bench import services
+from swapline_bench.node_process import NodeProcess
+from swapline_wire.catalogue import BOOT, CLOCK_STEP, CONFIGURATION, LOSS_POWER_CUT, ROWS_DROPPED, TIME_GATEWAY
+from tests.node.node_rig import GatewayEnd, gateway_end
+
+MakeNode = Callable[..., NodeProcess]
+UTC = 1_800_000_000_000
+
+
+@pytest.fixture
+def make_node(compiled: Path, broker: services.Server, tmp_path: Path) -> MakeNode:
+    """Return what makes a node named `name` of the compiled firmware; keywords go into its configuration."""
+
+    def make(name: str, **keys: Any) -> NodeProcess:
+        link = {"host": "127.0.0.1", "port": broker.port, "backoff_ms_min": 50, "backoff_ms_max": 200}
+        config = {"fleet": "test", "node": name, "link": {**link, **keys.pop("link", {})}, "seal_interval_ms": 200}
+        config["streams"] = {"node": {"report": "all"}}
+        return NodeProcess(name, tmp_path / name, bundle=compiled, config={**config, **keys})
+
+    return make
+
+
+def sequence(end: GatewayEnd) -> list[int]:
+    return sorted(end.frames)
+
+
+async def test_node_boots_asks_for_the_time_and_reports(make_node: MakeNode, broker: services.Server) -> None:
+    async with gateway_end(broker.port, "test", "n1", utc_ms=UTC) as end, make_node("n1") as node:
+        await end.until(lambda: len(end.rows("node")) > 0 and end.status.get("clock_quality") == TIME_GATEWAY)
+        assert await node.stop() == 0
+        await end.until(lambda: end.status == {"online": False})
+    boot, *_ = end.rows("event")
+    assert (boot["code"], boot["count"]) == (BOOT, 1)
+    row = end.rows("node")[-1]
+    assert abs(end.utc_of(row["header"]) - UTC) < 20_000
+    assert row["heap_used_bytes"] < 200_000
+    assert row["safe_mode"] == 0
+    assert CLOCK_STEP in [event["code"] for event in end.rows("event")]
+
+
+async def test_frames_sealed_without_a_gateway_reach_it_later_exactly_once(
+    make_node: MakeNode, broker: services.Server
+) -> None:
+    async with make_node("n2") as node:
+        await node.wait_for_line("connected")
+        await node.wait_for_line("boot 1")
+        await asyncio.sleep(1)
+        async with gateway_end(broker.port, "test", "n2") as end:
+            await end.until(lambda: len(end.rows("node")) > 0)
+            await node.stop()
+            assert sequence(end) == list(range(1, len(end.frames) + 1))
+            assert end.received == len(end.frames)
+
+
+async def test_unacknowledged_frames_survive_kill_and_come_again_with_the_same_bytes(
+    make_node: MakeNode, broker: services.Server
+) -> None:
+    node = make_node("n3")
+    async with gateway_end(broker.port, "test", "n3") as end:
+        await node.start()
+        await end.until(lambda: len(end.rows("node")) > 0)
+        end.acknowledges = False
+        known = len(end.rows("node"))
+        await end.until(lambda: len(end.rows("node")) > known)
+        await node.cut_power()
+        first = dict(end.frames)
+        end.acknowledges = True
+        end.frames.clear()
+        await node.start()
+        await end.until(lambda: set(first) <= set(end.frames) or max(first) in end.frames)
+        unacknowledged = [seq for seq in first if seq in end.frames]
+        assert unacknowledged
+        assert all(end.frames[seq] == first[seq] for seq in unacknowledged)
+        await end.until(lambda: any(row["code"] == ROWS_DROPPED for row in end.rows("event")))
+        (declared,) = [row for row in end.rows("event") if row["code"] == ROWS_DROPPED]
+        assert declared["reason"] == LOSS_POWER_CUT
+        await node.stop()
+
+
+async def test_power_cuts_at_any_moment_lose_no_sealed_frame(make_node: MakeNode, broker: services.Server) -> None:
+    node = make_node("n4", seal_interval_ms=100, streams={"node": {"report": "all"}})
+    async with gateway_end(broker.port, "test", "n4") as end:
+        for cut in range(12):
+            await node.start()
+            await node.wait_for_line(f"boot {cut + 1}")
+            await asyncio.sleep(0.03 * cut)
+            await node.cut_power()
+        await node.start()
+        await node.wait_for_line("boot 13")
+        await end.until(lambda: {row["count"] for row in end.rows("event") if row["code"] == BOOT} >= set(range(1, 14)))
+        await node.stop()
+        assert sequence(end) == list(range(1, max(end.frames) + 1))
+
+
+async def test_broker_restart_is_survived(make_node: MakeNode) -> None:
+    with services.mosquitto() as broker:
+        async with make_node("n5", link={"host": "127.0.0.1", "port": broker.port}) as node:
+            await node.wait_for_line("connected")
+            broker.kill()
+            await node.wait_for_line("warning link")
+            broker.start()
+            async with gateway_end(broker.port, "test", "n5") as end:
+                await end.until(lambda: len(end.rows("node")) > 0)
+                assert end.status["online"]
+                await node.stop()
+
+
+async def test_commands_are_answered(make_node: MakeNode, broker: services.Server) -> None:
+    async with gateway_end(broker.port, "test", "n6") as end, make_node("n6") as node:
+        await end.until(lambda: bool(end.status))
+        ping = await end.command(id=1, command="ping")
+        assert (ping["id"], ping["ok"], ping["boot"]) == (1, True, 1)
+        log = await end.command(id=2, command="log")
+        assert any("connected" in line for line in log["lines"])
+        config = await end.command(id=3, command="config")
+        assert config["config"]["node"] == "n6"
+        assert not (await end.command(id=4, command="pong"))["ok"]
+        assert not (await end.command(id=5, command="config", config={"fleet": "x"}))["ok"]
+        await end.publish("down", b"\xff not JSON")
+        await end.until(lambda: len(end.replies) == 6)
+        assert end.replies[-1]["ok"] is False
+        assert (await end.command(id=7, command="restart"))["ok"]
+        await node.wait_for_line("boot 2")
+        await node.stop()
+
+
+async def test_bad_configuration_leads_to_a_safe_mode_that_takes_a_new_one(
+    make_node: MakeNode, broker: services.Server
+) -> None:
+    node = make_node("n7")
+    good = json.loads((node.folder / "config.json").read_text())
+    bad_bus = {"name": "b", "port": "/dev/null", "devices": [{"driver": "sepls", "bay": 1}]}
+    node.configure({**good, "buses": [bad_bus]})
+    async with gateway_end(broker.port, "test", "n7") as end, node:
+        await end.until(lambda: end.status.get("safe_mode") is True)
+        assert "seplos_v3" in end.status["problems"][0]
+        await end.until(lambda: any(row["safe_mode"] == 1 for row in end.rows("node")))
+        assert (await end.command(id=1, command="config", config=good))["ok"]
+        await end.until(lambda: end.status.get("safe_mode") is False)
+        await end.until(lambda: [e["reason"] for e in end.rows("event") if e["code"] == CONFIGURATION] == [1, 0])
+        await node.stop()
+    assert json.loads((node.folder / "config.json").read_text()) == good
+    assert json.loads((node.folder / "config.json.old").read_text())["buses"] == [bad_bus]
+
+
+async def test_unreadable_configuration_is_read_again_until_it_is_good(
+    make_node: MakeNode, broker: services.Server
+) -> None:
+    node = make_node("n8")
+    good = (node.folder / "config.json").read_text()
+    (node.folder / "config.json").write_text("{")
+    async with gateway_end(broker.port, "test", "n8") as end, node:
+        await node.wait_for_line("config.json: is not JSON")
+        (node.folder / "config.json").write_text(good)
+        await end.until(lambda: end.status.get("safe_mode") is False)
+        await node.stop()
+
+
+async def test_dead_lines_stop_neither_health_nor_sending(make_node: MakeNode, broker: services.Server) -> None:
+    ports = [pty.openpty() for _ in range(4)]
+    for near, far in ports:
+        tty.setraw(near)
+        tty.setraw(far)
+    drivers = ["seplos_v3", "jbd", "vcu", "gnss"]
+    buses = [
+        {"name": name, "port": os.ttyname(far), "devices": [{"driver": name, "bay": i + 1, "period_ms": 100}]}
+        for i, (name, (_, far)) in enumerate(zip(drivers, ports, strict=True))
+    ]
+    buses.append({"name": "missing", "port": "/dev/does-not-exist", "devices": [{"driver": "jbd", "bay": 9}]})
+    try:
+        async with gateway_end(broker.port, "test", "n9") as end, make_node("n9", buses=buses) as node:
+            await end.until(lambda: end.rows("node")[-1:] != [] and end.rows("node")[-1]["bus_timeouts"] > 5)
+            row = end.rows("node")[-1]
+            assert row["loop_lag_ms_max"] < 250
+            assert row["heap_free_bytes"] > 8192
+            assert end.status["bays"] == [1, 2, 3, 4, 9]
+            await node.stop()
+    finally:
+        for near, far in ports:
+            os.close(near)
+            os.close(far)

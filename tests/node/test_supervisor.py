@@ -1,0 +1,97 @@
+import asyncio
+
+import pytest
+
+from swapline_node.counter import Counters
+from swapline_node.log import Log
+from swapline_node.supervisor import Supervisor
+
+
+class Watchdog:
+    def __init__(self) -> None:
+        self.fed = 0
+        self.changed = asyncio.Event()
+
+    def feed(self) -> None:
+        self.fed += 1
+        self.changed.set()
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.now_ms = 0
+        self.counters = Counters()
+        self.log = Log(lambda: self.now_ms)
+        self.watchdog = Watchdog()
+        self.stuck = asyncio.Event()
+        self.supervisor = Supervisor(self.counters, self.log, lambda: self.now_ms, restart_ms_min=1)
+
+    def watch(self) -> None:
+        self.supervisor.watch(self.watchdog, 1, self.stuck.set)
+
+
+async def test_task_that_fails_is_started_again_and_counted() -> None:
+    rig = Rig()
+    runs = asyncio.Queue[int]()
+
+    async def fail() -> None:
+        runs.put_nowait(rig.counters.task_restarts)
+        raise ValueError("broken")
+
+    rig.supervisor.start("part", fail)
+    assert [await runs.get() for _ in range(3)] == [0, 1, 2]
+    await rig.supervisor.stop()
+    assert any("part task failed: ValueError broken" in line for line in rig.log.lines())
+
+
+async def test_watchdog_is_fed_while_every_task_is_alive() -> None:
+    rig = Rig()
+    rig.supervisor.start("part", asyncio.Event().wait, reports=True)  # type: ignore[arg-type]
+    rig.watch()
+    for _ in range(5):
+        rig.watchdog.changed.clear()
+        await rig.watchdog.changed.wait()
+        rig.now_ms += 1000
+        rig.supervisor.alive("part")
+    await rig.supervisor.stop()
+
+
+async def test_watchdog_is_not_fed_once_a_task_stopped_reporting() -> None:
+    rig = Rig()
+    rig.supervisor.start("part", asyncio.Event().wait, reports=True)  # type: ignore[arg-type]
+    rig.now_ms = 30001
+    rig.watch()
+    await rig.stuck.wait()
+    assert rig.watchdog.fed == 0
+    assert rig.supervisor.stuck() == "part"
+    await rig.supervisor.stop()
+    assert any("part is stuck" in line for line in rig.log.lines())
+
+
+async def test_stop_ends_every_task(capsys: pytest.CaptureFixture[str]) -> None:
+    rig = Rig()
+    ended: list[str] = []
+
+    def make(name: str) -> None:
+        async def run() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(name)
+
+        rig.supervisor.start(name, run)
+
+    make("a")
+    make("b")
+    await asyncio.sleep(0)
+    await rig.supervisor.stop()
+    assert sorted(ended) == ["a", "b"]
+    assert capsys.readouterr().out == ""
+
+
+def test_log_keeps_the_last_lines_in_order() -> None:
+    log = Log(lambda: 61234, lines_max=3)
+    for i in range(5):
+        log.info("part", f"line {i}")
+    log.debug("part", "not kept")
+    assert log.lines() == [f"61.234 info part line {i}" for i in (2, 3, 4)]
