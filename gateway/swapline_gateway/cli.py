@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import importlib.metadata
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +63,6 @@ def gateway(config_path: Path) -> None:
     """Run the gateway: MQTT in, database out. Ctrl-C or SIGTERM ends it and loses nothing."""
     config = configuration.load(config_path)
     log.configure(config.log)
-    # Three threads share the interpreter; at the default of 5 ms each of the spool's many short calls could wait that
-    # long for its turn, which made group commits of a busy gateway ten times slower.
-    sys.setswitchinterval(0.0005)
     asyncio.run(_run_gateway(config))
 
 
