@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _RESTART_MS_MIN = const(500)
 _RESTART_MS_MAX = const(30000)
+_STOP_ATTEMPTS_MAX = const(40)
+_STOP_PAUSE_S = 0.05
 _ALIVE_MS_MAX = const(30000)  # a task that promised to report and has not for so long hangs
 
 
@@ -74,14 +76,18 @@ class Supervisor:
             await asyncio.sleep(period_ms / 1000)
 
     async def stop(self) -> None:
-        """Cancel every task and wait for its end."""
-        for task in self._tasks.values():
-            task.cancel()
-        for task in self._tasks.values():
-            try:
-                await task
-            except asyncio.CancelledError:
-                pass
+        """Cancel every task until it has ended, but do not wait for ever: what is open must get into the journal.
+
+        Once is not enough. A KeyboardInterrupt ends whichever task is running; if that was the inner one of a
+        `wait_for`, a cancellation of the outer one goes to the dead task, and the outer one lives on.
+        """
+        for _ in range(_STOP_ATTEMPTS_MAX):
+            living = [task for task in self._tasks.values() if not task.done()]
+            if not living:
+                break
+            for task in living:
+                task.cancel()
+            await asyncio.sleep(_STOP_PAUSE_S)
         self._tasks = {}
 
     async def _keep(self, name: str, run: "Callable[[], Awaitable[None]]") -> None:
