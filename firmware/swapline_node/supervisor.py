@@ -78,8 +78,8 @@ class Supervisor:
     async def stop(self) -> None:
         """Cancel every task until it has ended, but do not wait for ever: what is open must get into the journal.
 
-        Once is not enough. A KeyboardInterrupt ends whichever task is running; if that was the inner one of a
-        `wait_for`, a cancellation of the outer one goes to the dead task, and the outer one lives on.
+        KeyboardInterrupt comes between any two instructions of any task, and may leave one that never ends: awaiting
+        it hung some of the stops of busy nodes until they were killed.
         """
         for _ in range(_STOP_ATTEMPTS_MAX):
             living = [task for task in self._tasks.values() if not task.done()]
