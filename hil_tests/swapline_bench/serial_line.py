@@ -116,7 +116,7 @@ class RequestFace:
     `turnaround_s` is the device's thinking time between the request's last character and the answer's first.
     """
 
-    def __init__(self, *, turnaround_s: float = 0.01, silence_s: float = 0.02) -> None:
+    def __init__(self, *, turnaround_s: float = 0.01, silence_s: float = 0.05) -> None:
         self.turnaround_s = turnaround_s
         self.silence_s = silence_s
         self.requests = 0
