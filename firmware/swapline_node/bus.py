@@ -5,7 +5,9 @@ The bus sends it when the line is quiet, collects the answer and counts what wen
 kind. One task owns a bus, so a slow or dead line delays nobody else; on the line itself a silent device is asked less
 often.
 
-What the bus needs of the board's stream: `await reader.read(n)` returns 1 to n bytes as soon as there are any.
+A port is looked at every few milliseconds instead of awaited: `asyncio.wait_for` around a stream's `read` takes 2 KB of
+heap each time (two tasks, a cancellation), and a station asks fifty times a second. What the bus needs of the board:
+`reader.s.readinto(buffer)` returns how many bytes it has put there, 0 or None when there are none now; it never waits.
 """
 
 import asyncio
@@ -14,17 +16,22 @@ from micropython import const
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from .clock import Clock
     from .counter import Counters
     from .log import Log
 
-    class Reader(Protocol):
-        """What the bus needs of an asyncio stream to read from."""
+    class Port(Protocol):
+        """A line's bytes as they come."""
 
-        async def read(self, n: int = -1) -> bytes: ...
+        def readinto(self, buffer: memoryview) -> "int | None": ...
+
+    class Reader(Protocol):
+        """What the bus needs of an asyncio stream: the port behind it."""
+
+        s: Port
 
     class Writer(Protocol):
         """What the bus needs of an asyncio stream to write to."""
@@ -52,10 +59,10 @@ if TYPE_CHECKING:
         def silent(self) -> None: ...
 
 
-TimedOut = asyncio.TimeoutError
-
 _ANSWER_BYTES_MAX = const(300)  # the longest answers that BMSs give are 260 bytes
 _SILENCE_MS = const(5)  # more than 3.5 characters at 9600 baud, the gap that separates Modbus RTU frames
+_LOOK_MS = const(5)  # while an answer comes: adds at most this to it, a few per cent of a board's time
+_LISTEN_MS = const(20)  # in which 115200 baud bring 230 bytes
 _LATE_MS = const(100)  # after a timeout the answer may still come: recorded packs answer up to 307 ms late
 _FLUSH_READS_MAX = const(16)  # a line that talks without a pause for so many reads is not answering us
 _SILENT_POLLS_MAX = const(3)  # after so many unanswered polls in a row a device is gone
@@ -83,14 +90,11 @@ class BusRefused(BusProtocolError):  # noqa: N818
     """The device answered that it will not do what was asked (a Modbus exception, a JBD error status)."""
 
 
-async def within_ms(awaitable: "Awaitable[Any]", timeout_ms: int) -> "Any":
-    """Await with a limit; raises `TimedOut`."""
-    return await asyncio.wait_for(awaitable, timeout_ms / 1000)
+async def _sleep_ms(duration_ms: int) -> None:
+    await asyncio.sleep(duration_ms / 1000)
 
 
-async def pause_ms(duration_ms: int) -> None:
-    """Sleep; at least let the other tasks run."""
-    await asyncio.sleep(max(duration_ms, 0) / 1000)
+pause_ms = getattr(asyncio, "sleep_ms", _sleep_ms)  # MicroPython's own takes no heap
 
 
 class Turn:
@@ -134,7 +138,7 @@ class Bus:
         self.name = name
         self.counters = counters
         self.clock = clock
-        self._reader = reader
+        self._port = reader.s
         self._writer = writer
         self._log = log
         self._reopen = reopen
@@ -161,18 +165,21 @@ class Bus:
         self._count(error)
         return error
 
-    async def listen(self, size: int, timeout_ms: int) -> bytes:
-        """Return what a device that talks by itself sent, at most `size` bytes; empty after `timeout_ms` of silence."""
+    async def listen(self, timeout_ms: int) -> bytes:
+        """Return what a device that talks by itself has sent; empty after `timeout_ms` of silence."""
+        deadline_ms = self.clock.uptime_ms() + timeout_ms
         try:
-            chunk: bytes = await within_ms(self._reader.read(size), timeout_ms)
-        except TimedOut:
-            return b""
+            while True:
+                count = self._port.readinto(self._view)
+                if count:
+                    await pause_ms(0)
+                    return bytes(self._view[:count])
+                if self.clock.uptime_ms() >= deadline_ms:
+                    return b""
+                await pause_ms(_LISTEN_MS)
         except OSError:
             await self._restore()
-            return b""
-        if not chunk:
-            await pause_ms(timeout_ms)  # a closed line reads as empty at once: do not spin
-        return chunk
+        return b""
 
     async def run(self, devices: "list[Device]") -> None:
         """Serve the line's devices for ever: one that talks by itself, or any number that are asked in turn."""
@@ -212,10 +219,7 @@ class Bus:
             await self._wait_for_quiet()
             self._writer.write(query.request)
             await self._writer.drain()
-            count: int = await within_ms(self._collect(query), timeout_ms)
-        except TimedOut:
-            self._is_late = True
-            raise BusTimeout("no whole answer in %d ms" % timeout_ms) from None
+            count = await self._collect(query, self.clock.uptime_ms() + timeout_ms)
         except OSError as error:
             await self._restore()
             raise BusTimeout("line failed: %s" % error) from None
@@ -226,17 +230,16 @@ class Bus:
         silence_ms = self._late_ms if self._is_late else self._silence_ms
         self._is_late = False
         for _ in range(_FLUSH_READS_MAX):
-            try:
-                if not await within_ms(self._reader.read(_ANSWER_BYTES_MAX), silence_ms):
-                    return
-            except TimedOut:
+            self._port.readinto(self._view)
+            await pause_ms(silence_ms)
+            if not self._port.readinto(self._view):
                 return
         raise BusProtocolError("line is never quiet")
 
-    async def _collect(self, query: "Query") -> int:
+    async def _collect(self, query: "Query", deadline_ms: int) -> int:
         """Read the answer, complete by its own length, into the buffer; return its length."""
         if self._has_echo:
-            await self._read(0, len(query.request))
+            await self._read(0, len(query.request), deadline_ms)
             if self._view[: len(query.request)] != query.request:
                 raise BusProtocolError("no echo")
         count = 0
@@ -244,27 +247,30 @@ class Bus:
         while count < needed:
             if needed > _ANSWER_BYTES_MAX:
                 raise BusProtocolError("answer of %d bytes" % needed)
-            await self._read(count, needed)
+            await self._read(count, needed, deadline_ms)
             count = needed
             needed = query.measure(self._view, count)
         return count
 
-    async def _read(self, start: int, end: int) -> None:
+    async def _read(self, start: int, end: int, deadline_ms: int) -> None:
         """Fill the buffer from `start` to `end`."""
         while start < end:
-            chunk = await self._reader.read(end - start)
-            if not chunk:
-                await pause_ms(self._silence_ms)  # a closed line reads as empty at once: do not spin
-                continue
-            self._view[start : start + len(chunk)] = chunk
-            start += len(chunk)
+            count = self._port.readinto(self._view[start:end])
+            if count:
+                start += count
+            elif self.clock.uptime_ms() >= deadline_ms:
+                self._is_late = True
+                raise BusTimeout("%d bytes of %d" % (start, end))
+            else:
+                await pause_ms(_LOOK_MS)
 
     async def _restore(self) -> None:
         """Open a failed line again, not too often."""
         await pause_ms(_REOPEN_MS)
         if self._reopen is not None:
             try:
-                self._reader, self._writer = self._reopen()
+                reader, self._writer = self._reopen()
+                self._port = reader.s
             except OSError:
                 pass  # still away; every poll tries again and is counted as a timeout
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from swapline_node.counter import Counters
     from swapline_node.sampler import Sampler
 
-_CHUNK_BYTES = const(256)
 _PAUSE_MS = const(150)  # a receiver sends an epoch in one go: gaps inside are shorter, the gap behind it is longer
 _SILENCE_MS = const(1500)  # after so long without a byte nothing more of this epoch will come
 _DAY_MS = const(86400000)
@@ -80,7 +79,7 @@ class Gnss(Driver):
         silent_ms = 0
         try:
             while True:
-                chunk = await bus.listen(_CHUNK_BYTES, _PAUSE_MS)
+                chunk = await bus.listen(_PAUSE_MS)
                 if chunk:
                     silent_ms = 0
                     self.feed(chunk)

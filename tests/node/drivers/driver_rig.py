@@ -65,8 +65,8 @@ class Line:
     def __init__(self, answers: "dict[str, list[str | None]]", echo: bool) -> None:
         self.answers = {binascii.unhexlify(key): list(value) for key, value in answers.items()}
         self._echo = echo
+        self.s: Any = self  # the port behind the stream
         self.pending = b""
-        self._arrived = asyncio.Event()
         self.requests: list[str] = []
 
     def write(self, data: bytes) -> None:
@@ -84,15 +84,12 @@ class Line:
 
     def arrive(self, data: bytes) -> None:
         self.pending += data
-        self._arrived.set()
 
-    async def read(self, n: int = -1) -> bytes:
-        while not self.pending:
-            self._arrived.clear()
-            await self._arrived.wait()
-        chunk = self.pending[:n]
-        self.pending = self.pending[n:]
-        return chunk
+    def readinto(self, buffer: memoryview) -> int:
+        count = min(len(buffer), len(self.pending))
+        buffer[:count] = self.pending[:count]
+        self.pending = self.pending[count:]
+        return count
 
 
 async def hear(device: "Driver", bus: Bus, line: Line, nmea: str) -> None:
