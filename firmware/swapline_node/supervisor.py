@@ -17,6 +17,8 @@ _RESTART_MS_MIN = const(500)
 _RESTART_MS_MAX = const(30000)
 _STOP_ATTEMPTS_MAX = const(40)
 _STOP_PAUSE_S = 0.05
+_STOP_MS_MAX = const(1000)
+_STOP_POLL_MS = const(5)
 _ALIVE_MS_MAX = const(30000)  # a task that promised to report and has not for so long hangs
 
 
@@ -76,18 +78,16 @@ class Supervisor:
             await asyncio.sleep(period_ms / 1000)
 
     async def stop(self) -> None:
-        """Cancel every task until it has ended, but do not wait for ever: what is open must get into the journal.
+        """Cancel every task and wait for its end, though not for ever.
 
-        KeyboardInterrupt comes between any two instructions of any task, and may leave one that never ends: awaiting
-        it hung some of the stops of busy nodes until they were killed.
+        Ctrl-C may strike inside a task. MicroPython's loop then has neither ended that task nor will it run it again.
         """
-        for _ in range(_STOP_ATTEMPTS_MAX):
-            living = [task for task in self._tasks.values() if not task.done()]
-            if not living:
-                break
-            for task in living:
-                task.cancel()
-            await asyncio.sleep(_STOP_PAUSE_S)
+        for task in self._tasks.values():
+            task.cancel()
+        end_ms = self._uptime_ms() + _STOP_MS_MAX
+        for task in self._tasks.values():
+            while not task.done() and self._uptime_ms() < end_ms:  # noqa: ASYNC110 - no event tells about a lost task
+                await asyncio.sleep(_STOP_POLL_MS / 1000)
         self._tasks = {}
 
     async def _keep(self, name: str, run: "Callable[[], Awaitable[None]]") -> None:

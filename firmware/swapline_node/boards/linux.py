@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 import struct
 import time
@@ -44,11 +45,14 @@ class PortWriter:
     """Write to a tty without ever blocking the event loop, and give up on a line that takes nothing.
 
     MicroPython opens files blocking, and a stream's own `write` would wait for ever on a full pseudo-terminal. A tty
-    that polls writable takes at least one byte, so bytes go one by one; requests are short.
+    that polls writable takes at least one byte, so bytes go one by one; requests are short. The event loop gets its
+    turn only where the line is full: a pause inside a request ends it for the device (Modbus RTU, section 2.5.1.1).
     """
 
     def __init__(self, file: "Any") -> None:
         self._file = file
+        self._room = select.poll()
+        self._room.register(file, select.POLLOUT)
         self._out = b""
 
     def write(self, data: "bytes | memoryview") -> None:
@@ -66,7 +70,8 @@ class PortWriter:
 
     async def _send(self, data: bytes) -> None:
         for i in range(len(data)):
-            yield asyncio.core._io_queue.queue_write(self._file)  # noqa: SLF001 - how MicroPython's own streams wait
+            if not self._room.poll(0):
+                yield asyncio.core._io_queue.queue_write(self._file)  # noqa: SLF001 - how MicroPython's own streams wait
             self._file.write(data[i : i + 1])
 
     def close(self) -> None:
