@@ -33,15 +33,12 @@ class Driver:
     STREAMS: "tuple[Stream, ...]" = ()
     listens = False  # True: the device talks by itself, `run` hears it and nothing else may share its line
 
-    def __init__(
-        self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
-    ) -> None:
+    def __init__(self, clock: "Clock", counters: "Counters", device_config: "dict[str, Any]") -> None:
         self.address: int = device_config.get("address", 1)
         self.bay: int = device_config.get("bay", 0)
         self.period_ms: int = device_config.get("period_ms", PERIOD_MS)
         self.timeout_ms: int = device_config.get("timeout_ms", TIMEOUT_MS)
         self.name = "%s@%d" % (device_config["driver"], self.address)
-        self.sampler = sampler
         self.clock = clock
         self.counters = counters
 

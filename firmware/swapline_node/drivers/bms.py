@@ -70,13 +70,13 @@ def module_code(text: "bytes | bytearray | memoryview") -> str:
 
     A longer one keeps its end, where serial numbers count: GB/T 34014 codes have 24 characters.
     """
-    code = ""
+    code = bytearray()
     for byte in text:
         if byte == 0:
             break
         if 0x21 <= byte <= 0x7E:
-            code += chr(byte)
-    return code[-OWNER_BYTES_MAX:]
+            code.append(byte)
+    return code[-OWNER_BYTES_MAX:].decode()
 
 
 def u16(data: memoryview, offset: int) -> int:
@@ -106,7 +106,7 @@ class Bms(Driver):
     def __init__(
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
-        super().__init__(sampler, clock, counters, device_config)
+        super().__init__(clock, counters, device_config)
         self.module = sampler.source(MODULE, self.bay)
         self.cells = sampler.source(CELLS, self.bay)
         self.presence = sampler.presence(self.bay)

@@ -51,7 +51,7 @@ class Gnss(Driver):
     def __init__(
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
-        super().__init__(sampler, clock, counters, device_config)
+        super().__init__(clock, counters, device_config)
         source = self._source = sampler.source(POSITION)
         self._latitude = source.index("latitude_deg")
         self._longitude = source.index("longitude_deg")

@@ -36,7 +36,7 @@ class Refreshed(Driver):
     def __init__(
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
-        super().__init__(sampler, clock, counters, device_config)
+        super().__init__(clock, counters, device_config)
         self._source = sampler.source(self.STREAM, self.bay)
         address, kind = self.ROWS[-1][:2]
         count = address + (2 if kind[1:] == "32" else 1)

@@ -56,7 +56,7 @@ class Sdm630(Driver):
     def __init__(
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
-        super().__init__(sampler, clock, counters, device_config)
+        super().__init__(clock, counters, device_config)
         self._source = sampler.source(METER)
         self._phases_query = read(self.address, READ_INPUT_REGISTERS, _PHASES, _PHASES_REGISTERS)
         self._totals_query = read(self.address, READ_INPUT_REGISTERS, _TOTALS, _TOTALS_REGISTERS)
