@@ -21,16 +21,39 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from swapline_wire import catalogue
-from swapline_wire.catalogue import FORMATS, KEY, OF_MODULE, Signal
+from swapline_wire.catalogue import OF_MODULE
 from swapline_wire.decode import Decoded
 
-Value = int | float | None
-NodeKey = tuple[str, str]  # fleet, node
-ReadingKey = tuple[str, int, tuple[int, ...]]  # stream, bay, values of the key signals
+from .fleet_record import (
+    Custody,
+    ModuleState,
+    Move,
+    NodeKey,
+    NodeState,
+    Reading,
+    ReadingKey,
+    StateChange,
+    Value,
+    key_places,
+    scale_row,
+)
+
+__all__ = [
+    "Batch",
+    "Custody",
+    "FleetState",
+    "ModuleState",
+    "Move",
+    "NodeKey",
+    "NodeState",
+    "Reading",
+    "StateChange",
+    "Value",
+    "scale_row",
+]
 
 NODES_MAX = 20_000
 MODULES_MAX = 50_000
@@ -38,137 +61,8 @@ READINGS_PER_NODE_MAX = 1_024  # a station of 100 slots with four streams each h
 EVENTS_PER_NODE_MAX = 50
 ALARMS_PER_NODE_MAX = 200
 MOVES_MAX = 500
+POSITION_AGE_MS_MAX = 180_000  # an exchange cuts a van's power: its last position is from before
 BATCH_INTERVAL_S = 0.5  # two batches a second look live to people and cost a phone little
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One row with its owner: scaled values by signal name, None where the source has no value or an abnormal one."""
-
-    fleet: str
-    node: str
-    stream: str
-    bay: int
-    module: str
-    keys: Mapping[str, int]
-    time_utc_ms: int
-    time_quality: int
-    received_utc_ms: int
-    journal: int
-    boot: int
-    uptime_ms: int
-    values: Mapping[str, Value]
-    abnormal: tuple[str, ...]
-
-    @property
-    def believed_utc_ms(self) -> int:
-        """Return the row's time, but never later than its reception."""
-        return min(self.time_utc_ms, self.received_utc_ms)
-
-    def is_newer_than(self, other: "Reading | None") -> bool:
-        """Say whether this row was taken after `other`."""
-        if other is None:
-            return True
-        if (self.fleet, self.node, self.journal) == (other.fleet, other.node, other.journal):
-            return (self.boot, self.uptime_ms) > (other.boot, other.uptime_ms)
-        return self.believed_utc_ms > other.believed_utc_ms
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what the retained `state/...` topics and the console's API show of a reading."""
-        return {
-            "stream": self.stream,
-            "bay": self.bay or None,
-            "module": self.module or None,
-            "keys": dict(self.keys),
-            "time_utc_ms": self.time_utc_ms,
-            "time_quality": self.time_quality,
-            "received_utc_ms": self.received_utc_ms,
-            "values": dict(self.values),
-            "abnormal": list(self.abnormal),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class StateChange:
-    """A reading that became the newest of its node, stream and bay."""
-
-    reading: Reading
-
-    @property
-    def channel(self) -> str:
-        """Return the channel below the node's topic on which the gateway keeps this reading retained."""
-        reading = self.reading
-        return f"state/{reading.stream}/{reading.bay}" if reading.bay else f"state/{reading.stream}"
-
-
-@dataclass(slots=True)
-class Custody:
-    """Where a module was last seen. `is_present` is False after it was seen leaving, until it turns up again."""
-
-    fleet: str
-    node: str
-    bay: int
-    since_utc_ms: int
-    seen_utc_ms: int
-    is_present: bool = True
-
-    def is_at(self, reading: Reading) -> bool:
-        """Say whether `reading` comes from this place."""
-        return (self.fleet, self.node, self.bay) == (reading.fleet, reading.node, reading.bay)
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A module that turned up with another holder than before."""
-
-    time_utc_ms: int
-    module: str
-    origin: NodeKey
-    origin_bay: int
-    destination: NodeKey
-    destination_bay: int
-
-
-@dataclass(slots=True)
-class ModuleState:
-    """One battery module, by its code."""
-
-    code: str
-    readings: dict[tuple[str, tuple[int, ...]], Reading] = field(default_factory=dict)
-    custody: Custody | None = None
-
-
-@dataclass(slots=True)
-class NodeState:
-    """One node: what it says about itself, its newest readings, its last events and its alarms."""
-
-    fleet: str
-    node: str
-    is_online: bool | None = None  # None: neither birth nor will seen yet
-    online_since_utc_ms: int | None = None  # when `is_online` last changed, as seen from here
-    birth: dict[str, Any] = field(default_factory=dict)
-    readings: OrderedDict[ReadingKey, Reading] = field(default_factory=OrderedDict)
-    events: list[Reading] = field(default_factory=list)  # oldest first
-    alarms: OrderedDict[tuple[Any, ...], Reading] = field(default_factory=OrderedDict)
-    occupants: dict[int, str] = field(default_factory=dict)  # bay -> code of the module last seen in it
-    data_utc_ms: int | None = None  # time of the newest row
-    received_utc_ms: int | None = None  # when a frame last arrived
-    delay_ms: int | None = None  # from the newest row's time to its reception; sealing and transport
-
-    def newest(self, stream: str, bay: int = 0) -> Reading | None:
-        """Return the newest reading of a stream without key signals."""
-        return self.readings.get((stream, bay, ()))
-
-    @property
-    def holder(self) -> str:
-        """Return `van`, `station` or `unknown`: as its birth says, else by what it measures."""
-        stated = self.birth.get("holder")
-        if stated in ("van", "station"):
-            return str(stated)
-        streams = {key[0] for key in self.readings}
-        if streams & {"slot", "meter"}:
-            return "station"
-        return "van" if streams & {"vehicle", "position"} else "unknown"
 
 
 @dataclass(slots=True)
@@ -209,29 +103,6 @@ class Subscription:
         return batch
 
 
-@cache
-def _scales(signals: tuple[Signal, ...]) -> tuple[tuple[str, int, int, int], ...]:
-    return tuple((s.name, FORMATS[s.format][2], FORMATS[s.format][3], 10**s.decimals) for s in signals if s.kind != KEY)
-
-
-@cache
-def _keys(signals: tuple[Signal, ...]) -> tuple[tuple[int, str], ...]:
-    return tuple((index, s.name) for index, s in enumerate(signals) if s.kind == KEY)
-
-
-def scale_row(signals: tuple[Signal, ...], raw: tuple[int, ...]) -> tuple[dict[str, Value], tuple[str, ...]]:
-    """Scale one row's raw values: numbers by signal name (None for both codes), and the names of the abnormal ones."""
-    measured = (r for r, s in zip(raw, signals, strict=True) if s.kind != KEY)
-    values: dict[str, Value] = {}
-    abnormal = []
-    for (name, unavailable, out_of_limits, divisor), number in zip(_scales(signals), measured, strict=True):
-        if number == out_of_limits:
-            abnormal.append(name)
-        is_number = number not in (unavailable, out_of_limits)
-        values[name] = (number if divisor == 1 else number / divisor) if is_number else None
-    return values, tuple(abnormal)
-
-
 def _now_utc_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -270,6 +141,7 @@ class FleetState:
         state = self._node(fleet, node)
         holder = state.holder
         state.received_utc_ms = self.now_utc_ms()
+        state.count(decoded.header.journal, decoded.header.seq)
         changes: dict[ReadingKey, StateChange] = {}
         quality = decoded.header.time_quality if time_quality is None else time_quality
         for reading in self._readings(state, decoded, anchor_utc_ms, quality):
@@ -395,7 +267,7 @@ class FleetState:
                 stream=decoded.stream.name,
                 bay=header.bay,
                 module=header.owner if decoded.stream.owner == OF_MODULE else "",
-                keys={name: row[1 + index] for index, name in _keys(signals)},
+                keys={name: row[1 + index] for index, name in key_places(signals)},
                 time_utc_ms=anchor_utc_ms + row[0],
                 time_quality=time_quality,
                 received_utc_ms=received,
@@ -467,9 +339,25 @@ class FleetState:
             here = (reading.fleet, reading.node)
             origin = (custody.fleet, custody.node)
             self.moves.append(Move(seen, module.code, origin, custody.bay, here, reading.bay))
+            self._estimate_position(self.moves[-1])
             self._announce(nodes=(origin,))
         is_present = self._push_out(state, module, reading)
         module.custody = Custody(reading.fleet, reading.node, reading.bay, seen, seen, is_present)
+
+    def _estimate_position(self, move: Move) -> None:
+        """Place a station where the van stands that exchanges modules with it: stations need no GNSS receiver."""
+        states = [state for key in (move.origin, move.destination) if (state := self.nodes.get(key)) is not None]
+        for state in states:
+            position = state.newest("position")
+            if state.holder != "van" or position is None:
+                continue
+            latitude, longitude = (position.values.get(name) for name in ("latitude_deg", "longitude_deg"))
+            is_recent = abs(move.time_utc_ms - position.believed_utc_ms) <= POSITION_AGE_MS_MAX
+            if latitude is None or longitude is None or not is_recent:
+                continue
+            for other in states:
+                if other.holder == "station":
+                    other.estimated_position = (latitude, longitude)
 
     def _push_out(self, state: NodeState, module: ModuleState, reading: Reading) -> bool:
         """End the custody of whatever was thought to be in the bay, as two modules cannot share it.

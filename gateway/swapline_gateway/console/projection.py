@@ -86,10 +86,18 @@ def alarm_level(state: NodeState) -> int:
     return max((int(alarm.values.get("level") or 0) for alarm in state.alarms.values()), default=0)
 
 
+def _position(state: NodeState) -> dict[str, Value]:
+    """Return where the node is: as its receiver says, else as its exchanges with vans tell."""
+    measured = _values(state.newest("position"), "latitude_deg", "longitude_deg", "heading_deg")
+    if measured["latitude_deg"] is not None or state.estimated_position is None:
+        return measured | {"position_estimated": False}
+    latitude, longitude = state.estimated_position
+    return {"latitude_deg": latitude, "longitude_deg": longitude, "heading_deg": None, "position_estimated": True}
+
+
 def node_summary(fleet: FleetState, state: NodeState) -> dict[str, Any]:
     """Return what the fleet's overview shows of one node."""
-    vehicle, position = state.newest("vehicle"), state.newest("position")
-    own, meter = state.newest("node"), state.newest("meter")
+    vehicle, own, meter = (state.newest(stream) for stream in ("vehicle", "node", "meter"))
     bays = {str(bay): _bay_summary(fleet, state, bay) for bay in bays_of(state)}
     return {
         "fleet": state.fleet,
@@ -101,7 +109,7 @@ def node_summary(fleet: FleetState, state: NodeState) -> dict[str, Any]:
         "delay_ms": state.delay_ms,
         "soc_pct": _soc(vehicle, bays),
         **_values(vehicle, "range_km", "speed_kmh", "drive_mode", "faults"),
-        **_values(position, "latitude_deg", "longitude_deg", "heading_deg"),
+        **_position(state),
         **_values(meter, "power_kw"),
         **_values(own, "backlog_frames", "clock_quality", "safe_mode"),
         "alarm_level": alarm_level(state),
@@ -240,5 +248,6 @@ def node_pipeline(state: NodeState) -> dict[str, Any]:
         "online": state.is_online,
         "data_utc_ms": state.data_utc_ms,
         "delay_ms": state.delay_ms,
+        "seq_max": state.seq_max,
         "values": dict(reading.values) if reading else None,
     }

@@ -242,3 +242,31 @@ def test_snapshot_is_json_ready(van: Unit, station: Unit) -> None:
     snapshot = van.state.snapshot()
     assert [node["node"] for node in snapshot["nodes"]] == ["van-001", "station-1"]
     assert snapshot["modules"][0]["custody"] == ["demo", "van-001", 1]
+
+
+def test_a_station_without_receiver_is_placed_where_vans_exchange_modules(van: Unit, station: Unit) -> None:
+    van.say_birth("van", [1])
+    station.say_birth("station", [1])
+    van.send("position", [(1_000, {"latitude_deg": 52.5, "longitude_deg": 13.4})])
+    van.send("module", [(2_000, module_values(15))], bay=1, owner=CODE)
+    station.send("module", [(20_000, module_values(15))], bay=1, owner=CODE)
+    assert van.state.nodes["demo", "station-1"].estimated_position == (52.5, 13.4)
+
+
+def test_an_old_position_does_not_place_a_station(van: Unit, station: Unit) -> None:
+    van.say_birth("van", [1])
+    station.say_birth("station", [1])
+    van.send("position", [(1_000, {"latitude_deg": 52.5, "longitude_deg": 13.4})])
+    van.send("module", [(2_000, module_values(15))], bay=1, owner=CODE)
+    station.send("module", [(900_000, module_values(15))], bay=1, owner=CODE)
+    assert van.state.nodes["demo", "station-1"].estimated_position is None
+
+
+def test_sealed_frames_are_known_by_their_highest_number(van: Unit) -> None:
+    for seq in (7, 3):
+        van.seq = seq - 1
+        van.send("vehicle", [(seq, vehicle_values(50))])
+    assert van.state.nodes["demo", "van-001"].seq_max == 7
+    van.journal, van.seq = 99, 0
+    van.send("vehicle", [(9, vehicle_values(50))])
+    assert van.state.nodes["demo", "van-001"].seq_max == 1

@@ -1,7 +1,7 @@
 // <sl-chart>: one chart over the chosen span, filled from the history and kept going by the live readings.
 //
-// spec: {id, title, unit, decimals, minimum?, maximum?, lines: [{label, stream, source, signal, live, derive?}]}
-// source: {fleet, node?, bay?, module?}; live: {time_utc_ms, value} of the newest reading, or null.
+// spec: {id, title, unit, decimals, minimum?, maximum?, isHeld, lines: [{label, stream, source, signal, live, derive?}]}
+// isHeld: the newest values still stand, as their node is online. source: {fleet, node?, bay?, module?}; live: {time_utc_ms, value} of the newest reading, or null.
 // derive: {signals: [...], compute: (...values) => value} where a line is calculated from several signals.
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
@@ -124,6 +124,12 @@ class Chart extends HTMLElement {
         times.push(time / 1000);
         values.push(column.get(time) ?? null);
       }
+      // Rows are kept when something changed: until the longest silence is over, the last value still stands.
+      const lastMs = times.length ? times.at(-1) * 1000 : 0;
+      if (this.#spec.isHeld && lastMs && lastMs < this.#nowMs && this.#nowMs - lastMs < gapMs) {
+        times.push(this.#nowMs / 1000);
+        values.push(values.at(-1));
+      }
       return [times, values];
     });
     return uPlot.join(tables, tables.map(() => [0, 2])); // 2: do not let nulls of the join break a line, only our own
@@ -185,7 +191,7 @@ class Chart extends HTMLElement {
     const style = getComputedStyle(this);
     const colour = (name) => style.getPropertyValue(name).trim();
     const axis = { stroke: colour("--text-muted"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: `11px ${colour("--font")}` };
-    const { minimum, maximum } = this.#spec;
+    const { minimum, maximum, decimals } = this.#spec;
     this.plot = new uPlot(
       {
         width: this.holder.clientWidth,
@@ -193,7 +199,7 @@ class Chart extends HTMLElement {
         padding: [8, 8, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
-        scales: { x: { time: true, auto: false }, y: { range: (_, low, high) => paddedRange(low, high, minimum, maximum) } },
+        scales: { x: { time: true, auto: false }, y: { range: (_, low, high) => paddedRange(low, high, { minimum, maximum, decimals }) } },
         axes: [
           { ...axis, size: 26, space: 64, values: timeLabels },
           { ...axis, size: 48, values: (_plot, splits, _axis, _space, step) => splits.map((split) => compact(split, step)) },
@@ -213,11 +219,18 @@ class Chart extends HTMLElement {
   }
 }
 
+// A row between two gaps has no line; without a dot it would not be seen at all.
+function lonePoints(plot, index) {
+  const values = plot.data[index];
+  const known = values.flatMap((value, at) => (value === undefined ? [] : [at])); // undefined: another line's time
+  return known.filter((at, i) => values[at] !== null && values[known[i - 1]] == null && values[known[i + 1]] == null);
+}
+
 const lineStyle = (label, stroke, index) => ({
   label,
   stroke,
   width: 1.75,
-  points: { show: false },
+  points: { show: true, size: 4, filter: lonePoints },
   spanGaps: false,
   dash: index < COLOURS ? [] : [6, 4], // more lines than colours: the second round is dashed
 });
@@ -231,9 +244,9 @@ const timeLabels = (plot, splits) =>
   splits.map((split) => (plot.scales.x.max - plot.scales.x.min > 2 * 86_400 ? dateFormat : hourFormat).format(split * 1000));
 
 // A flat line gets room around it instead of filling the picture with its noise.
-function paddedRange(low, high, minimum, maximum) {
+function paddedRange(low, high, { minimum, maximum, decimals }) {
   if (low == null || high == null) return [minimum ?? 0, maximum ?? 1];
-  const pad = Math.max((high - low) * 0.1, Math.abs(high) * 0.005, 1e-3);
+  const pad = Math.max((high - low) * 0.1, Math.abs(high) * 0.005, 5 * 10 ** -decimals);
   return [minimum ?? low - pad, maximum ?? high + pad];
 }
 

@@ -59,7 +59,7 @@ export function vanCharts(content, page) {
       ],
     },
   ];
-  return specs.filter((spec) => spec.lines.length).map((spec) => chart({ ...spec, id: chartId(content, spec.name) }, page));
+  return specs.filter((spec) => spec.lines.length).map((spec) => chart({ ...spec, id: chartId(content, spec.name), isHeld: content.summary.online !== false }, page));
 }
 
 export function stationCharts(content, page) {
@@ -69,7 +69,7 @@ export function stationCharts(content, page) {
     { name: "soc", title: "Charge of the modules", unit: "%", decimals: 1, minimum: 0, maximum: 100, lines: bayLines(content, "soc_pct", "module", "Slot") },
     { name: "temperature", title: "Warmest cell of each module", unit: "°C", decimals: 1, lines: bayLines(content, "temperature_max_c", "module", "Slot") },
   ];
-  return specs.filter((spec) => spec.lines.length).map((spec) => chart({ ...spec, id: chartId(content, spec.name) }, page));
+  return specs.filter((spec) => spec.lines.length).map((spec) => chart({ ...spec, id: chartId(content, spec.name), isHeld: content.summary.online !== false }, page));
 }
 
 let trail = { id: null, loadedAtMs: 0, points: [] };

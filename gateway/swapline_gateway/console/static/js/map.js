@@ -11,6 +11,21 @@ const ZOOM_STEP = 1.6;
 const UNITS_PER_PIXEL_MIN = 1e-9;
 const UNITS_PER_PIXEL_MAX = 1 / 256;
 
+const LETTER_WIDTH = 7.2;
+const LABEL_SIDES = [
+  { x: 17, y: 4, anchor: "start" },
+  { x: -17, y: 4, anchor: "end" },
+  { x: 0, y: 27, anchor: "middle" },
+  { x: 0, y: -19, anchor: "middle" },
+];
+
+function boxAround(at, shift, width, height = width) {
+  const centre = { x: at.x + shift.x, y: at.y + shift.y };
+  return { left: centre.x - width / 2, right: centre.x + width / 2, top: centre.y - height / 2, bottom: centre.y + height / 2 };
+}
+
+const overlaps = (one, other) => one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
+
 class MapView extends HTMLElement {
   #places = [];
   #trail = [];
@@ -133,15 +148,36 @@ class MapView extends HTMLElement {
     render(this.#template(width, height), this);
   }
 
+  // Greedy and stable: each name takes the first side on which it covers neither a name nor a marker, or stays away.
+  #placeLabels() {
+    const shown = this.#places.filter((place) => this.#isInside(place));
+    const labels = new Map();
+    if (shown.length > LABELS_MAX) return labels;
+    const taken = shown.map((place) => boxAround(this.#toPixel(place), { x: 0, y: 0 }, 20));
+    shown.forEach((place, index) => {
+      const at = this.#toPixel(place);
+      const width = place.name.length * LETTER_WIDTH;
+      for (const side of LABEL_SIDES) {
+        const box = boxAround(at, { x: side.x + (side.anchor === "start" ? width / 2 : side.anchor === "end" ? -width / 2 : 0), y: side.y - 4 }, width, 14);
+        const isFree = taken.every((other, i) => i === index || !overlaps(box, other));
+        if (!isFree || box.left < 0 || box.right > this.#size.width) continue;
+        labels.set(place.id, side);
+        taken.push(box);
+        break;
+      }
+    });
+    return labels;
+  }
+
   #template(width, height) {
-    const hasLabels = this.#places.filter((place) => this.#isInside(place)).length <= LABELS_MAX;
+    const labels = this.#placeLabels();
     return html`
       <svg width=${width} height=${height} viewBox="0 0 ${width} ${height}" role="group" aria-label="Map of vans and stations">
         ${this.#grid(width, height)} ${this.#trailLine()}
         ${repeat(
           this.#places,
           (place) => place.id,
-          (place) => this.#marker(place, hasLabels),
+          (place) => this.#marker(place, labels.get(place.id)),
         )}
         ${this.#scale(height)}
       </svg>
@@ -173,7 +209,7 @@ class MapView extends HTMLElement {
     return svg`<polyline class="trail" points=${points.map(({ x, y }) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ")}/>`;
   }
 
-  #marker(place, hasLabel) {
+  #marker(place, side) {
     const { x, y } = this.#toPixel(place);
     const name = `${place.name}: ${place.status}${place.detail ? `, ${place.detail}` : ""}`;
     const shape =
@@ -182,11 +218,10 @@ class MapView extends HTMLElement {
         : place.heading == null
           ? svg`<circle class="body" r="7.500"/>`
           : svg`<path class="body" d="M0-15C3-9 8-5.500 8 .5A8 8 0 1 1-8 .5C-8-5.500-3-9 0-15z" transform="rotate(${place.heading})"/>`;
-    const isAtEdge = x > this.#size.width - LABEL_WIDTH;
-    return svg`<a class="marker" href=${place.href} data-tone=${place.tone} aria-label=${name}
+    return svg`<a class="marker" href=${place.href} data-tone=${place.tone} data-estimated=${String(Boolean(place.isEstimated))} aria-label=${name}
         transform="translate(${x.toFixed(1)} ${y.toFixed(1)})">
       <title>${name}</title><circle class="reach" r="18"/>${shape}
-      ${hasLabel ? svg`<text x=${isAtEdge ? -13 : 13} y="4" text-anchor=${isAtEdge ? "end" : "start"}>${place.name}</text>` : nothing}
+      ${side ? svg`<text x=${side.x} y=${side.y} text-anchor=${side.anchor}>${place.name}</text>` : nothing}
     </a>`;
   }
 

@@ -54,7 +54,8 @@ export function place(node, nowMs) {
     heading: isMoving(node, nowMs) ? node.heading_deg : null,
     tone: status.id === "online" && isLow && node.holder === "van" ? "warn" : status.tone,
     status: status.label,
-    detail: ready || (node.soc_pct == null ? "" : `${number(node.soc_pct, 0)} %`),
+    detail: [ready || (node.soc_pct == null ? "" : `${number(node.soc_pct, 0)} %`), node.position_estimated && "position estimated from swaps"].filter(Boolean).join(", "),
+    isEstimated: node.position_estimated,
     href: holderLink(node),
   };
 }

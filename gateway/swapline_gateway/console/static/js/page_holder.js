@@ -82,7 +82,7 @@ function stationTiles({ summary, readings }) {
 function bayCards(content, page) {
   const bays = Object.values(content.bays).sort((one, other) => one.bay - other.bay);
   if (!bays.length) return empty("No bay has reported yet");
-  return html`<ul class="bays">${bays.map((bay) => bayCard(bay, page.nowMs))}</ul>`;
+  return html`<ul class="bays" data-holder=${content.summary.holder}>${bays.map((bay) => bayCard(bay, page.nowMs))}</ul>`;
 }
 
 function bayCard(bay, nowMs) {
@@ -126,7 +126,7 @@ function positionMap(content, page) {
 }
 
 const EVENTS = {
-  boot: (values) => ["Started", `${word("node", "reset_cause", values.reason)}, boot ${values.count ?? "–"}`],
+  boot: (values) => ["Started", [`boot ${values.count ?? "–"}`, values.reason ? word("node", "reset_cause", values.reason).toLowerCase() : ""].filter(Boolean).join(", ")],
   battery_in: (values) => ["Module in", values.soc_pct == null ? "" : `${number(values.soc_pct, 1)} %`],
   battery_out: (values) => ["Module out", [values.soc_pct != null && `${number(values.soc_pct, 1)} %`, values.duration_s != null && `after ${age(values.duration_s * 1000)}`].filter(Boolean).join(", ")],
   frames_dropped: (values) => ["Frames lost", `${values.count ?? "?"} frames, reason ${values.reason ?? "?"}`],

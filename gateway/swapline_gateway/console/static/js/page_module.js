@@ -139,5 +139,5 @@ function charts(content, page) {
     { name: "cells", title: "Cell voltages", unit: "V", decimals: 3, lines: [line("Highest", "cell_voltage_max_v"), line("Mean", "cell_voltage_mean_v"), line("Lowest", "cell_voltage_min_v")] },
     { name: "temperature", title: "Temperatures", unit: "°C", decimals: 1, lines: [line("Warmest", "temperature_max_c"), line("Coolest", "temperature_min_c"), line("MOSFET", "temperature_mosfet_c")] },
   ];
-  return specs.map((spec) => chart({ ...spec, id: `${code}/${spec.name}/${custody.fleet}` }, page));
+  return specs.map((spec) => chart({ ...spec, id: `${code}/${spec.name}/${custody.fleet}`, isHeld: custody.present && content.online !== false }, page));
 }

@@ -9,6 +9,7 @@ export const title = () => "Pipeline";
 export const scope = () => ["pipeline", {}];
 
 const RATE_WINDOW_S = 10;
+const COLUMNS_NOTE = "Sealed counts the life of the node's journal; received and stored count since this gateway started.";
 const DELAY_WARN_MS = 15_000; // sealing takes up to 5 s, the rest is the link
 
 export function view(content, page) {
@@ -44,7 +45,7 @@ function flow(gateway, nodes) {
   const delays = nodes.filter((node) => node.online !== false).map((node) => node.delay_ms);
   const { spool = {}, sink = {}, broker = {} } = gateway;
   return html`<dl class="tiles">
-    ${tile("Sealed by nodes", number(sum(nodes, "frames_sealed")), { note: `by ${nodes.length} nodes` })}
+    ${tile("Sealed by nodes", number(nodes.reduce((all, node) => all + node.seq_max, 0)), { note: `by ${nodes.length} nodes` })}
     ${tile("In the nodes", number(sum(nodes, "backlog_frames")), { unit: "frames" })}
     ${tile("Received", number(gateway.frames_received), { note: rateNote(rates?.received) })}
     ${tile("In the spool", number(spool.frames), { unit: "frames", note: spoolNote(spool), tone: spool.full ? "bad" : "" })}
@@ -88,8 +89,9 @@ function reasonList(counts, allWell, unit) {
 
 function nodeTable(nodes, nowMs) {
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Nodes, scrolls sideways"><table class="list nodes">
-    <thead><tr><th scope="col">Node</th><th scope="col" class="right">Sealed</th><th scope="col" class="right">Acknowledged</th>
-      <th scope="col" class="right">Stored since start</th><th scope="col" class="right">Waiting</th><th scope="col" class="right">Lost</th><th scope="col" class="right">Sent again</th>
+    <caption class="muted">${COLUMNS_NOTE}</caption>
+    <thead><tr><th scope="col">Node</th><th scope="col" class="right">Sealed</th><th scope="col" class="right">Received</th>
+      <th scope="col" class="right">Stored</th><th scope="col" class="right">Waiting</th><th scope="col" class="right">Lost</th><th scope="col" class="right">Sent again</th>
       <th scope="col" class="right">Delay</th><th scope="col" class="right">Bus errors</th><th scope="col">Clock</th>
       <th scope="col" class="right">Heap peak</th><th scope="col" class="right">Last data</th></tr></thead>
     <tbody>${repeat(nodes, (node) => `${node.fleet}/${node.node}`, (node) => nodeRow(node, nowMs))}</tbody>
@@ -104,8 +106,8 @@ function nodeRow(node, nowMs) {
   const cell = (label, content, tone = "") => html`<td data-label=${label} class="right" data-tone=${tone}>${content}</td>`;
   return html`<tr>
     <th scope="row"><a href=${holderLink(node)}>${node.node}</a>${chip(status.tone, status.label)}</th>
-    ${cell("Sealed", number(values?.frames_sealed))} ${cell("Acknowledged", number(values?.frames_acknowledged))}
-    ${cell("Stored since start", number(flow?.frames_stored))} ${cell("Waiting", number(values?.backlog_frames), values?.backlog_frames > 100 ? "warn" : "")}
+    ${cell("Sealed", number(node.seq_max))} ${cell("Received", number(flow?.frames_received))}
+    ${cell("Stored", number(flow?.frames_stored))} ${cell("Waiting", number(values?.backlog_frames), values?.backlog_frames > 100 ? "warn" : "")}
     ${cell("Lost", number(lost), lost ? "bad" : "")} ${cell("Sent again", number(values?.frames_sent_again))}
     ${cell("Delay", html`${value(number(seconds(node.delay_ms), 1), "s")}`, node.delay_ms > DELAY_WARN_MS ? "warn" : "")}
     ${cell("Bus errors", number(errors))}

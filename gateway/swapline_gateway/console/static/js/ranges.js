@@ -3,16 +3,18 @@
 import { html } from "./lit.js";
 
 const MINUTE_MS = 60_000;
-const RANGES = { "15m": ["15 min", 15], "1h": ["1 h", 60], "6h": ["6 h", 360], "24h": ["24 h", 1_440], "7d": ["7 d", 10_080] };
+const RANGES = { "5m": ["5 min", 5], "15m": ["15 min", 15], "1h": ["1 h", 60], "6h": ["6 h", 360], "24h": ["24 h", 1_440], "7d": ["7 d", 10_080] };
 
-export const rangeMs = (page) => (RANGES[page.query.range] ?? RANGES["15m"])[1] * MINUTE_MS;
+const DEFAULT = "5m"; // what is happening now
+
+export const rangeMs = (page) => (RANGES[page.query.range] ?? RANGES[DEFAULT])[1] * MINUTE_MS;
 
 export function rangePicker(page) {
-  const chosen = page.query.range in RANGES ? page.query.range : "15m";
+  const chosen = page.query.range in RANGES ? page.query.range : DEFAULT;
   return html`<div class="segments" role="group" aria-label="Span of the charts">
     ${Object.entries(RANGES).map(
       ([id, [label]]) => html`<button type="button" aria-pressed=${String(id === chosen)}
-        @click=${() => page.setQuery({ range: id === "15m" ? null : id })}>${label}</button>`,
+        @click=${() => page.setQuery({ range: id === DEFAULT ? null : id })}>${label}</button>`,
     )}
   </div>`;
 }
