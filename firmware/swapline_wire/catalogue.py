@@ -1,4 +1,4 @@
-"""The catalogue: the only place that says what a signal is.
+"""The catalogue: with `catalogue_van.py` and `catalogue_station.py` the only place that says what a signal is.
 
 Packing on the device, decoding in the gateway, database fields and units, panels and the documentation's tables all
 come from here (`catalogue_text.py` adds the sentences that people read; boards need not load it). Signals are only ever
@@ -45,84 +45,35 @@ Signal = namedtuple(
 Stream = namedtuple("Stream", ("id", "name", "owner", "priority", "period_ms", "silence_ms_max", "signals"))
 
 
-def _total(name: str, unit: str, decimals: int, deadband: int, source: str) -> Signal:
+def total(name: str, unit: str, decimals: int, deadband: int, source: str) -> Signal:
     return Signal(name, unit, "u32", decimals, 0, 0xFFFFFFFD, deadband, TOTAL, source)
 
 
-def _state(name: str, fmt: str, maximum: int, source: str) -> Signal:
+def state(name: str, fmt: str, maximum: int, source: str) -> Signal:
     return Signal(name, "", fmt, 0, 0, maximum, 1, STATE, source)
 
 
-def _key(name: str, fmt: str, maximum: int, source: str) -> Signal:
+def key(name: str, fmt: str, maximum: int, source: str) -> Signal:
     return Signal(name, "", fmt, 0, 0, maximum, 1, KEY, source)
 
 
+U16_MAX = 0xFFFD  # the largest numbers of their formats: two codes are above them
+U32_MAX = 0xFFFFFFFD
 _M = MEASUREMENT
-_U16 = 0xFFFD
-_U32 = 0xFFFFFFFD
 
 # One stream is one device's answer, so that each row has one true time: what the GNSS receiver says is not mixed with
-# what the vehicle controller says.
-VEHICLE = Stream(
-    1,
-    "vehicle",
-    OF_NODE,
-    ROUTINE,
-    1000,
-    60000,
-    (
-        Signal("speed_kmh", "km/h", "u16", 2, 0, 25000, 50, _M, "vcu"),
-        _total("odometer_km", "km", 3, 10, "vcu"),
-        _state("drive_mode", "u8", 7, "vcu"),
-        _state("gear", "u8", 3, "vcu"),
-        _state("doors", "u8", 0xFD, "vcu"),
-        _state("cargo_lock", "u8", 2, "vcu"),
-        Signal("auxiliary_voltage_v", "V", "u16", 2, 0, 4000, 10, _M, "vcu"),
-        Signal("traction_voltage_v", "V", "u16", 1, 0, 10000, 10, _M, "vcu"),
-        Signal("traction_current_a", "A", "i32", 2, -200000, 200000, 100, _M, "vcu"),
-        Signal("soc_pct", "%", "u16", 1, 0, 1000, 5, _M, "vcu"),
-        Signal("range_km", "km", "u16", 1, 0, 20000, 10, _M, "vcu"),
-        Signal("accelerator_pct", "%", "u16", 2, 0, 10000, 200, _M, "vcu"),
-        Signal("brake_pct", "%", "u16", 2, 0, 10000, 200, _M, "vcu"),
-        Signal("motor_torque_nm", "N.m", "i32", 2, -500000, 500000, 500, _M, "vcu"),
-        Signal("motor_speed_rpm", "rpm", "i32", 0, -20000, 20000, 50, _M, "vcu"),
-        Signal("motor_temperature_c", "degC", "i16", 1, -500, 2500, 10, _M, "vcu"),
-        Signal("inverter_temperature_c", "degC", "i16", 1, -500, 2500, 10, _M, "vcu"),
-        Signal("acceleration_mps2", "m/s2", "i16", 2, -10000, 10000, 50, _M, "vcu"),
-        Signal("ambient_temperature_c", "degC", "i16", 2, -5000, 8500, 50, _M, "vcu"),
-        Signal("cabin_temperature_c", "degC", "i16", 2, -5000, 8500, 50, _M, "vcu"),
-        Signal("cargo_temperature_c", "degC", "i16", 2, -5000, 8500, 50, _M, "vcu"),
-        Signal("heating_power_kw", "kW", "u16", 2, 0, 5000, 10, _M, "vcu"),
-        Signal("aircon_power_kw", "kW", "u16", 2, 0, 5000, 10, _M, "vcu"),
-        Signal("insulation_kohm", "kohm", "u16", 0, 0, _U16, 50, _M, "vcu"),
-        Signal("cargo_mass_kg", "kg", "u16", 0, 0, 5000, 10, _M, "vcu"),
-        _state("faults", "u32", _U32, "vcu"),
-    ),
-)
+# what the vehicle controller says. Ids count from 1. What only a van or only a station has is in a file of its own and
+# loaded when somebody first asks for it: on a 64-bit MicroPython a signal costs 168 bytes of heap.
+STREAM_NAMES = ("vehicle", "position", "module", "cells", "slot", "meter", "node", "event", "alarm")
+_ELSEWHERE = {"VEHICLE": "van", "POSITION": "van", "SLOT": "station", "METER": "station"}
 
-POSITION = Stream(
-    2,
-    "position",
-    OF_NODE,
-    ROUTINE,
-    1000,
-    60000,
-    (
-        Signal("latitude_deg", "deg", "i32", 7, -900000000, 900000000, 200, _M, "gnss"),
-        Signal("longitude_deg", "deg", "i32", 7, -1800000000, 1800000000, 200, _M, "gnss"),
-        Signal("altitude_m", "m", "i32", 2, -100000, 2000000, 500, _M, "gnss"),
-        Signal("speed_kmh", "km/h", "u16", 2, 0, 50000, 100, _M, "gnss"),
-        Signal("heading_deg", "deg", "u16", 2, 0, 36000, 500, _M, "gnss"),
-        _state("fix_quality", "u8", 8, "gnss"),
-        _state("fix_mode", "u8", 3, "gnss"),
-        Signal("satellites_used", "", "u8", 0, 0, 0xFD, 2, _M, "gnss"),
-        Signal("satellites_in_view", "", "u8", 0, 0, 0xFD, 4, _M, "gnss"),
-        Signal("hdop", "", "u16", 2, 0, 9999, 50, _M, "gnss"),
-        Signal("pdop", "", "u16", 2, 0, 9999, 50, _M, "gnss"),
-        Signal("vdop", "", "u16", 2, 0, 9999, 50, _M, "gnss"),
-        Signal("snr_max_db", "dB", "u8", 0, 0, 99, 5, _M, "gnss"),
-    ),
-)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    VEHICLE: Stream
+    POSITION: Stream
+    SLOT: Stream
+    METER: Stream
+    STREAMS: tuple[Stream, ...]
 
 MODULE = Stream(
     3,
@@ -141,24 +92,24 @@ MODULE = Stream(
         Signal("cell_voltage_min_v", "V", "u16", 3, 0, 6000, 5, _M, "bms"),
         Signal("cell_voltage_max_v", "V", "u16", 3, 0, 6000, 5, _M, "bms"),
         Signal("cell_voltage_mean_v", "V", "u16", 3, 0, 6000, 5, _M, "bms"),
-        _state("cell_voltage_min_cell", "u8", 0xFD, "bms"),
-        _state("cell_voltage_max_cell", "u8", 0xFD, "bms"),
+        state("cell_voltage_min_cell", "u8", 0xFD, "bms"),
+        state("cell_voltage_max_cell", "u8", 0xFD, "bms"),
         Signal("temperature_min_c", "degC", "i16", 1, -500, 2000, 5, _M, "bms"),
         Signal("temperature_max_c", "degC", "i16", 1, -500, 2000, 5, _M, "bms"),
-        _state("temperature_min_sensor", "u8", 0xFD, "bms"),
-        _state("temperature_max_sensor", "u8", 0xFD, "bms"),
+        state("temperature_min_sensor", "u8", 0xFD, "bms"),
+        state("temperature_max_sensor", "u8", 0xFD, "bms"),
         Signal("temperature_mosfet_c", "degC", "i16", 1, -500, 2000, 10, _M, "bms"),
         Signal("temperature_ambient_c", "degC", "i16", 1, -500, 2000, 10, _M, "bms"),
-        Signal("insulation_kohm", "kohm", "u16", 0, 0, _U16, 50, _M, "bms"),
-        _total("cycles", "", 0, 1, "bms"),
-        _total("charge_in_ah", "A.h", 2, 50, "bms"),
-        _total("charge_out_ah", "A.h", 2, 50, "bms"),
-        _total("energy_in_kwh", "kW.h", 3, 50, "bms"),
-        _total("energy_out_kwh", "kW.h", 3, 50, "bms"),
-        _state("cell_count", "u8", 0xFD, "bms"),
-        _state("switches", "u8", 0xFD, "bms"),
-        _state("protections", "u32", _U32, "bms"),
-        _state("balancing", "u32", _U32, "bms"),
+        Signal("insulation_kohm", "kohm", "u16", 0, 0, U16_MAX, 50, _M, "bms"),
+        total("cycles", "", 0, 1, "bms"),
+        total("charge_in_ah", "A.h", 2, 50, "bms"),
+        total("charge_out_ah", "A.h", 2, 50, "bms"),
+        total("energy_in_kwh", "kW.h", 3, 50, "bms"),
+        total("energy_out_kwh", "kW.h", 3, 50, "bms"),
+        state("cell_count", "u8", 0xFD, "bms"),
+        state("switches", "u8", 0xFD, "bms"),
+        state("protections", "u32", U32_MAX, "bms"),
+        state("balancing", "u32", U32_MAX, "bms"),
     ),
 )
 
@@ -173,60 +124,12 @@ CELLS = Stream(
     10000,
     300000,
     tuple(
-        [_key("segment", "u8", 15, "bms")]
+        [key("segment", "u8", 15, "bms")]
         + [Signal("cell_%02d_v" % (i + 1), "V", "u16", 3, 0, 6000, 5, _M, "bms") for i in range(CELLS_PER_SEGMENT)]
         + [
             Signal("temperature_%d_c" % (i + 1), "degC", "i16", 1, -500, 2000, 5, _M, "bms")
             for i in range(SENSORS_PER_SEGMENT)
         ]
-    ),
-)
-
-SLOT = Stream(
-    5,
-    "slot",
-    OF_BAY,
-    ROUTINE,
-    1000,
-    60000,
-    (
-        _state("occupied", "u8", 1, "charger"),
-        _state("locked", "u8", 1, "charger"),
-        _state("charger_state", "u8", 5, "charger"),
-        Signal("charger_voltage_v", "V", "u16", 2, 0, _U16, 20, _M, "charger"),
-        Signal("charger_current_a", "A", "u16", 2, 0, _U16, 50, _M, "charger"),
-        Signal("charger_power_kw", "kW", "u16", 3, 0, 60000, 50, _M, "charger"),
-        Signal("current_limit_a", "A", "u16", 2, 0, _U16, 50, _M, "charger"),
-        _total("energy_kwh", "kW.h", 3, 50, "charger"),
-        Signal("charger_temperature_c", "degC", "i16", 1, -500, 2000, 10, _M, "charger"),
-        _state("faults", "u16", _U16, "charger"),
-        Signal("session_duration_s", "s", "u32", 0, 0, _U32, 30, _M, "charger"),
-    ),
-)
-
-METER = Stream(
-    6,
-    "meter",
-    OF_NODE,
-    ROUTINE,
-    1000,
-    60000,
-    (
-        Signal("voltage_l1_v", "V", "u16", 2, 0, 60000, 50, _M, "meter"),
-        Signal("voltage_l2_v", "V", "u16", 2, 0, 60000, 50, _M, "meter"),
-        Signal("voltage_l3_v", "V", "u16", 2, 0, 60000, 50, _M, "meter"),
-        Signal("current_l1_a", "A", "i32", 3, -10000000, 10000000, 200, _M, "meter"),
-        Signal("current_l2_a", "A", "i32", 3, -10000000, 10000000, 200, _M, "meter"),
-        Signal("current_l3_a", "A", "i32", 3, -10000000, 10000000, 200, _M, "meter"),
-        Signal("power_kw", "kW", "i32", 3, -10000000, 10000000, 100, _M, "meter"),
-        Signal("power_l1_kw", "kW", "i32", 3, -10000000, 10000000, 100, _M, "meter"),
-        Signal("power_l2_kw", "kW", "i32", 3, -10000000, 10000000, 100, _M, "meter"),
-        Signal("power_l3_kw", "kW", "i32", 3, -10000000, 10000000, 100, _M, "meter"),
-        Signal("reactive_power_kvar", "kvar", "i32", 3, -10000000, 10000000, 100, _M, "meter"),
-        Signal("power_factor", "", "i16", 3, -1000, 1000, 20, _M, "meter"),
-        Signal("frequency_hz", "Hz", "u16", 2, 4000, 7000, 5, _M, "meter"),
-        _total("energy_import_kwh", "kW.h", 2, 5, "meter"),
-        _total("energy_export_kwh", "kW.h", 2, 5, "meter"),
     ),
 )
 
@@ -238,34 +141,34 @@ NODE = Stream(
     5000,
     30000,
     (
-        _total("uptime_s", "s", 0, 30, "node"),
-        _state("reset_cause", "u8", 7, "node"),
-        Signal("heap_used_bytes", "B", "u32", 0, 0, _U32, 4096, _M, "node"),
-        Signal("heap_free_bytes", "B", "u32", 0, 0, _U32, 4096, _M, "node"),
-        Signal("heap_peak_bytes", "B", "u32", 0, 0, _U32, 1024, _M, "node"),
-        Signal("journal_used_bytes", "B", "u32", 0, 0, _U32, 4096, _M, "node"),
-        Signal("journal_limit_bytes", "B", "u32", 0, 0, _U32, 1, _M, "node"),
-        Signal("backlog_frames", "", "u32", 0, 0, _U32, 10, _M, "node"),
-        _total("frames_sealed", "", 0, 50, "node"),
-        _total("frames_acknowledged", "", 0, 50, "node"),
-        _total("frames_sent_again", "", 0, 1, "node"),
-        _total("frames_dropped", "", 0, 1, "node"),
-        _total("rows_kept", "", 0, 500, "node"),
-        _total("rows_unchanged", "", 0, 500, "node"),
-        _total("values_abnormal", "", 0, 1, "node"),
-        _total("bus_requests", "", 0, 200, "node"),
-        _total("bus_timeouts", "", 0, 1, "node"),
-        _total("bus_checksum_errors", "", 0, 1, "node"),
-        _total("bus_protocol_errors", "", 0, 1, "node"),
-        _total("link_connects", "", 0, 1, "node"),
-        _total("link_failures", "", 0, 1, "node"),
-        Signal("link_rtt_ms", "ms", "u16", 0, 0, _U16, 50, _M, "node"),
+        total("uptime_s", "s", 0, 30, "node"),
+        state("reset_cause", "u8", 7, "node"),
+        Signal("heap_used_bytes", "B", "u32", 0, 0, U32_MAX, 4096, _M, "node"),
+        Signal("heap_free_bytes", "B", "u32", 0, 0, U32_MAX, 4096, _M, "node"),
+        Signal("heap_peak_bytes", "B", "u32", 0, 0, U32_MAX, 1024, _M, "node"),
+        Signal("journal_used_bytes", "B", "u32", 0, 0, U32_MAX, 4096, _M, "node"),
+        Signal("journal_limit_bytes", "B", "u32", 0, 0, U32_MAX, 1, _M, "node"),
+        Signal("backlog_frames", "", "u32", 0, 0, U32_MAX, 10, _M, "node"),
+        total("frames_sealed", "", 0, 50, "node"),
+        total("frames_acknowledged", "", 0, 50, "node"),
+        total("frames_sent_again", "", 0, 1, "node"),
+        total("frames_dropped", "", 0, 1, "node"),
+        total("rows_kept", "", 0, 500, "node"),
+        total("rows_unchanged", "", 0, 500, "node"),
+        total("values_abnormal", "", 0, 1, "node"),
+        total("bus_requests", "", 0, 200, "node"),
+        total("bus_timeouts", "", 0, 1, "node"),
+        total("bus_checksum_errors", "", 0, 1, "node"),
+        total("bus_protocol_errors", "", 0, 1, "node"),
+        total("link_connects", "", 0, 1, "node"),
+        total("link_failures", "", 0, 1, "node"),
+        Signal("link_rtt_ms", "ms", "u16", 0, 0, U16_MAX, 50, _M, "node"),
         Signal("rssi_dbm", "dBm", "i8", 0, -126, 0, 5, _M, "node"),
-        _state("clock_quality", "u8", 4, "node"),
+        state("clock_quality", "u8", 4, "node"),
         Signal("clock_step_ms", "ms", "i32", 0, -0x7FFFFFFE, 0x7FFFFFFE, 20, _M, "node"),
-        Signal("loop_lag_ms_max", "ms", "u16", 0, 0, _U16, 50, _M, "node"),
-        _total("task_restarts", "", 0, 1, "node"),
-        _state("safe_mode", "u8", 1, "node"),
+        Signal("loop_lag_ms_max", "ms", "u16", 0, 0, U16_MAX, 50, _M, "node"),
+        total("task_restarts", "", 0, 1, "node"),
+        state("safe_mode", "u8", 1, "node"),
     ),
 )
 
@@ -278,15 +181,15 @@ EVENT_STREAM = Stream(
     0,
     0,
     (
-        _key("code", "u16", _U16, "node"),
-        _state("reason", "u8", 0xFD, "node"),
-        _state("request_id", "u32", _U32, "node"),
+        key("code", "u16", U16_MAX, "node"),
+        state("reason", "u8", 0xFD, "node"),
+        state("request_id", "u32", U32_MAX, "node"),
         Signal("soc_pct", "%", "u16", 1, 0, 1000, 1, _M, "bms"),
         Signal("soh_pct", "%", "u16", 1, 0, 1200, 1, _M, "bms"),
-        _state("first_seq", "u32", _U32, "node"),
-        _state("last_seq", "u32", _U32, "node"),
-        Signal("count", "", "u32", 0, 0, _U32, 1, _M, "node"),
-        Signal("duration_s", "s", "u32", 0, 0, _U32, 1, _M, "node"),
+        state("first_seq", "u32", U32_MAX, "node"),
+        state("last_seq", "u32", U32_MAX, "node"),
+        Signal("count", "", "u32", 0, 0, U32_MAX, 1, _M, "node"),
+        Signal("duration_s", "s", "u32", 0, 0, U32_MAX, 1, _M, "node"),
     ),
 )
 
@@ -298,17 +201,15 @@ ALARM_STREAM = Stream(
     0,
     0,
     (
-        _key("code", "u16", _U16, "node"),
-        _state("level", "u8", 3, "node"),
-        _state("stream", "u8", 0xFD, "node"),
-        _state("signal", "u8", 0xFD, "node"),
-        _state("position", "u8", 0xFD, "node"),
+        key("code", "u16", U16_MAX, "node"),
+        state("level", "u8", 3, "node"),
+        state("stream", "u8", 0xFD, "node"),
+        state("signal", "u8", 0xFD, "node"),
+        state("position", "u8", 0xFD, "node"),
         Signal("value", "", "i32", 0, -0x7FFFFFFE, 0x7FFFFFFF, 1, _M, "node"),
         Signal("threshold", "", "i32", 0, -0x7FFFFFFE, 0x7FFFFFFF, 1, _M, "node"),
     ),
 )
-
-STREAMS = (VEHICLE, POSITION, MODULE, CELLS, SLOT, METER, NODE, EVENT_STREAM, ALARM_STREAM)
 
 # Codes of the event stream. A code is never reused. BatteryIn and BatteryOut are OCPP 2.1 section S terms.
 BOOT = 1  # reason: the node's reset cause; count: the boot number
@@ -351,15 +252,35 @@ def not_available(signals: tuple[Signal, ...]) -> list[int]:
 
 def stream_by_id(stream_id: int) -> Stream | None:
     """Return the stream with this id, or None if this catalogue does not know it."""
-    for stream in STREAMS:
-        if stream.id == stream_id:
-            return stream
-    return None
+    return stream_by_name(STREAM_NAMES[stream_id - 1]) if 0 < stream_id <= len(STREAM_NAMES) else None
 
 
 def stream_by_name(name: str) -> Stream | None:
     """Return the stream with this name, or None if this catalogue does not know it."""
-    for stream in STREAMS:
-        if stream.name == name:
-            return stream
-    return None
+    if name not in STREAM_NAMES:
+        return None
+    attribute = name.upper()
+    if name in ("event", "alarm"):
+        attribute += "_STREAM"  # EVENT and ALARM are priorities
+    stream: Stream = globals().get(attribute) or _load(attribute)
+    return stream
+
+
+def _load(attribute: str) -> Stream:
+    module = __import__("swapline_wire.catalogue_" + _ELSEWHERE[attribute], None, None, (attribute,))
+    stream: Stream = getattr(module, attribute)
+    globals()[attribute] = stream
+    return stream
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> "Stream | tuple[Stream, ...]":
+        """Find a stream that is in another file, and `STREAMS`, which is all of them."""
+        if name == "STREAMS":
+            streams = tuple([stream_by_name(known) for known in STREAM_NAMES])
+            globals()[name] = streams
+            return streams
+        if name not in _ELSEWHERE:
+            raise AttributeError(name)
+        return _load(name)
