@@ -21,7 +21,7 @@ PRIORITIES = {catalogue.ROUTINE: "0 routine", catalogue.EVENT: "1 event", catalo
 INTRODUCTION = """\
 # Catalogue of streams and signals
 
-Generated from `firmware/swapline_wire/catalogue.py` and `catalogue_text.py` by `python tools/make_catalogue_page.py`;
+Generated from `firmware/swapline_wire/catalogue*.py` by `python tools/make_catalogue_page.py`;
 a test holds that it is up to date. How rows travel is in [wire.md](wire.md).
 
 A value travels as the integer `raw`; the quantity is `raw / 10**decimals`. *Offset* is the place in a row, behind the
