@@ -108,7 +108,6 @@ class App:
             self._declare_losses()
             self.sampler.seal_all()
             self.journal.close()
-        await self.link.stop(json.dumps({"online": False}).encode())
         self.log.info("node", "stopped")
 
     # ---- start

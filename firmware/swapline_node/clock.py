@@ -20,6 +20,7 @@ _UTC_MS_MIN = const(
 _UTC_MS_MAX = const(4102444800000)  # 2100-01-01
 _STEP_MS = const(500)  # disagreement that is not jitter: SNTP over a mobile link is good to some 100 ms
 _STEADY_MS = const(30000)  # for so long must a source of equal quality disagree before the clock follows it
+_NEAR_MS = const(1 << 40)  # what a frame can say
 _SILENT_MS_MAX = const(3600000)  # a source that has been silent for so long no longer outranks a poorer one
 
 
@@ -62,6 +63,10 @@ class Clock:
     def is_plausible(self, utc_ms: int) -> bool:
         """Say whether `utc_ms` can be a time at which this firmware runs."""
         return self._utc_ms_min <= utc_ms < self._utc_ms_max
+
+    def is_near(self, utc_ms: int) -> bool:
+        """Say whether a row may be stamped with `utc_ms`: plausible, the clock is set, and within 34 years of it."""
+        return self.quality != TIME_NONE and self.is_plausible(utc_ms) and abs(utc_ms - self.anchor_utc_ms) < _NEAR_MS
 
     def utc_ms(self) -> int:
         """Return UTC now in ms since 1970, or 0 while the clock has no anchor."""

@@ -9,7 +9,7 @@ import json
 
 from micropython import const
 
-from swapline_wire.catalogue import STREAMS
+from swapline_wire.catalogue import STREAM_NAMES
 from swapline_wire.topic import is_name
 
 from .driver import DRIVERS
@@ -69,7 +69,7 @@ _DEVICE = {
     "period_ms": (1000, int, (10, 3600000)),
     "timeout_ms": (500, int, (10, 10000)),
 }
-_TOP = {
+_TOP: "dict[str, tuple[Any, Any, Any]]" = {
     "fleet": (REQUIRED, _TEXT, None),
     "node": (REQUIRED, _TEXT, None),
     "holder": ("van", _TEXT, ("van", "station")),
@@ -182,7 +182,7 @@ class Checker:
         if not isinstance(raw, dict):
             self._say("streams", raw, "an object is")
             return {}
-        known = [stream.name for stream in STREAMS]
+        known = list(STREAM_NAMES)
         streams = {}
         for name, override in raw.items():
             if name not in known:

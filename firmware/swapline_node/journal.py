@@ -173,7 +173,7 @@ class Journal:
         self._appending = seq
         try:
             segment = self._segment_for(seq, len(frame), priority)
-            self._files[priority].write(frame)  # type: ignore[attr-defined]
+            self._file(priority).write(frame)
         except OSError:
             self._appending = 0
             self._give_up_segment(priority)
@@ -193,7 +193,7 @@ class Journal:
                 was_dirty = True
                 self._dirty[priority] = False
                 try:
-                    self._files[priority].flush()  # type: ignore[attr-defined]
+                    self._file(priority).flush()
                 except OSError:
                     self._give_up_segment(priority)
         return was_dirty
@@ -219,9 +219,15 @@ class Journal:
         if self._open[priority] is None:
             return
         self.commit()
+        file = self._file(priority)
         self._open[priority] = None
-        self._files[priority].close()  # type: ignore[attr-defined]
         self._files[priority] = None
+        file.close()
+
+    def _file(self, priority: int) -> "BinaryIO":
+        file = self._files[priority]
+        assert file is not None
+        return file
 
     def _give_up_segment(self, priority: int) -> None:
         """Leave a segment that could not be written, and free space in case the disk is full."""

@@ -50,7 +50,6 @@ class Link:
         self.publisher: "Publisher | None" = None
         self.is_connected = False
         self.rtt_ms = 0
-        self.alive_ms = uptime_ms()
         self.on_ack: "Callable[[Any], None]" = _ignore
         self.on_down: "Callable[[bytes], None]" = _ignore
         self.on_session: "Callable[[], None]" = _nothing
@@ -86,10 +85,10 @@ class Link:
         self._wake.set()
 
     async def run(self) -> None:
-        """Connect and stay connected, for ever."""
+        """Connect and stay connected, for ever. Cancelled, it just closes: the last will says that the node is away."""
         backoff_ms = self._config.link["backoff_ms_min"]
         while True:
-            self.alive_ms = started_ms = self._uptime_ms()
+            started_ms = self._uptime_ms()
             try:
                 await self._session()
             except _CONNECTION_ERRORS as error:
@@ -101,19 +100,6 @@ class Link:
                 backoff_ms = self._config.link["backoff_ms_min"]
             await asyncio.sleep(random.randint(backoff_ms // 2, backoff_ms) / 1000)  # noqa: S311 - jitter
             backoff_ms = min(backoff_ms * 2, self._config.link["backoff_ms_max"])
-
-    async def stop(self, farewell: bytes) -> None:
-        """Say goodbye on `status` if connected, and close. Call after `run` was cancelled."""
-        mqtt = self._mqtt
-        if mqtt is None or not self.is_connected:
-            return
-        try:
-            mqtt.publish(self._topic_status.encode(), farewell, self._next_packet_id(), retain=True)
-            mqtt.disconnect()
-            await asyncio.wait_for(mqtt.drain(), 2)
-        except _CONNECTION_ERRORS:
-            pass  # the last will says the same
-        self._disconnect()
 
     def _topic(self, channel: str) -> str:
         return topics.format_topic(self._config.fleet, self._config.node, channel)
@@ -268,7 +254,7 @@ class Link:
         keepalive_ms = self._config.link["keepalive_s"] * 1000
         while True:
             await asyncio.sleep(1)
-            now_ms = self.alive_ms = self._uptime_ms()
+            now_ms = self._uptime_ms()
             if now_ms - self._heard_ms > keepalive_ms + keepalive_ms // 2:
                 raise MqttError("broker is silent")
             for sent_ms in self._unacknowledged.values():
@@ -302,4 +288,4 @@ def _tls_context(tls: "dict[str, Any]") -> "Any":
 
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:
-        return file.read()
+        return bytes(file.read())

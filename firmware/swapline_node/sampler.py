@@ -118,7 +118,7 @@ class Source:
             sampler.counters.rows_unchanged += 1
             return False
         time_ms = now_ms
-        if utc_ms is not None and sampler.clock.quality and sampler.clock.is_plausible(utc_ms):
+        if utc_ms is not None and sampler.clock.is_near(utc_ms):
             time_ms = utc_ms - sampler.clock.anchor_utc_ms
             kept.stated_utc_ms = utc_ms
         elif time_ms <= kept.time_ms:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 FAMILIES = "rea"  # first letter of a segment's name by priority: routine, event, alarm
 SEQ_SPAN_MAX = 4096  # sequence numbers that one segment may span: bounds its bitmap to 512 bytes
 _SUFFIX = ".seg"
+_SEARCH_BYTES = const(512)
 
 
 def segment_name(priority: int, seq: int) -> str:
@@ -113,7 +114,7 @@ def find_frame(file: "BinaryIO", offset: int, size_bytes: int, buffer: memoryvie
     while offset < size_bytes:
         offset += 1
         file.seek(offset)
-        count = file.readinto(buffer[:512])
+        count = file.readinto(buffer[:_SEARCH_BYTES]) or 0
         place = bytes(buffer[:count]).find(b"SL")
         if place < 0:
             offset += max(count - 2, 0)

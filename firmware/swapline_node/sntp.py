@@ -38,7 +38,8 @@ def parse_answer(data: bytes, transmit: bytes) -> int:
         raise SntpError("stratum %d" % data[1])
     if data[24:32] != transmit:
         raise SntpError("answer to another question")
-    seconds, fraction = struct.unpack(">II", data[40:48])
+    seconds = int.from_bytes(data[40:44], "big")
+    fraction = int.from_bytes(data[44:48], "big")
     if seconds < 0x80000000:
         seconds += _ERA_S
     return (seconds - _UNIX_EPOCH_S) * 1000 + (fraction * 1000 >> 32)
@@ -71,7 +72,7 @@ async def ask(
 
 
 class Sntp:
-    """Offer the server's time to the clock: at once, every minute until it has answered, then rarely."""
+    """Offer the server's time to the clock: soon and with growing pauses until it has answered, then rarely."""
 
     def __init__(self, host: str, port: int, clock: "Clock", log: "Log") -> None:
         self._host = host
@@ -88,6 +89,8 @@ class Sntp:
                 utc_ms, at_ms = await ask(self._host, self._port, self._clock.uptime_ms)
                 self._clock.offer(TIME_NTP, utc_ms, at_ms)
                 failures = 0
+                if self._clock.quality < TIME_NTP:
+                    pause_s = _RETRY_S_MIN  # a clock that another source has set moves when this one repeats itself
             except (SntpError, OSError) as error:
                 failures += 1
                 if failures == 1:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 _RESTART_MS_MIN = const(500)
 _RESTART_MS_MAX = const(30000)
-_STOP_ATTEMPTS_MAX = const(40)
-_STOP_PAUSE_S = 0.05
 _STOP_MS_MAX = const(1000)
 _STOP_POLL_MS = const(5)
 _ALIVE_MS_MAX = const(30000)  # a task that promised to report and has not for so long hangs

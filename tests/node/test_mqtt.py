@@ -44,7 +44,7 @@ def test_length_is_encoded_as_the_standard_says(length: int, encoded: str) -> No
 
 
 def test_connect_packet_has_will_and_credentials() -> None:
-    packet = pack_connect("id", keepalive_s=30, will_topic="w", will=b"bye", username="u", password="p")
+    packet = pack_connect("id", keepalive_s=30, will_topic="w", will=b"bye", username="u", password="p")  # noqa: S106
     assert packet.hex() == "101c00044d51545404ee001e0002696400017700036279650001750001" + "70"
 
 

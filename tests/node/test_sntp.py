@@ -28,8 +28,15 @@ def test_era_after_2036_is_understood() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", bytes(47), answer(1, first=0xE4), answer(1, stratum=0), answer(1, stratum=16), answer(1, first=0x23)]
-    + [answer(1, originate=bytes(8))],
+    [
+        b"",
+        bytes(47),
+        answer(1, first=0xE4),
+        answer(1, stratum=0),
+        answer(1, stratum=16),
+        answer(1, first=0x23),
+        answer(1, originate=bytes(8)),
+    ],
 )
 def test_unusable_answer_is_refused(data: bytes) -> None:
     with pytest.raises(SntpError):

@@ -90,8 +90,8 @@ async def test_stop_ends_every_task(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_log_keeps_the_last_lines_in_order() -> None:
-    log = Log(lambda: 61234, lines_max=3)
+    ring = Log(lambda: 61234, lines_max=3)
     for i in range(5):
-        log.info("part", f"line {i}")
-    log.debug("part", "not kept")
-    assert log.lines() == [f"61.234 info part line {i}" for i in (2, 3, 4)]
+        ring.info("part", f"line {i}")
+    ring.debug("part", "not kept")
+    assert ring.lines() == [f"61.234 info part line {i}" for i in (2, 3, 4)]

@@ -51,6 +51,7 @@ class PortWriter:
 
     def __init__(self, file: "Any") -> None:
         self._file = file
+        self._stream: "Any" = asyncio.StreamWriter(file, {})
         self._room = select.poll()
         self._room.register(file, select.POLLOUT)
         self._out = b""
@@ -70,9 +71,11 @@ class PortWriter:
 
     async def _send(self, data: bytes) -> None:
         for i in range(len(data)):
-            if not self._room.poll(0):
-                yield asyncio.core._io_queue.queue_write(self._file)  # noqa: SLF001 - how MicroPython's own streams wait
-            self._file.write(data[i : i + 1])
+            if self._room.poll(0):
+                self._file.write(data[i : i + 1])
+            else:
+                self._stream.out_buf = data[i : i + 1]  # its `drain`, unlike its `write`, waits for room
+                await self._stream.drain()
 
     def close(self) -> None:
         """Close the port."""
@@ -107,7 +110,9 @@ class Board:
 
     def ticks_ms(self) -> int:
         """Return milliseconds that wrap at 2**30, as on boards."""
-        return time.ticks_ms() & (_TICKS_PERIOD - 1)  # type: ignore[attr-defined,no-any-return,unused-ignore]
+        ticks: "Any" = time.ticks_ms()  # a type of its own in the stubs
+        wrapped: int = ticks & (_TICKS_PERIOD - 1)
+        return wrapped
 
     def ticks_diff(self, later: int, earlier: int) -> int:
         """Return `later - earlier` across a wrap."""
@@ -119,7 +124,7 @@ class Board:
 
         file = open(bus["port"], "r+b")  # noqa: SIM115 - open as long as the node runs
         termios.setraw(file.fileno())
-        attributes = termios.tcgetattr(file.fileno())
+        attributes: "Any" = termios.tcgetattr(file.fileno())
         speed = _TERMIOS_SPEED.get(bus["baudrate"])
         if speed is None:
             raise OSError("baud rate %d is not one of a tty" % bus["baudrate"])
@@ -161,7 +166,7 @@ class Board:
         """Return the machine's id, or "desk"."""
         try:
             with open("/etc/machine-id") as file:
-                return file.read().strip()[:12]
+                return str(file.read()).strip()[:12]
         except OSError:
             return "desk"
 
