@@ -21,6 +21,7 @@ from swapline_bench.grid import GridMeter
 from swapline_bench.serial_line import RequestFace, SerialLine
 from swapline_bench.station import Slot
 from swapline_bench.van import Van
+from swapline_wire.catalogue import METER
 
 
 class Clock:
@@ -197,9 +198,16 @@ def test_numbers_become_registers(kind: str, value: float | None, words: list[in
     assert encode(Field(0, "x", kind, 1), value) == words
 
 
+METER_NAMES = [signal.name for signal in METER.signals]
+
+
+def meter_of(values: dict[str, float]) -> GridMeter:
+    return cast(GridMeter, SimpleNamespace(**{**dict.fromkeys(METER_NAMES, 0.0), **values}))
+
+
 def test_sdm630_gives_the_published_and_the_captured_voltage(recordings: Path) -> None:
     entries = {e["name"]: e for e in json.loads((recordings / "modbus/energy_meter_frames.json").read_text())}
-    meter = GridMeter()
+    meter = meter_of({})
     face = ModbusFace({1: Sdm630(meter)})
     request = bytes.fromhex(entries["sdm_read_L1_voltage"]["request"])
     for name in ("sdm_read_L1_voltage", "sdm630_L1_voltage_scope_capture"):
@@ -211,10 +219,8 @@ def test_sdm630_gives_the_published_and_the_captured_voltage(recordings: Path) -
 
 
 def test_sdm630_shows_the_whole_meter() -> None:
-    meter = GridMeter()
-    values = {name: 10.5 + i for i, name in enumerate(vars(meter))} | {"power_factor": 0.5}
-    vars(meter).update(values)
-    words = Sdm630(meter).read(4, 0, 80)
+    values = {name: 10.5 + i for i, name in enumerate(METER_NAMES)} | {"power_factor": 0.5}
+    words = Sdm630(meter_of(values)).read(4, 0, 80)
 
     def value(address: int) -> float:
         (number,) = struct.unpack(">f", struct.pack(">HH", *words[address : address + 2]))
