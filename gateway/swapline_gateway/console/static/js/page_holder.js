@@ -13,7 +13,7 @@ export const scope = (query) => ["node", { fleet: query.fleet, node: query.node 
 
 export function view(content, page) {
   if (!content.known) {
-    return empty(`${page.query.node} has not reported`, "It shows here with its first message. Check the name in the address, or go back to the fleet.");
+    return empty(`${page.query.node} has not reported`, html`It shows here with its first message. Check the name in the address, or go <a href="./">back to the fleet</a>.`);
   }
   const isStation = content.summary.holder === "station";
   return html`

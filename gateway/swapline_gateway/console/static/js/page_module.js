@@ -15,7 +15,7 @@ const SPREAD_BAD_V = 0.1;
 
 export function view(content, page) {
   if (!content.known) {
-    return empty(`Module ${page.query.code} has not been seen`, "Modules appear when a van or a station reads their code.");
+    return empty(`Module ${page.query.code} has not been seen`, html`It shows here when a van or a station reads its code. <a href="modules">All modules</a>`);
   }
   const { reading } = content;
   return html`
