@@ -34,4 +34,6 @@ fi
 echo "installing the pinned dependencies into .venv (about half a minute)"
 # The build's own tool is pinned as well, so that no step takes whatever version is newest today.
 .venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt setuptools
-.venv/bin/python -m pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[dev]'
+# setuptools warns about editable installations in general; that is what is wanted here.
+PYTHONWARNINGS=ignore \
+    .venv/bin/python -m pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[dev]'
