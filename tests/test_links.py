@@ -1,4 +1,4 @@
-"""Every relative link of the documents leads to a file of the repository, and every heading that is linked to exists."""
+"""Every relative link of the documents leads to a file of the repository and to a heading that exists."""
 
 import re
 from pathlib import Path
