@@ -36,6 +36,7 @@ READY_S_MAX = 30.0  # influxd on two busy cores was seen to take 2 s
 STOP_S_MAX = 15.0
 START_ATTEMPTS_MAX = 5
 _LOG_LINES_MAX = 200
+_MQTT_CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00"  # 3.1.1, clean session, keep-alive 10 s, no name
 # Debian keeps daemons out of an ordinary user's PATH.
 _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 
@@ -76,7 +77,14 @@ class Server:
     """
 
     def __init__(
-        self, name: str, folder: Path, command: Callable[[int], Sequence[str]], ready: str, *, chooses_port: bool
+        self,
+        name: str,
+        folder: Path,
+        command: Callable[[int], Sequence[str]],
+        ready: str,
+        *,
+        chooses_port: bool,
+        greeting: bytes = b"",
     ) -> None:
         self.name = name
         self.host = HOST
@@ -85,6 +93,7 @@ class Server:
         self._command = command
         self._ready = re.compile(ready)
         self._chooses_port = chooses_port
+        self._greeting = greeting
         self._process: subprocess.Popen[str] | None = None
         self._log: collections.deque[str] = collections.deque(maxlen=_LOG_LINES_MAX)
         self._reader: threading.Thread | None = None
@@ -139,15 +148,19 @@ class Server:
         raise ServiceError(f"{self.name} {what}; its log:\n{self.log_tail()}")
 
     def _accepts(self) -> bool:
-        """Wait until the port takes connections: VictoriaMetrics says that it listens a moment before it does."""
+        """Wait until the port takes connections: VictoriaMetrics says that it listens a moment before it does.
+
+        With a greeting, wait for the answer to it as well: mosquitto 2.0.11 forgets a SIGTERM that comes between its
+        "running" and its main loop, while the kernel takes connections for it already.
+        """
         end = time.monotonic() + READY_S_MAX
         while self.is_running() and time.monotonic() < end:
             try:
-                socket.create_connection((self.host, self.port), timeout=READY_S_MAX).close()
+                with socket.create_connection((self.host, self.port), timeout=READY_S_MAX) as connection:
+                    connection.sendall(self._greeting)
+                    return not self._greeting or bool(connection.recv(1))
             except ConnectionRefusedError:
                 time.sleep(0.005)
-            else:
-                return True
         return False
 
     def _read_log(self) -> None:
@@ -221,6 +234,7 @@ def _make(
     ready: str,
     *,
     chooses_port: bool,
+    greeting: bytes = b"",
     kind: type[Server] = Server,
 ) -> Server:
     temporary = None
@@ -228,7 +242,7 @@ def _make(
         temporary = tempfile.TemporaryDirectory(prefix=f"swapline-{name}-")
         folder = Path(temporary.name)
     home = folder
-    server = kind(name, home, lambda port: command(home, port), ready, chooses_port=chooses_port)
+    server = kind(name, home, lambda port: command(home, port), ready, chooses_port=chooses_port, greeting=greeting)
     if temporary is not None:
         server.remove_at_close(temporary)
     return server
@@ -254,7 +268,8 @@ def mosquitto(folder: Path | None = None, settings: Sequence[str] = ()) -> Serve
         config.write_text("\n".join(lines) + "\n")
         return (str(binary), "-c", str(config))
 
-    return _make("mosquitto", folder, command, r"mosquitto version \S+ running", chooses_port=False)
+    running = r"mosquitto version \S+ running"
+    return _make("mosquitto", folder, command, running, chooses_port=False, greeting=_MQTT_CONNECT)
 
 
 class InfluxServer(Server):
