@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from swapline_bench.database import Row
-from swapline_bench.end_to_end import EndToEnd, bus, open_database
+from swapline_bench import services
+from swapline_bench.database import Database, Row
+from swapline_bench.end_to_end import DATABASES, EndToEnd, bus, open_database
 from swapline_bench.pack_recording import (
     JBD_BASIC,
     JBD_CODE,
@@ -66,14 +67,16 @@ class Played(NamedTuple):
     vectors: PackRecordings
     lines: dict[str, Line]
     counters: dict[str, dict[str, int]]
+    databases: dict[str, Database]
     module: dict[str, list[Row]]
     cells: dict[str, list[Row]]
 
 
-async def play_all(folder: Path, lines: Mapping[str, Line]) -> dict[str, dict[str, int]]:
+async def play_all(folder: Path, lines: Mapping[str, Line], urls: Mapping[str, str]) -> dict[str, dict[str, int]]:
     """Let every node poll its line until each has polled enough, and return their counters."""
     async with EndToEnd(folder) as path:
-        await path.start_gateway("duckdb")
+        for database in DATABASES:
+            await path.start_gateway(database, urls)
 
         async def play(name: str, line: Line) -> None:
             end = path.stack.enter_context(SerialEnd())
@@ -98,16 +101,23 @@ async def play_all(folder: Path, lines: Mapping[str, Line]) -> dict[str, dict[st
 
 
 @pytest.fixture(scope="module")
-def played(recordings: Path, mosquitto: None, tmp_path_factory: pytest.TempPathFactory) -> Played:
+def played(
+    recordings: Path,
+    mosquitto: None,
+    influxd: services.InfluxServer,
+    victoria_metrics: services.Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Played:
     del mosquitto
     folder = tmp_path_factory.mktemp("bms")
+    urls = {"influxdb1": influxd.url, "influxdb2": victoria_metrics.url}
     vectors = PackRecordings(recordings)
     lines = make_lines(vectors)
-    counters = asyncio.run(play_all(folder, lines))
-    database = open_database("duckdb", folder)
-    module = {name: database.rows("module", name) for name in lines}
-    cells = {name: database.rows("cells", name) for name in lines}
-    return Played(vectors, lines, counters, module, cells)
+    counters = asyncio.run(play_all(folder, lines, urls))
+    databases = {name: open_database(name, folder, urls) for name in DATABASES}
+    module = {name: databases["duckdb"].rows("module", name) for name in lines}
+    cells = {name: databases["duckdb"].rows("cells", name) for name in lines}
+    return Played(vectors, lines, counters, databases, module, cells)
 
 
 def assert_values(row: Row, expected: Mapping[str, float]) -> None:
@@ -239,3 +249,21 @@ def test_damaged_answers_are_counted_and_make_no_value(played: Played, name: str
     assert errors >= played.lines[name].damaged_count(), "each damaged answer is an error"
     assert errors >= counters["bus_requests"] // 3, "every poll fails, after one or two questions that the names answer"
     assert counters["bus_checksum_errors"] > 0
+
+
+def identify(row: Row) -> dict[str, Any]:
+    """Return whose row it is and what it says, in what all databases share: InfluxDB's tags are texts."""
+    values = {name: float(row[name]) for name in DECIMALS if name in row}
+    return {"time": row["time_utc_ms"], "module": row["module"], "bay": str(row["bay"]), **values}
+
+
+@pytest.mark.parametrize("database", DATABASES[1:])
+@pytest.mark.parametrize("stream", ["module", "cells"])
+@pytest.mark.parametrize("name", ["jbd", "jbd-variants", "seplos", "one-pack", "two-packs"])
+def test_other_databases_hold_the_same_rows_of_the_same_modules(
+    played: Played, name: str, stream: str, database: str
+) -> None:
+    expected = played.module[name] if stream == "module" else played.cells[name]
+    stored = played.databases[database].rows(stream, name)
+    assert expected
+    assert [identify(row) for row in stored] == [identify(row) for row in expected]
