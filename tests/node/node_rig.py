@@ -123,5 +123,6 @@ async def gateway_end(port: int, fleet: str, node: str, *, utc_ms: int = 1800000
         try:
             yield end
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            while not task.done():  # aiomqtt may swallow a cancellation that comes while it publishes
+                task.cancel()
+                await asyncio.wait([task], timeout=1)
