@@ -1,5 +1,6 @@
 """The command line as people meet it: real processes, real brokers, exit codes and sentences."""
 
+import asyncio
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
+import urllib3
 from click.testing import CliRunner
 
 from swapline_bench import services
@@ -44,7 +46,7 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def start(command: list[str], folder: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
 
 
 def sentences(result: subprocess.CompletedProcess[str]) -> list[str]:
@@ -160,6 +162,40 @@ def test_check_of_influxdb_that_is_away(tmp_path: Path) -> None:
     result = run("check", "--config", config)
     assert "http://127.0.0.1:1 does not answer" in result.stdout
     assert "start it, or see sink.url" in result.stdout
+
+
+def test_check_asks_influxdb_for_the_database_with_our_credentials(tmp_path: Path) -> None:
+    with services.influxd() as server:
+        config = write_config(tmp_path, f"[sink]\ntype = 'influxdb1'\nurl = '{server.url}'\ndatabase = 'fleet'")
+        assert "has no fleet" in run("check", "--config", config).stdout
+        urllib3.request("POST", f"{server.url}/query?q=CREATE+DATABASE+fleet")
+        assert "takes our credentials and has fleet" in run("check", "--config", config).stdout
+
+
+def test_check_of_a_running_gateway_is_all_ok(tmp_path: Path) -> None:
+    with services.mosquitto() as broker:
+        port = services.free_port()
+        settings = {"http": {"port": port, "console": False}}
+        with GatewayProcess(tmp_path, broker_port=broker.port, settings=settings) as process:
+            result = run("check", "--config", process.config_path)
+    assert f"a gateway runs at 127.0.0.1:{port} and is well" in result.stdout
+    assert "is open in another process" in result.stdout
+    assert result.returncode == EXIT_OK
+
+
+async def test_tap_ends_quietly_when_its_reader_has_seen_enough(tmp_path: Path) -> None:
+    source = FrameSource(node="van-001")
+    with services.mosquitto() as broker:
+        command = [sys.executable, "-m", "swapline_gateway", "tap", "--port", str(broker.port)]
+        with start(command, tmp_path) as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            async with aiomqtt.Client(broker.host, broker.port) as client:
+                while process.poll() is None:
+                    await source.publish(client, source.frame())
+                    await asyncio.sleep(0.02)
+            assert process.stderr is not None
+            assert process.stderr.read() == ""
 
 
 async def test_tap_shows_rows_of_the_chosen_node_and_stream_as_json(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 import aiomqtt
 import click
 
 from swapline_gateway import config as configuration
-from swapline_gateway.config import DuckdbConfig, GatewayConfig, Influxdb1Config
+from swapline_gateway.config import DuckdbConfig, GatewayConfig, Influxdb1Config, Influxdb2Config
 from swapline_gateway.error import EXIT_PROBLEM, GatewayError
 from swapline_gateway.uplink import explain, filters, make_client, subscribe
 
@@ -143,19 +144,61 @@ def _duckdb(config: DuckdbConfig) -> Finding:
 
 
 def _influx(config: GatewayConfig) -> Finding:
+    """Ask the server with the gateway's own credentials for the database that frames go to."""
     import urllib3  # noqa: PLC0415
 
     sink = config.sink
-    url = sink.url.rstrip("/") if not isinstance(sink, DuckdbConfig) else ""
-    path = "/ping" if isinstance(sink, Influxdb1Config) else "/health"
+    assert not isinstance(sink, DuckdbConfig)
+    request = _ask_influxdb1(sink) if isinstance(sink, Influxdb1Config) else _ask_influxdb2(sink)
+    url = sink.url.rstrip("/")
     try:
-        status = urllib3.request("GET", url + path, timeout=5, retries=False).status
+        answer = urllib3.request("GET", url + request.path, timeout=5, retries=False, headers=request.headers)
     except (urllib3.exceptions.HTTPError, OSError) as error:
         advice = "start it, or see sink.url of the configuration"
         return Finding("database", is_ok=False, text=f"{url} does not answer: {error}", advice=advice)
-    is_ok = status < 300
-    advice = "" if is_ok else "see the server's own log"
-    return Finding("database", is_ok=is_ok, text=f"{url} answers {status}", advice=advice)
+    if answer.status in (401, 403):
+        text = f"{url} refuses our credentials ({answer.status})"
+        return Finding("database", is_ok=False, text=text, advice=f"see {request.keys} of the configuration")
+    if answer.status == 404:  # other servers behind the same write call have no such list
+        return Finding("database", is_ok=True, text=f"{url} answers, but cannot be asked for {request.name}")
+    if answer.status >= 300:
+        return Finding(
+            "database", is_ok=False, text=f"{url} answers {answer.status}", advice="see the server's own log"
+        )
+    if f'"{request.name}"'.encode() not in answer.data:
+        text = f"{url} has no {request.name}, or does not show it to us"
+        return Finding("database", is_ok=request.is_made_by_us, text=text, advice=request.advice)
+    return Finding("database", is_ok=True, text=f"{url} takes our credentials and has {request.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How to ask a server for the database `name`; `keys` of the configuration hold the credentials."""
+
+    path: str
+    headers: dict[str, str]
+    name: str
+    keys: str
+    is_made_by_us: bool
+    advice: str
+
+
+def _ask_influxdb1(sink: Influxdb1Config) -> Request:
+    import urllib3  # noqa: PLC0415
+
+    headers = {}
+    if sink.username:
+        password = sink.password.get_secret_value() if sink.password else ""
+        headers = urllib3.make_headers(basic_auth=f"{sink.username}:{password}")
+    advice = "the gateway makes it at its first start"
+    path = "/query?" + urlencode({"q": "SHOW DATABASES"})
+    return Request(path, dict(headers), sink.database, "sink.username and sink.password", True, advice)
+
+
+def _ask_influxdb2(sink: Influxdb2Config) -> Request:
+    headers = {"Authorization": f"Token {sink.token.get_secret_value()}"}
+    path = "/api/v2/buckets?" + urlencode({"org": sink.org, "name": sink.bucket})
+    return Request(path, headers, sink.bucket, "sink.token", False, "make the bucket, or see sink.bucket and sink.org")
 
 
 def _http(config: GatewayConfig) -> Finding:
@@ -170,6 +213,22 @@ def _http(config: GatewayConfig) -> Finding:
         try:
             probe.bind((host, port))
         except OSError as error:
-            text = f"{host}:{port} cannot be had: {error.strerror}"
-            return Finding("pages", is_ok=False, text=text, advice="a running gateway? else change http.port")
+            return _occupied(host, port, error.strerror or str(error))
     return Finding("pages", is_ok=True, text=f"{host}:{port} is free")
+
+
+def _occupied(host: str, port: int, problem: str) -> Finding:
+    """Tell a running gateway, whose health this asks, from a stranger on the same port."""
+    import urllib3  # noqa: PLC0415
+
+    name = f"[{host}]" if ":" in host else host
+    try:
+        health = urllib3.request("GET", f"http://{name}:{port}/healthz", timeout=5, retries=False).json()
+        problems = health["problems"]
+    except (urllib3.exceptions.HTTPError, OSError, ValueError, TypeError, KeyError):
+        text = f"{host}:{port} cannot be had: {problem}"
+        return Finding("pages", is_ok=False, text=text, advice="end what listens there, or change http.port")
+    if problems:
+        text = f"a gateway runs at {host}:{port} and reports: {'; '.join(map(str, problems))}"
+        return Finding("pages", is_ok=False, text=text, advice="see its log")
+    return Finding("pages", is_ok=True, text=f"a gateway runs at {host}:{port} and is well")

@@ -143,8 +143,8 @@ async def _tap(config: MqttConfig, nodes: tuple[str, ...], printer: Printer) -> 
                 _show(printer, incoming)
                 if printer.is_done():
                     return
-    except AccessError:
-        raise
+    except (AccessError, BrokenPipeError):
+        raise  # refused, or the reader of our output (`| head`) has gone: click ends quietly
     except (aiomqtt.MqttError, OSError) as error:
         raise explain(config, error) from error
 
