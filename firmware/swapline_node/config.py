@@ -39,7 +39,7 @@ _LINK = {
     "backoff_ms_max": (30000, int, (10, 3600000)),
 }
 _TLS = {
-    "ca": (None, _TEXT, None),
+    "ca": (REQUIRED, _TEXT, None),
     "certificate": (None, _TEXT, None),
     "key": (None, _TEXT, None),
     "server_hostname": (None, _TEXT, None),

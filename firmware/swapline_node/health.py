@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from .app import App
 
 _LAG_PERIOD_MS = const(100)
-GC_THRESHOLD_BYTES = (
-    32768  # collect after so much garbage, so that the peak says what the node needs and not what it had
-)
+GC_THRESHOLD_BYTES = 16384  # collect after so much garbage, so that the peak says what the node needs, not what it had
 
 
 def heap_allocated_bytes() -> int:

@@ -121,7 +121,10 @@ class Link:
     async def _session(self) -> None:
         if self.connect_network is not None:
             await self.connect_network()
-        await asyncio.wait_for(self._connect(), _CONNECT_S)
+        try:
+            await asyncio.wait_for(self._connect(), _CONNECT_S)
+        except ValueError as error:  # MicroPython's TLS: a certificate that does not verify or cannot be read
+            raise MqttError("TLS: %s" % str(error).strip().replace("\n", "; ")) from None
         self._counters.link_connects += 1
         self._log.info("link", "connected to %s:%d" % (self._config.link["host"], self._config.link["port"]))
         self._failures = 0
@@ -278,9 +281,9 @@ def _tls_context(tls: "dict[str, Any]") -> "Any":
     """Return an SSL context that verifies the broker and shows the node's certificate. Files are DER."""
     import ssl  # noqa: PLC0415 - 20 KB of heap that a link without TLS does not need
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if tls["ca"]:
-        context.load_verify_locations(cadata=_read(tls["ca"]))
+    context: "Any" = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = ssl.CERT_REQUIRED  # MicroPython's default lets any certificate pass
+    context.load_verify_locations(cadata=_read(tls["ca"]))
     if tls["certificate"]:
         context.load_cert_chain(_read(tls["certificate"]), _read(tls["key"]))
     return context

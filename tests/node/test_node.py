@@ -13,8 +13,17 @@ import pytest
 
 from swapline_bench import services
 from swapline_bench.node_process import NodeProcess
-from swapline_wire.catalogue import BOOT, CLOCK_STEP, CONFIGURATION, LOSS_POWER_CUT, ROWS_DROPPED, TIME_GATEWAY
+from swapline_wire.catalogue import (
+    BOOT,
+    CLOCK_STEP,
+    CONFIGURATION,
+    LOSS_POWER_CUT,
+    ROWS_DROPPED,
+    TIME_GATEWAY,
+    TIME_NTP,
+)
 from tests.node.node_rig import GatewayEnd, gateway_end
+from tests.node.test_sntp import serve
 
 MakeNode = Callable[..., NodeProcess]
 UTC = 1_800_000_000_000
@@ -192,3 +201,13 @@ async def test_dead_lines_stop_neither_health_nor_sending(make_node: MakeNode, b
         for near, far in ports:
             os.close(near)
             os.close(far)
+
+
+async def test_node_sets_its_clock_from_an_sntp_server(make_node: MakeNode, broker: services.Server) -> None:
+    transport, port = await serve()
+    node = make_node("n10", time={"ntp_host": "127.0.0.1", "ntp_port": port})
+    async with gateway_end(broker.port, "test", "n10", utc_ms=0) as end, node:
+        await end.until(lambda: end.status.get("clock_quality") == TIME_NTP and len(end.rows("node")) > 0)
+        assert abs(end.utc_of(end.rows("node")[-1]["header"]) - UTC) < 20_000
+        await node.stop()
+    transport.close()
