@@ -17,6 +17,7 @@ from micropython import const
 from swapline_wire.catalogue import (
     LOSS_JOURNAL_DAMAGED,
     LOSS_JOURNAL_FULL,
+    LOSS_NO_MEMORY,
     ROUTINE,
     TIME_ESTIMATED,
     TIME_NONE,
@@ -28,6 +29,7 @@ from .segment import Segment
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
     from .segment_scan import Recovery
@@ -36,13 +38,14 @@ _BLOCK_BYTES = const(4096)  # a file of one byte takes a whole erase block
 _SEGMENTS_PER_LIMIT = const(32)  # a drop then costs about 3 % of what is kept
 _SEGMENT_BYTES_MIN = const(4096)
 _SEGMENT_BYTES_MAX = const(65536)
+_SEGMENTS_MAX = const(40)  # of a family: every boot without a gateway leaves a small one, and each takes heap
 _STATE_BYTES = const(2 * _BLOCK_BYTES)  # the state file and its successor
 
 Drop = Record
 
 
 class Journal:
-    """Keep sealed frames in `folder`, in at most `limit_bytes`. Call `open` before anything else."""
+    """Keep sealed frames in `folder`, in at most `limit_bytes`. Until `open` (`boot` is 0) it takes nothing."""
 
     def __init__(
         self, folder: str, *, limit_bytes: int, block_bytes: int = _BLOCK_BYTES, segment_bytes: int = 0
@@ -71,22 +74,26 @@ class Journal:
 
     # ---- opening
 
-    def open(self) -> None:
-        """Recover what earlier boots left and begin a new one. Raises OSError if the folder cannot be used."""
-        _make_folder(self.folder)
+    def open(self, on_progress: "Callable[[], None] | None" = None) -> None:
+        """Recover what earlier boots left and begin a new one. Raises OSError if the folder cannot be used.
+
+        `on_progress` is called after every segment: reading them all takes a board seconds, and its watchdog waits.
+        """
+        make_folder(self.folder)
         records = self._state.read()
-        recovery = call_once("segment_scan", "scan_folder", self.folder)
+        recovery = call_once("segment_scan", "scan_folder", self.folder, on_progress)
         self._take_over(records, recovery)
         self._finish_drops(records)
-        self._estimate_anchors()
+        self.anchors.update(self._estimate_anchors(self.anchors))
         keep = [Record(BOOT, 0, self.id, self.boot, 0, 0, 0)]
         for boot in sorted(self.anchors):
             if boot in recovery.boots or boot == self.boot - 1:
-                keep.append(self._anchor_record(boot))
+                keep.append(self._anchor_record(boot, self.anchors[boot]))
         keep.extend(self._dropped)
         keep.extend(self._settled_records())
         self._state.replace(keep)
         self._open_segment(ROUTINE)
+        self._drop_beyond_count(ROUTINE)
 
     def _take_over(self, records: "list[Record]", recovery: "Recovery") -> None:
         for record in records:
@@ -131,27 +138,32 @@ class Journal:
     # ---- anchors
 
     def decide_anchor(self, utc_ms: int, quality: int) -> None:
-        """Write down this boot's anchor, and estimates for earlier boots that ended without one. Raises OSError."""
-        self._state.append(Record(ANCHOR, quality, self.id, self.boot, utc_ms, 0, 0))
-        self.anchors[self.boot] = (utc_ms, quality)
-        for boot in self._estimate_anchors():
-            self._state.append(self._anchor_record(boot))
+        """Write down this boot's anchor, and estimates for earlier boots that ended without one. Raises OSError.
 
-    def _estimate_anchors(self) -> "list[int]":
-        """Date boots that ended without an anchor back from the next one that has one; return which were dated.
+        All or nothing: an anchor that is used but not durable could be another one after the next boot.
+        """
+        decided = {self.boot: (utc_ms, quality)}
+        known = dict(self.anchors)
+        known.update(decided)
+        decided.update(self._estimate_anchors(known))
+        self._state.append(*[self._anchor_record(boot, decided[boot]) for boot in sorted(decided, reverse=True)])
+        self.anchors.update(decided)
+
+    def _estimate_anchors(self, known: "dict[int, tuple[int, int]]") -> "dict[int, tuple[int, int]]":
+        """Date boots that ended without an anchor back from the next one that has one, as far as `known` leads.
 
         The next boot began after the last frame of this one: its start minus the last uptime is the latest possible
         anchor. How long the power was off is not known, hence the quality "estimated".
         """
-        dated = []
+        known = dict(known)
+        dated = {}
         for boot in range(self.boot - 1, min(self._uptimes) - 1 if self._uptimes else self.boot, -1):
-            if boot not in self.anchors and boot + 1 in self.anchors:
-                self.anchors[boot] = (self.anchors[boot + 1][0] - self._uptimes.get(boot, 0), TIME_ESTIMATED)
-                dated.append(boot)
+            if boot not in known and boot + 1 in known:
+                known[boot] = dated[boot] = (known[boot + 1][0] - self._uptimes.get(boot, 0), TIME_ESTIMATED)
         return dated
 
-    def _anchor_record(self, boot: int) -> Record:
-        utc_ms, quality = self.anchors[boot]
+    def _anchor_record(self, boot: int, anchor: "tuple[int, int]") -> Record:
+        utc_ms, quality = anchor
         return Record(ANCHOR, quality, self.id, boot, utc_ms, 0, 0)
 
     def is_datable(self, boot: int, time_quality: int) -> bool:
@@ -165,6 +177,8 @@ class Journal:
 
         `seq` must be `next_seq`; it is used up unless there was no room at all.
         """
+        if not self.boot:
+            return LOSS_JOURNAL_FULL  # it could not be opened: nowhere to put anything
         assert seq == self.next_seq
         loss = self._make_room(len(frame), priority)
         if loss:
@@ -173,11 +187,12 @@ class Journal:
         self._appending = seq
         try:
             segment = self._segment_for(seq, len(frame), priority)
-            self._file(priority).write(frame)
-        except OSError:
+            _write(self._file(priority), frame)
+        except (OSError, MemoryError) as error:
             self._appending = 0
             self._give_up_segment(priority)
-            self._note_drop(LOSS_JOURNAL_FULL, seq, seq, 1)
+            reason = LOSS_NO_MEMORY if isinstance(error, MemoryError) else LOSS_JOURNAL_FULL
+            self._note_drop(reason, seq, seq, 1, priority)
             return 0
         segment.add(seq, len(frame))
         self.pending_frames += 1
@@ -202,7 +217,9 @@ class Journal:
         segment = self._open[priority]
         if segment is not None and not segment.is_full(seq, length, self._segment_bytes):
             return segment
-        return self._open_segment(priority, seq)
+        segment = self._open_segment(priority, seq)
+        self._drop_beyond_count(priority)
+        return segment
 
     def _open_segment(self, priority: int, seq: int = 0) -> Segment:
         """Begin a new segment. Where one of this name exists it holds no whole frame, else the number were used up."""
@@ -216,9 +233,12 @@ class Journal:
 
     def _close_segment(self, priority: int) -> None:
         """Close the open segment of a family; nothing is appended to it again."""
-        if self._open[priority] is None:
+        segment = self._open[priority]
+        if segment is None:
             return
         self.commit()
+        if self._open[priority] is not segment:
+            return  # committing failed, and gave it up already
         file = self._file(priority)
         self._open[priority] = None
         self._files[priority] = None
@@ -279,6 +299,11 @@ class Journal:
                 self._drop(segment)
                 return segment not in self.families[victim]
         return False
+
+    def _drop_beyond_count(self, priority: int) -> None:
+        family = self.families[priority]
+        if len(family) > _SEGMENTS_MAX:
+            self._drop(family[0])
 
     def _drop(self, segment: Segment) -> None:
         for first, last in segment.pending_runs():
@@ -368,9 +393,10 @@ class Journal:
         """Close the journal in order: the next boot knows that no row was lost."""
         for priority in range(3):
             self._close_segment(priority)
-        for record in self._settled_records():
-            self._state.append(record)
-        self._state.append(Record(CLEAN_STOP, 0, self.id, self.boot, 0, 0, 0))
+        try:
+            self._state.append(*self._settled_records(), Record(CLEAN_STOP, 0, self.id, self.boot, 0, 0, 0))
+        except OSError:
+            pass  # the disk is full: the next boot takes it for a power cut
 
     def _settled_records(self) -> "list[Record]":
         """Return what spares the next boot from sending again what the gateway has."""
@@ -383,7 +409,12 @@ class Journal:
         return records
 
 
-def _make_folder(folder: str) -> None:
+def _write(file: "BinaryIO", frame: memoryview) -> None:
+    if file.write(frame) != len(frame):
+        raise OSError("no room for the whole frame")
+
+
+def make_folder(folder: str) -> None:
     path = ""
     for part in folder.split("/"):
         path += part

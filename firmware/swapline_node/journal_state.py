@@ -87,8 +87,8 @@ class JournalState:
             file.flush()
         os.rename(self._path_new, self._path)
 
-    def append(self, record: Record) -> None:
-        """Add a record; durable when this returns."""
+    def append(self, *records: Record) -> None:
+        """Add records; durable when this returns. Raises OSError, and then none of them counts."""
         with open(self._path, "ab") as file:
-            file.write(pack_record(record))
+            file.write(b"".join([pack_record(record) for record in records]))
             file.flush()

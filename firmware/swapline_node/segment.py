@@ -36,13 +36,18 @@ class Segment:
     """One file of the journal. A bit of `_pending` is set for every frame that is not acknowledged."""
 
     def __init__(self, folder: str, priority: int, first_seq: int) -> None:
-        self.path = folder + "/" + segment_name(priority, first_seq)
+        self._folder = folder
         self.priority = priority
         self.first_seq = first_seq
         self.last_seq = first_seq - 1
         self.size_bytes = 0
         self.pending_count = 0
         self._pending = bytearray(8)
+
+    @property
+    def path(self) -> str:
+        """The file; made when asked for, because a journal has dozens of segments and a path takes 60 bytes."""
+        return self._folder + "/" + segment_name(self.priority, self.first_seq)
 
     def add(self, seq: int, length: int) -> None:
         """Note that the frame `seq` of `length` bytes was appended."""

@@ -2,9 +2,15 @@
 
 import os
 
+from micropython import const
+
 from swapline_wire.frame import FRAME_BYTES_MAX
 
 from .segment import SEQ_SPAN_MAX, Segment, file_size, find_frame, parse_segment_name, read_frame
+
+TYPE_CHECKING = const(False)
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Recovery:
@@ -20,8 +26,8 @@ class Recovery:
         self.damaged: "list[tuple[int, int]]" = []  # sequence ranges that stood where the bytes are unreadable
 
 
-def scan_folder(folder: str) -> Recovery:
-    """Read every segment in `folder`. Raises OSError."""
+def scan_folder(folder: str, on_progress: "Callable[[], None] | None" = None) -> Recovery:
+    """Read every segment in `folder`; call `on_progress` after each. Raises OSError."""
     recovery = Recovery()
     names = sorted([name for name in os.listdir(folder) if parse_segment_name(name) is not None], key=_by_seq)
     buffer = memoryview(bytearray(FRAME_BYTES_MAX))
@@ -33,6 +39,8 @@ def scan_folder(folder: str) -> Recovery:
         recovery.next_seq = max(recovery.next_seq, parsed[1])
         _scan_segment(segment, recovery, buffer, holes)
         recovery.segments.append(segment)
+        if on_progress is not None:
+            on_progress()
     for first, last in holes:
         _note_damage(recovery, first, last)
     return recovery

@@ -4,21 +4,24 @@ from typing import BinaryIO
 
 import pytest
 
+from swapline_node.journal import Journal
 from swapline_node.journal_state import ANCHOR, Record, pack_record, read_records
 from swapline_wire.catalogue import (
     ALARM,
     EVENT,
     LOSS_JOURNAL_DAMAGED,
     LOSS_JOURNAL_FULL,
+    LOSS_NO_MEMORY,
     NODE,
     ROUTINE,
     TIME_ESTIMATED,
     TIME_GATEWAY,
     TIME_NTP,
 )
-from tests.node.journal_rig import LIMIT, append, frame, open_journal, waiting
+from tests.node.journal_rig import LIMIT, append, close_journals, frame, open_journal, waiting
 
 RECORD_BYTES = 32
+UTC = 1_800_000_000_000
 
 
 def test_first_boot_draws_an_id_and_starts_at_one(tmp_path: Path) -> None:
@@ -292,3 +295,115 @@ class FullDisk:
 
     def close(self) -> None:
         self._file.close()
+
+
+def test_many_short_boots_without_a_gateway_do_not_fill_the_memory(tmp_path: Path) -> None:
+    lost: set[int] = set()
+    for _ in range(150):
+        journal = open_journal(tmp_path, 1 << 22)
+        for drop in journal.take_dropped():
+            lost.update(range(drop.first_seq, drop.last_seq + 1))
+            journal.drop_declared(drop)
+        append(journal, EVENT)
+        append(journal, ROUTINE)
+        close_journals()
+    assert sum(len(family) for family in journal.families) <= 82
+    for drop in journal.take_dropped():
+        lost.update(range(drop.first_seq, drop.last_seq + 1))
+    assert lost | set(waiting(journal)) == set(range(1, 301))
+
+
+def test_memory_error_while_appending_is_a_declared_loss(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    append(journal)
+
+    class Exhausted:
+        def write(self, _data: bytes) -> int:
+            raise MemoryError
+
+        def flush(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    file = journal._files[ROUTINE]  # noqa: SLF001
+    assert file is not None
+    file.close()
+    journal._files[ROUTINE] = Exhausted()  # type: ignore[assignment]  # noqa: SLF001
+    lost = append(journal)
+    after = append(journal)
+    drops = journal.take_dropped()
+    assert (lost, LOSS_NO_MEMORY) in [(drop.first_seq, drop.detail) for drop in drops]
+    assert waiting(journal) == [after]
+    assert {s for d in drops for s in range(d.first_seq, d.last_seq + 1)} | {after} == {1, lost, after}
+
+
+def test_disk_that_is_full_only_when_flushed_loses_no_row_unseen(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+
+    class Full:
+        def write(self, data: bytes) -> int:
+            return len(data)
+
+        def flush(self) -> None:
+            raise OSError(28, "no space left")
+
+        def close(self) -> None: ...
+
+    file = journal._files[ROUTINE]  # noqa: SLF001
+    assert file is not None
+    file.close()
+    journal._files[ROUTINE] = Full()  # type: ignore[assignment]  # noqa: SLF001
+    sealed = frame(journal, NODE, quality=2)
+    assert journal.append(sealed, 1, ROUTINE) == 0
+    journal._close_segment(ROUTINE)  # noqa: SLF001
+    drops = journal.take_dropped()
+    after = append(journal)
+    assert [(drop.first_seq, drop.last_seq) for drop in drops] == [(1, 1)]
+    assert waiting(journal) == [after]
+
+
+def test_anchor_and_estimates_are_decided_together_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(open_journal(tmp_path), time_ms=500, quality=0)
+    close_journals()
+    journal = open_journal(tmp_path)
+
+    def refuse(*_records: Record) -> None:
+        raise OSError(28, "no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            journal._state,  # noqa: SLF001
+            "append",
+            refuse,
+        )
+        with pytest.raises(OSError, match="no space"):
+            journal.decide_anchor(UTC, TIME_NTP)
+    assert journal.anchors == {}
+    journal.decide_anchor(UTC + 7, TIME_NTP)
+    assert journal.anchors == {2: (UTC + 7, TIME_NTP), 1: (UTC + 7 - 500, TIME_ESTIMATED)}
+    close_journals()
+    assert open_journal(tmp_path).anchors[1] == (UTC + 7 - 500, TIME_ESTIMATED)
+
+
+def test_journal_that_could_not_be_opened_takes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    journal = Journal(str(tmp_path / "file"), limit_bytes=LIMIT)
+    with pytest.raises(OSError, match="file"):
+        journal.open()
+    assert journal.append(memoryview(b"frame"), 1, ROUTINE) == LOSS_JOURNAL_FULL
+    assert (journal.next_seq, journal.pending_frames) == (1, 0)
+    journal.close()
+
+
+def test_recovery_tells_its_progress_so_that_the_watchdog_can_be_fed(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    for _ in range(60):
+        append(journal, rows=6)
+    segments = len(list(tmp_path.glob("*.seg")))
+    calls: list[int] = []
+    again = Journal(str(tmp_path), limit_bytes=LIMIT)
+    again.open(lambda: calls.append(1))
+    assert len(calls) == segments > 3
+    again.close()
