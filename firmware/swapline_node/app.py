@@ -117,6 +117,7 @@ class App:
         self.clock.before_step = self.sampler.seal_all
         self.clock.after_anchor = self._announce_time
         self.sampler.on_sealed = self.link.wake
+        self.link.resolve = self.board.resolve
         self.link.publisher = self.publisher
         self.link.on_ack = self._take_ack
         self.link.on_down = self._take_command
@@ -157,7 +158,9 @@ class App:
         if self.config.time["ntp_host"]:
             from .sntp import Sntp  # noqa: PLC0415 - loaded only where used: heap
 
-            start("sntp", Sntp(self.config.time["ntp_host"], self.config.time["ntp_port"], self.clock, self.log).run)
+            sntp = Sntp(self.config.time["ntp_host"], self.config.time["ntp_port"], self.clock, self.log)
+            sntp.resolve = self.board.resolve
+            start("sntp", sntp.run)
         if self.is_safe_mode:
             start("config", self._await_configuration)
         else:

@@ -14,6 +14,7 @@ from swapline_wire import topic as topics
 from swapline_wire.error import WireError
 from swapline_wire.message import read_ack
 
+from .connection import open_stream, resolve
 from .mqtt import PINGRESP, PUBACK, PUBLISH, SUBACK, Mqtt, MqttError, pack_connect, parse_publish
 
 TYPE_CHECKING = const(False)
@@ -54,6 +55,7 @@ class Link:
         self.on_down: "Callable[[bytes], None]" = _ignore
         self.on_session: "Callable[[], None]" = _nothing
         self.connect_network: "Callable[[], Awaitable[None]] | None" = None
+        self.resolve: "Callable[[str, int], Awaitable[tuple[int, Any]]]" = resolve
         self._config = config
         self._counters = counters
         self._log = log
@@ -67,6 +69,7 @@ class Link:
         self._error: "Exception | None" = None
         self._unacknowledged: "dict[int, int]" = {}  # packet id -> uptime in ms when it was sent
         self._packet_id = 0
+        self._connected_ms = 0
         self._heard_ms = 0
         self._pinged_ms = 0
         self._outbox: "list[tuple[str, bytes, bool]]" = []
@@ -88,7 +91,7 @@ class Link:
         """Connect and stay connected, for ever. Cancelled, it just closes: the last will says that the node is away."""
         backoff_ms = self._config.link["backoff_ms_min"]
         while True:
-            started_ms = self._uptime_ms()
+            self._connected_ms = 0
             try:
                 await self._session()
             except _CONNECTION_ERRORS as error:
@@ -96,7 +99,7 @@ class Link:
                 self._note_failure(error)
             finally:
                 self._disconnect()
-            if self._uptime_ms() - started_ms > _STABLE_MS:
+            if self._connected_ms and self._uptime_ms() - self._connected_ms > _STABLE_MS:
                 backoff_ms = self._config.link["backoff_ms_min"]
             await asyncio.sleep(random.randint(backoff_ms // 2, backoff_ms) / 1000)  # noqa: S311 - jitter
             backoff_ms = min(backoff_ms * 2, self._config.link["backoff_ms_max"])
@@ -129,11 +132,13 @@ class Link:
         self._log.info("link", "connected to %s:%d" % (self._config.link["host"], self._config.link["port"]))
         self._failures = 0
         self._unacknowledged = {}
-        self._heard_ms = self._uptime_ms()
+        self._heard_ms = self._connected_ms = self._uptime_ms()
         self._ended.clear()
         self._error = None
         assert self._mqtt is not None
-        self._mqtt.subscribe(self._next_packet_id(), [self._topic(topics.ACK), self._topic(topics.DOWN)])
+        packet_id = self._next_packet_id()
+        self._unacknowledged[packet_id] = self._heard_ms  # a broker that never answers it would never bring an ack
+        self._mqtt.subscribe(packet_id, [self._topic(topics.ACK), self._topic(topics.DOWN)])
         self.on_session()
         if self.publisher is not None:
             self.publisher.restart()
@@ -150,14 +155,13 @@ class Link:
     async def _connect(self) -> None:
         link = self._config.link
         tls = link["tls"]
+        family, address = await self.resolve(link["host"], link["port"])
         if tls is None:
-            reader, writer = await asyncio.open_connection(link["host"], link["port"])
+            stream = await open_stream(family, address)
         else:
             name = tls["server_hostname"] or link["host"]
-            reader, writer = await asyncio.open_connection(
-                link["host"], link["port"], ssl=_tls_context(tls), server_hostname=name
-            )
-        self._mqtt = Mqtt(reader, writer)
+            stream = await open_stream(family, address, context=_tls_context(tls), server_hostname=name)
+        self._mqtt = Mqtt(stream, stream)
         await self._mqtt.connect(
             pack_connect(
                 "swapline-%s-%s" % (self._config.fleet, self._config.node),
@@ -195,8 +199,9 @@ class Link:
             elif kind == PUBLISH:
                 self._hear(mqtt, flags, body)
             elif kind == SUBACK:
-                if b"\x80" in body[2:]:
+                if len(body) != 4 or b"\x80" in body[2:]:
                     raise MqttError("broker refuses the subscription")
+                self._unacknowledged.pop(body[0] << 8 | body[1], None)
             elif kind != PINGRESP:
                 raise MqttError("unexpected packet of kind %d" % kind)
 

@@ -7,6 +7,8 @@ import struct
 
 from micropython import const
 
+from .connection import close_stream
+
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
@@ -90,7 +92,7 @@ class Mqtt:
         await self._writer.drain()
         kind, _, body = await self.read_packet()
         if kind != _CONNACK or len(body) != 2:
-            raise MqttError("no _CONNACK")
+            raise MqttError("no CONNACK")
         if body[1]:
             raise MqttError("broker refuses: " + _REFUSALS.get(body[1], "code %d" % body[1]))
 
@@ -120,8 +122,8 @@ class Mqtt:
         await self._writer.drain()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._writer.close()
+        """Close the connection: its socket, which a MicroPython stream's own `close` leaves open."""
+        close_stream(self._writer)
 
     async def read_packet(self) -> "tuple[int, int, bytes]":
         """Return kind, flags and body of the next packet; the body of one that is too large is empty."""
@@ -137,11 +139,22 @@ class Mqtt:
             if shift > 21:
                 raise MqttError("malformed length")
         if length > _PACKET_BYTES_MAX:
-            await self._skip(length)
+            await self._skip(first, length)
             return first >> 4, first & 15, b""
         return first >> 4, first & 15, await self._reader.readexactly(length) if length else b""
 
-    async def _skip(self, length: int) -> None:
+    async def _skip(self, first: int, length: int) -> None:
+        """Read past a packet; acknowledge a PUBLISH, or enough of them would fill the broker's window to this node."""
+        if first >> 4 == PUBLISH and first >> 1 & 3:
+            topic_bytes = struct.unpack(">H", await self._reader.readexactly(2))[0]
+            length -= 2 + topic_bytes + 2
+            if length < 0:
+                raise MqttError("PUBLISH too short")
+            await self._read_past(topic_bytes)
+            self.acknowledge(struct.unpack(">H", await self._reader.readexactly(2))[0])
+        await self._read_past(length)
+
+    async def _read_past(self, length: int) -> None:
         while length:
             length -= len(await self._reader.readexactly(min(length, 512)))
 

@@ -8,9 +8,12 @@ from micropython import const
 
 from swapline_wire.catalogue import TIME_NTP
 
+from .connection import resolve
+
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+    from typing import Any
 
     from .clock import Clock
     from .log import Log
@@ -46,11 +49,10 @@ def parse_answer(data: bytes, transmit: bytes) -> int:
 
 
 async def ask(
-    host: str, port: int, uptime_ms: "Callable[[], int]", *, timeout_ms: int = _TIMEOUT_MS
+    family: int, address: "Any", uptime_ms: "Callable[[], int]", *, timeout_ms: int = _TIMEOUT_MS
 ) -> "tuple[int, int]":
     """Ask a server; return UTC in ms and the uptime at which it was that. Raises `SntpError` or OSError."""
-    address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0][-1]
-    connection = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    connection = socket.socket(family, socket.SOCK_DGRAM)
     try:
         connection.setblocking(False)
         sent_ms = uptime_ms()
@@ -75,6 +77,7 @@ class Sntp:
     """Offer the server's time to the clock: soon and with growing pauses until it has answered, then rarely."""
 
     def __init__(self, host: str, port: int, clock: "Clock", log: "Log") -> None:
+        self.resolve: "Callable[[str, int], Awaitable[tuple[int, Any]]]" = resolve
         self._host = host
         self._port = port
         self._clock = clock
@@ -86,7 +89,8 @@ class Sntp:
         while True:
             pause_s = _RETRY_S_MAX
             try:
-                utc_ms, at_ms = await ask(self._host, self._port, self._clock.uptime_ms)
+                family, address = await self.resolve(self._host, self._port)
+                utc_ms, at_ms = await ask(family, address, self._clock.uptime_ms)
                 self._clock.offer(TIME_NTP, utc_ms, at_ms)
                 failures = 0
                 if self._clock.quality < TIME_NTP:

@@ -24,9 +24,6 @@ class Sink:
     async def drain(self) -> None:
         return
 
-    def close(self) -> None:
-        return
-
 
 def connection(data: bytes) -> Mqtt:
     reader = asyncio.StreamReader()
@@ -64,10 +61,21 @@ async def test_broker_that_closes_is_an_eof() -> None:
 
 
 async def test_packet_that_is_too_large_is_read_past() -> None:
-    data = b"\x32" + encode_length(70000) + bytes(70000) + bytes.fromhex("20020000")
+    data = b"\x30" + encode_length(70000) + bytes(70000) + bytes.fromhex("20020000")
     mqtt = connection(data)
-    assert await mqtt.read_packet() == (PUBLISH, 2, b"")
+    assert await mqtt.read_packet() == (PUBLISH, 0, b"")
     assert await mqtt.read_packet() == (2, 0, b"\x00\x00")
+
+
+async def test_publish_that_is_too_large_is_acknowledged_so_that_the_broker_does_not_wait_for_it() -> None:
+    body = bytes.fromhex("0003612f62002a") + bytes(9000)
+    reader = asyncio.StreamReader()
+    reader.feed_data(b"\x32" + encode_length(len(body)) + body + bytes.fromhex("d000"))
+    sink = Sink()
+    mqtt = Mqtt(reader, sink)  # type: ignore[arg-type]
+    assert await mqtt.read_packet() == (PUBLISH, 2, b"")
+    assert sink.data.hex() == "4002002a"
+    assert (await mqtt.read_packet())[0] == 13
 
 
 async def test_malformed_length_is_refused() -> None:

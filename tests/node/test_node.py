@@ -42,6 +42,10 @@ def make_node(compiled: Path, broker: services.Server, tmp_path: Path) -> MakeNo
     return make
 
 
+def open_files(node: NodeProcess) -> int:
+    return len(list(Path(f"/proc/{node.pid}/fd").iterdir()))
+
+
 def sequence(end: GatewayEnd) -> list[int]:
     return sorted(end.frames)
 
@@ -125,6 +129,24 @@ async def test_broker_restart_is_survived(make_node: MakeNode) -> None:
                 await end.until(lambda: len(end.rows("node")) > 0)
                 assert end.status["online"]
                 await node.stop()
+
+
+async def test_connections_that_fail_or_end_keep_no_file_open(make_node: MakeNode) -> None:
+    """MicroPython's own open_connection and close keep one each, for ever: 1024 attempts would stop a node."""
+    with services.mosquitto() as broker:
+        node = make_node("n11", link={"host": "localhost", "port": broker.port, "backoff_ms_max": 60})
+        async with node:
+            await node.wait_for_line("connected")
+            files = open_files(node)
+            for _ in range(3):
+                node.lines.clear()
+                broker.kill()
+                await node.wait_for_line("warning link")
+                await asyncio.sleep(1)  # some ten refused attempts
+                broker.start()
+                await node.wait_for_line("connected")
+            assert open_files(node) <= files + 1
+            await node.stop()
 
 
 async def test_commands_are_answered(make_node: MakeNode, broker: services.Server) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 import struct
 from typing import cast
 
@@ -78,5 +79,5 @@ async def test_silent_server_is_given_up_in_time() -> None:
     transport, port = await serve(is_silent=True)
     now = iter(range(0, 100000, 50))
     with pytest.raises(SntpError, match="no answer"):
-        await ask("127.0.0.1", port, lambda: next(now), timeout_ms=200)
+        await ask(socket.AF_INET, ("127.0.0.1", port), lambda: next(now), timeout_ms=200)
     transport.close()

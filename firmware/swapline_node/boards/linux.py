@@ -1,5 +1,6 @@
 """Linux (Raspberry Pi or a desk) with MicroPython's unix port: ttys through termios, the kernel has the network."""
 
+import _thread
 import asyncio
 import os
 import select
@@ -8,6 +9,8 @@ import struct
 import time
 
 from micropython import const
+
+from swapline_node.connection import resolve
 
 from .cause import note_cause, take_cause
 
@@ -39,6 +42,7 @@ _VTIME = const(5)
 _VMIN = const(6)
 _PSEUDO_TERMINALS = "/dev/pts/"
 _AF_UNIX = const(1)
+_LOOK_UP_MS = const(20)
 
 
 class PortWriter:
@@ -157,6 +161,30 @@ class Board:
 
     async def connect_network(self, network: "dict[str, Any] | None") -> None:
         """Do nothing: the kernel has the network."""
+
+    async def resolve(self, host: str, port: int) -> "tuple[int, Any]":
+        """Return family and address of a name, asked for in a thread: a dead name server takes half a minute.
+
+        Raises OSError.
+        """
+        if all([character in "0123456789." for character in host]):
+            return await resolve(host, port)
+        answers: "list[Any]" = []
+
+        def look_up() -> None:
+            try:
+                found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
+                answers.append((found[0], found[-1]))
+            except OSError as error:
+                answers.append(error)
+
+        _thread.start_new_thread(look_up, ())
+        while not answers:  # noqa: ASYNC110 - a thread cannot set an asyncio event here
+            await asyncio.sleep(_LOOK_UP_MS / 1000)
+        if isinstance(answers[0], OSError):
+            raise answers[0]
+        answer: "tuple[int, Any]" = answers[0]
+        return answer
 
     def power_good(self, _pin: "int | None") -> "bool | None":
         """Return None: there is no such input, whatever pin is named."""

@@ -8,6 +8,8 @@ import machine
 import network
 from micropython import const
 
+from swapline_node.connection import resolve
+
 from .cause import note_cause, take_cause
 
 TYPE_CHECKING = const(False)
@@ -119,6 +121,10 @@ class Microcontroller:
                 wlan.disconnect()
                 raise OSError("no Wi-Fi network %s" % config["ssid"])
             await asyncio.sleep(0.1)
+
+    async def resolve(self, host: str, port: int) -> "tuple[int, Any]":
+        """Return family and address of a name; blocks for as long as the resolver takes. Raises OSError."""
+        return await resolve(host, port)
 
     def power_good(self, pin: "int | None") -> "bool | None":
         """Return whether the supply is good, None where no input is wired."""
