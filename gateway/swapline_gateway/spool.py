@@ -7,7 +7,8 @@ This header is its specification.
 2. A frame is known by (fleet, node, journal, seq). `taken` remembers the numbers ever taken as ranges, so a repeat is
    recognised also after the frame went on to the database: it is acknowledged again and counted, never stored twice.
    A node that sends with gaps (several gateways on a shared subscription) makes many ranges: beyond `ranges_max` the
-   lowest are forgotten. That is safe: the database drops repeats by itself.
+   lowest are forgotten. That is safe: a repeat of a frame that is still here is dropped here, of one that went on by
+   the database. The same holds for what the command line replayed from quarantine.
 3. `batch` gives frames to the sink: alarms and events first; then the newest and the oldest by halves, so that after an
    outage of the database the present does not wait for the past. `remove` deletes what the sink took. A kill between
    the two means that the sink is given the frames again, and it drops what it has.
@@ -25,7 +26,7 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -43,6 +44,7 @@ SCHEMA_VERSION = 1
 RANGES_MAX = 4096  # of one journal; a node that one gateway serves alone has one to three
 TRIM_INTERVAL = 5000  # stores; a scan of the ranges of 100,000 nodes takes a tenth of a second
 RESERVE_SHARE = 0.02  # of the limit, for events and alarms only
+ENTRY_BYTES = 1024  # what an entry of quarantine costs beside its bytes: a million tiny ones would fill a disk unseen
 _ROWS_PER_INSERT = 100  # one statement's step releases the interpreter lock once, so few large ones suffer least
 
 _SCHEMA = """
@@ -157,6 +159,7 @@ class Spool:
         self._stores = 0
         self._node_ids: dict[Sender, int] = {}
         self._quarantine_bytes: dict[int, int] = {}
+        self._quarantine_bytes_total = 0
         self._quarantine_count = 0
         self._log = get("spool")
         self._lock = Lock(path.with_name(path.name + ".lock"))
@@ -187,9 +190,10 @@ class Spool:
         self._count_quarantine()
 
     def _count_quarantine(self) -> None:
-        sql = "SELECT node_id, SUM(LENGTH(data)), COUNT(*) FROM quarantine GROUP BY node_id"
-        rows = self._connection.execute(sql).fetchall()
+        sql = "SELECT node_id, SUM(LENGTH(data) + ?), COUNT(*) FROM quarantine GROUP BY node_id"
+        rows = self._connection.execute(sql, (ENTRY_BYTES,)).fetchall()
         self._quarantine_bytes = {node_id: size for node_id, size, _ in rows}
+        self._quarantine_bytes_total = sum(self._quarantine_bytes.values())
         self._quarantine_count = sum(count for _, _, count in rows)
 
     @contextmanager
@@ -201,11 +205,12 @@ class Spool:
             yield connection
             connection.execute("COMMIT")
         except BaseException as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             self._node_ids.clear()  # some may have been rolled back
-            if isinstance(error, sqlite3.Error):
+            with suppress(sqlite3.Error):  # a disk that does not answer is said below, by its first error
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 self._count()
+            if isinstance(error, sqlite3.Error):
                 raise StorageError(f"The spool {self.path} cannot be written: {error}.") from error
             raise
 
@@ -224,7 +229,7 @@ class Spool:
                 self._connection.execute(_TRIM, (self._ranges_max,))
             for (sender, journal), by_seq in groups.items():
                 room = self._store_group(outcome, sender, journal, by_seq, room)
-            self._insert(outcome.stored, received_utc_ms)
+            self._insert(outcome, received_utc_ms)
             for bad in spoiled:
                 self._keep_spoiled(outcome, bad, received_utc_ms)
         self.frame_count += len(outcome.stored)
@@ -301,16 +306,34 @@ class Spool:
             [(node_id, journal, first, last) for first, last in merged if (first, last) not in known],
         )
 
-    def _insert(self, items: Sequence[Item], received_utc_ms: int) -> None:
-        for start in range(0, len(items), _ROWS_PER_INSERT):
-            values: list[object] = []
-            part = items[start : start + _ROWS_PER_INSERT]
-            for item in part:
-                header = item.decoded.header
-                values += (self._node_id(item.sender), header.journal, header.seq, header.priority)
-                values += (item.anchor_utc_ms, item.time_quality, received_utc_ms, item.data)
-            marks = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * len(part))
-            self._connection.execute(f"INSERT INTO frame ({_FRAME_COLUMNS}) VALUES {marks}", values)  # noqa: S608
+    def _insert(self, outcome: Outcome, received_utc_ms: int) -> None:
+        """Insert what is to be stored. A frame that is here already, though no range says so, is a repeat."""
+        stored: list[Item] = []
+        for start in range(0, len(outcome.stored), _ROWS_PER_INSERT):
+            part = outcome.stored[start : start + _ROWS_PER_INSERT]
+            try:
+                self._insert_rows(part, received_utc_ms)
+                stored += part
+            except sqlite3.IntegrityError:  # undoes the statement, not the transaction
+                stored += self._insert_each(outcome, part, received_utc_ms)
+        outcome.stored = stored
+
+    def _insert_each(self, outcome: Outcome, items: Sequence[Item], received_utc_ms: int) -> Iterator[Item]:
+        for item in items:
+            try:
+                self._insert_rows([item], received_utc_ms)
+                yield item
+            except sqlite3.IntegrityError:
+                outcome.duplicates.append(item.sender)
+
+    def _insert_rows(self, items: Sequence[Item], received_utc_ms: int) -> None:
+        values: list[object] = []
+        for item in items:
+            header = item.decoded.header
+            values += (self._node_id(item.sender), header.journal, header.seq, header.priority)
+            values += (item.anchor_utc_ms, item.time_quality, received_utc_ms, item.data)
+        marks = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * len(items))
+        self._connection.execute(f"INSERT INTO frame ({_FRAME_COLUMNS}) VALUES {marks}", values)  # noqa: S608
 
     def _keep_spoiled(self, outcome: Outcome, bad: Spoiled, received_utc_ms: int) -> None:
         node_id = self._node_id(bad.sender)
@@ -321,7 +344,7 @@ class Spool:
                 outcome.acknowledge[bad.sender, journal].add(seq)
                 outcome.duplicates.append(bad.sender)
                 return
-        if not self._has_quarantine_room(node_id, len(bad.data)):
+        if not self._has_quarantine_room(node_id, ENTRY_BYTES + len(bad.data)):
             outcome.refused.append((bad.sender, "quarantine_full", 1))
             return
         self._quarantine(node_id, bad, received_utc_ms)
@@ -334,7 +357,7 @@ class Spool:
         used = self._quarantine_bytes
         return (
             used.get(node_id, 0) + size <= self._quarantine_node_bytes_max
-            and sum(used.values()) + size <= self._quarantine_bytes_max
+            and self._quarantine_bytes_total + size <= self._quarantine_bytes_max
         )
 
     def _quarantine(self, node_id: int, bad: Spoiled, received_utc_ms: int) -> None:
@@ -353,7 +376,9 @@ class Spool:
             " first_utc_ms, last_utc_ms, digest, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (node_id, up, bad.reason, bad.detail[:500], journal, seq, bad.anchor_utc_ms, bad.time_quality, *tail),
         )
-        self._quarantine_bytes[node_id] = self._quarantine_bytes.get(node_id, 0) + len(bad.data)
+        size = ENTRY_BYTES + len(bad.data)
+        self._quarantine_bytes[node_id] = self._quarantine_bytes.get(node_id, 0) + size
+        self._quarantine_bytes_total += size
         self._quarantine_count += 1
 
     def batch(self, *, frames_max: int, bytes_max: int) -> list[SpooledFrame]:

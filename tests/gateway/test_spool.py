@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from swapline_bench.frame_source import FrameSource, row_of
 from swapline_gateway.error import StorageError
 from swapline_gateway.ingest import Item, Sender, Spoiled, examine_message
-from swapline_gateway.spool import Outcome, Spool
+from swapline_gateway.quarantine import Quarantine
+from swapline_gateway.spool import ENTRY_BYTES, Outcome, Spool, connect
 from swapline_wire.catalogue import ALARM_STREAM, EVENT_STREAM
 
 LIMIT_BYTES = 1 << 24
@@ -216,9 +217,56 @@ def test_spoiled_bytes_without_a_key_are_kept_once_and_never_acknowledged(spool:
 
 
 def test_node_over_its_quarantine_quota_is_not_acknowledged_and_others_are(tmp_path: Path) -> None:
-    with closing(Spool(tmp_path / "s", limit_bytes=LIMIT_BYTES, quarantine_node_bytes_max=100)) as spool:
+    with closing(Spool(tmp_path / "s", limit_bytes=LIMIT_BYTES, quarantine_node_bytes_max=ENTRY_BYTES + 100)) as spool:
         assert acknowledged(spool.store([], [spoiled(b"a" * 80, (7, 1))], 0)) == {1}
         full = spool.store([], [spoiled(b"b" * 80, (7, 2))], 0)
         assert not full.acknowledge
         assert full.refused == [(Sender("test", "van-001"), "quarantine_full", 1)]
         assert acknowledged(spool.store([], [spoiled(b"b" * 80, (7, 2), "van-002")], 0)) == {2}
+
+
+def test_repeat_whose_range_was_forgotten_is_dropped_and_does_not_stop_its_group(tmp_path: Path) -> None:
+    """The database was away so long that the ranges of frames that still wait here were forgotten."""
+    source, other = FrameSource(), FrameSource(node="van-002")
+    path = tmp_path / "spool.sqlite"
+    with closing(Spool(path, limit_bytes=LIMIT_BYTES, ranges_max=2, trim_interval=1)) as spool:
+        for seq in (1, 3, 5, 7, 9):
+            spool.store(numbered(source, seq), [], 0)
+        outcome = spool.store(numbered(source, 1, 2, 9, 11) + numbered(other, 1), [], 0)
+        assert acknowledged(outcome) == {1, 2, 9, 11}
+        assert sorted(item.key[1] for item in outcome.stored) == [1, 2, 11]
+        assert outcome.duplicates.count(Sender(source.fleet, source.node)) == 2
+        assert (spool.frame_count, sorted(drain(spool))) == (8, [1, 1, 2, 3, 5, 7, 9, 11])
+
+
+def test_frame_replayed_out_of_a_message_of_its_own_version_is_a_repeat_when_its_node_sends_it_again(
+    tmp_path: Path,
+) -> None:
+    source, sender = FrameSource(), Sender("test", "van-001")
+    path = tmp_path / "spool.sqlite"
+    with closing(Spool(path, limit_bytes=LIMIT_BYTES)) as spool:
+        unreadable = Spoiled(sender, "newer_version", "message: 9", source.message(source.frame(seq=4)))
+        assert acknowledged(spool.store([], [unreadable], 0)) == set()
+        with Quarantine(path) as quarantine:
+            assert quarantine.replay(quarantine.entries(limit=1)[0]) == ""
+        outcome = spool.store(numbered(source, 4, 5), [], 0)
+        assert acknowledged(outcome) == {4, 5}
+        assert [item.key[1] for item in outcome.stored] == [5]
+        assert drain(spool) == [4, 5]
+
+
+def test_quarantine_counts_what_tiny_entries_really_cost(tmp_path: Path) -> None:
+    sender = Sender("test", "van-001")
+    spool = Spool(tmp_path / "spool.sqlite", limit_bytes=LIMIT_BYTES, quarantine_node_bytes_max=10 * (ENTRY_BYTES + 1))
+    with closing(spool):
+        bad = [Spoiled(sender, "truncated", "1 bytes", bytes([i])) for i in range(20)]
+        outcome = spool.store([], bad, 0)
+        assert len(outcome.quarantined) == 10
+        assert outcome.refused == [(sender, "quarantine_full", 1)] * 10
+
+
+def test_disk_that_fails_altogether_is_a_sentence_and_not_a_crash(spool: Spool) -> None:
+    spool._connection.close()  # noqa: SLF001 (every call to SQLite fails from here on, also those that clean up)
+    with pytest.raises(StorageError, match="cannot be written"):
+        spool.store(numbered(FrameSource(), 1), [], 0)
+    spool._connection = connect(spool.path)  # noqa: SLF001
