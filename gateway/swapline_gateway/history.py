@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Value = float | int | None
 
-__all__ = ["FRAMES_DROPPED", "LOSS_NAMES", "History", "NodeFlow", "Series", "Source", "Value", "chosen", "make"]
+__all__ = ["FRAMES_DROPPED", "LOSS_NAMES", "History", "NodeFlow", "Series", "SeriesQuery", "Value", "make"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,40 @@ class Series:
     values: dict[str, list[Value]]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Whose rows: of a node, of one of its bays, of a module wherever it was."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesQuery:
+    """A chart's question: rows of [start, end) of a node, of one of its bays, or of a module wherever it was.
+
+    `bay` 0 asks for rows without a bay, None for those of all. More rows than `points_max` become as many buckets.
+    Raises `ValueError` for a signal that the stream does not have: names of signals go into statements as they are.
+    """
 
     stream: str
     fleet: str
-    node: str | None
-    bay: int | None
-    module: str | None
+    signals: tuple[str, ...]
+    start_utc_ms: int
+    end_utc_ms: int
+    points_max: int
+    node: str | None = None
+    bay: int | None = None
+    module: str | None = None
+
+    def __post_init__(self) -> None:
+        self.chosen()
+
+    def chosen(self) -> list[Signal]:
+        """Return the signals that are asked for."""
+        found = stream_by_name(self.stream)
+        known = {signal.name: signal for signal in (found.signals if found else ()) if signal.kind != KEY}
+        unknown = [name for name in self.signals if name not in known]
+        if found is None or unknown:
+            raise ValueError(f"no such signals of {self.stream}: {', '.join(unknown)}")
+        return [known[name] for name in self.signals]
+
+    @property
+    def bucket_ms(self) -> int:
+        """Return the length of one of `points_max` buckets."""
+        return max(1, -(-(self.end_utc_ms - self.start_utc_ms) // self.points_max))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,36 +86,14 @@ class NodeFlow:
 class History(Protocol):
     """Answers questions about what is stored. Raises `SinkBusyError` when the database does not answer."""
 
-    async def series(
-        self,
-        *,
-        stream: str,
-        fleet: str,
-        node: str | None = None,
-        bay: int | None = None,
-        module: str | None = None,
-        signals: list[str],
-        start_utc_ms: int,
-        end_utc_ms: int,
-        points_max: int,
-    ) -> Series:
-        """Return rows of [start, end) ascending. More than `points_max` become buckets: means, or last values."""
+    async def series(self, query: SeriesQuery) -> Series:
+        """Return the rows that are asked for, ascending; or buckets of them: means, or last values."""
 
     async def pipeline(self, *, start_utc_ms: int, end_utc_ms: int, fleet: str | None = None) -> list[NodeFlow]:
         """Return what came from each node, by the times of its rows."""
 
     def close(self) -> None:
         """Let go of threads and connections."""
-
-
-def chosen(stream: str, names: list[str]) -> list[Signal]:
-    """Return the signals of these names. Raises `ValueError` for one that the stream does not have."""
-    found = stream_by_name(stream)
-    known = {signal.name: signal for signal in (found.signals if found else ()) if signal.kind != KEY}
-    unknown = [name for name in names if name not in known]
-    if found is None or unknown:
-        raise ValueError(f"no such signals of {stream}: {', '.join(unknown)}")
-    return [known[name] for name in names]
 
 
 def is_averaged(signal: Signal) -> bool:

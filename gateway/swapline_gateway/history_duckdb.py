@@ -1,15 +1,18 @@
 """History out of the DuckDB file, through cursors of the sink's own connection: a file has one process."""
 
 from contextlib import closing
+from threading import Timer
 from typing import Any
 
 import duckdb
 
 from .error import GatewayError, SinkBusyError
-from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, Source, chosen, is_averaged
+from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, SeriesQuery, is_averaged
 from .sinks.duckdb_file import DuckdbSink
 from .worker import Worker
 
+# Nobody waits longer for a chart, and the thread that answers is also waited for at the gateway's end.
+QUERY_S_MAX = 10.0
 _FLOW = """
 SELECT fleet, node, SUM(frame_count)::BIGINT, SUM(row_count)::BIGINT, SUM(value_count)::BIGINT,
     SUM(seq_max - seq_min + 1 - frame_count)::BIGINT, SUM(delay_sum) / SUM(frame_count), MAX(delay_max)
@@ -32,47 +35,34 @@ GROUP BY fleet, node, reason
 class DuckdbHistory:
     """See the module's header."""
 
-    def __init__(self, sink: DuckdbSink) -> None:
+    def __init__(self, sink: DuckdbSink, *, query_s_max: float = QUERY_S_MAX) -> None:
         self._sink = sink
+        self._query_s_max = query_s_max
         self._worker = Worker("history")
 
-    async def series(
-        self,
-        *,
-        stream: str,
-        fleet: str,
-        node: str | None = None,
-        bay: int | None = None,
-        module: str | None = None,
-        signals: list[str],
-        start_utc_ms: int,
-        end_utc_ms: int,
-        points_max: int,
-    ) -> Series:
+    async def series(self, query: SeriesQuery) -> Series:
         """See `History.series`."""
-        source = Source(stream, fleet, node, bay, module)
-        return await self._worker.run(self._series, source, signals, start_utc_ms, end_utc_ms, points_max)
+        return await self._worker.run(self._series, query)
 
-    def _series(self, source: Source, names: list[str], start_utc_ms: int, end_utc_ms: int, points_max: int) -> Series:
-        where, parameters = _where(source, start_utc_ms, end_utc_ms)
-        wanted = chosen(source.stream, names)
-        columns = ", ".join(f'"{signal.name}"' for signal in wanted)
+    def _series(self, query: SeriesQuery) -> Series:
+        where, parameters = _where(query)
+        columns = ", ".join(f'"{name}"' for name in query.signals)
         rows = self._query(
-            f'SELECT epoch_ms(time), {columns} FROM "{source.stream}" WHERE {where} ORDER BY time LIMIT ?',  # noqa: S608
-            [*parameters, points_max + 1],
+            f'SELECT epoch_ms(time), {columns} FROM "{query.stream}" WHERE {where} ORDER BY time LIMIT ?',  # noqa: S608
+            [*parameters, query.points_max + 1],
         )
-        if len(rows) > points_max:
-            bucket_ms = max(1, -(-(end_utc_ms - start_utc_ms) // points_max))
+        if len(rows) > query.points_max:
             aggregates = ", ".join(
-                f'AVG("{s.name}")' if is_averaged(s) else f'arg_max("{s.name}", time)' for s in wanted
+                f'AVG("{s.name}")' if is_averaged(s) else f'arg_max("{s.name}", time)' for s in query.chosen()
             )
+            start_ms, bucket_ms = query.start_utc_ms, query.bucket_ms
             rows = self._query(
                 f"SELECT ? + (epoch_ms(time) - ?) // ? * ? AS bucket, {aggregates}"  # noqa: S608
-                f' FROM "{source.stream}" WHERE {where} GROUP BY bucket ORDER BY bucket',
-                [start_utc_ms, start_utc_ms, bucket_ms, bucket_ms, *parameters],
+                f' FROM "{query.stream}" WHERE {where} GROUP BY bucket ORDER BY bucket',
+                [start_ms, start_ms, bucket_ms, bucket_ms, *parameters],
             )
-        turned = list(zip(*rows, strict=True)) or [()] * (len(names) + 1)
-        return Series(list(turned[0]), {name: list(turned[i]) for i, name in enumerate(names, start=1)})
+        turned = list(zip(*rows, strict=True)) or [()] * (len(query.signals) + 1)
+        return Series(list(turned[0]), {name: list(turned[i]) for i, name in enumerate(query.signals, start=1)})
 
     async def pipeline(self, *, start_utc_ms: int, end_utc_ms: int, fleet: str | None = None) -> list[NodeFlow]:
         """See `History.pipeline`."""
@@ -91,7 +81,13 @@ class DuckdbHistory:
     def _query(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
         try:
             with closing(self._sink.cursor()) as cursor:
-                return cursor.execute(sql, parameters).fetchall()
+                deadline = Timer(self._query_s_max, cursor.interrupt)
+                deadline.start()
+                try:
+                    return cursor.execute(sql, parameters).fetchall()
+                finally:
+                    deadline.cancel()
+                    deadline.join()  # or it could interrupt a cursor that is closed
         except (duckdb.Error, GatewayError) as error:
             raise SinkBusyError(f"the database does not answer: {error}") from error
 
@@ -100,10 +96,10 @@ class DuckdbHistory:
         self._worker.close()
 
 
-def _where(source: Source, start_utc_ms: int, end_utc_ms: int) -> tuple[str, list[Any]]:
+def _where(query: SeriesQuery) -> tuple[str, list[Any]]:
     conditions = ["time >= make_timestamp(?)", "time < make_timestamp(?)", "fleet = ?"]
-    parameters: list[Any] = [start_utc_ms * 1000, end_utc_ms * 1000, source.fleet]
-    for column, value in (("node", source.node), ("bay", source.bay), ("module", source.module)):
+    parameters: list[Any] = [query.start_utc_ms * 1000, query.end_utc_ms * 1000, query.fleet]
+    for column, value in (("node", query.node), ("bay", query.bay), ("module", query.module)):
         if value is not None:
             conditions.append(f"{column} = ?")
             parameters.append(value)

@@ -9,7 +9,7 @@ from swapline_wire.catalogue import Signal
 
 from .config import Influxdb1Config, Influxdb2Config
 from .error import SinkBusyError
-from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, Source, Value, chosen, is_averaged
+from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, SeriesQuery, Value, is_averaged
 from .sinks.influxdb1 import credentials
 from .worker import Worker
 
@@ -30,39 +30,25 @@ class InfluxqlHistory:
         self._pool = urllib3.PoolManager(headers=headers, timeout=config.timeout_s, retries=False)
         self._worker = Worker("history")
 
-    async def series(
-        self,
-        *,
-        stream: str,
-        fleet: str,
-        node: str | None = None,
-        bay: int | None = None,
-        module: str | None = None,
-        signals: list[str],
-        start_utc_ms: int,
-        end_utc_ms: int,
-        points_max: int,
-    ) -> Series:
+    async def series(self, query: SeriesQuery) -> Series:
         """See `History.series`."""
-        source = Source(stream, fleet, node, bay, module)
-        return await self._worker.run(self._series, source, signals, start_utc_ms, end_utc_ms, points_max)
+        return await self._worker.run(self._series, query)
 
-    def _series(self, source: Source, names: list[str], start_utc_ms: int, end_utc_ms: int, points_max: int) -> Series:
-        wanted = chosen(source.stream, names)
-        where = _where(source, start_utc_ms, end_utc_ms)
-        table = _identifier(source.stream)
+    def _series(self, query: SeriesQuery) -> Series:
+        where, table = _where(query), _identifier(query.stream)
         # `time_quality` is in every row: without it a row whose chosen signals all have no value would be missing.
-        columns = ", ".join(_identifier(name) for name in names)
-        found = self._query(f'SELECT {columns}, "time_quality" FROM {table} WHERE {where} LIMIT {points_max + 1}')  # noqa: S608
-        if _row_count(found) > points_max:
-            bucket_ms = max(1, -(-(end_utc_ms - start_utc_ms) // points_max))
-            aggregates = ", ".join(_aggregate(signal) for signal in wanted)
+        columns = ", ".join(_identifier(name) for name in query.signals)
+        limit = query.points_max + 1
+        found = self._query(f'SELECT {columns}, "time_quality" FROM {table} WHERE {where} LIMIT {limit}')  # noqa: S608
+        if _row_count(found) == limit:
+            aggregates = ", ".join(_aggregate(signal) for signal in query.chosen())
+            bucket_ms = query.bucket_ms
             found = self._query(
                 f"SELECT {aggregates} FROM {table} WHERE {where}"  # noqa: S608
-                f" GROUP BY time({bucket_ms}ms, {start_utc_ms % bucket_ms}ms) fill(none)"
+                f" GROUP BY time({bucket_ms}ms, {query.start_utc_ms % bucket_ms}ms) fill(none)"
             )
         rows = found[0]["values"] if found else []
-        values: dict[str, list[Value]] = {name: [row[i] for row in rows] for i, name in enumerate(names, start=1)}
+        values: dict[str, list[Value]] = {name: [row[i] for row in rows] for i, name in enumerate(query.signals, 1)}
         return Series([row[0] for row in rows], values)
 
     async def pipeline(self, *, start_utc_ms: int, end_utc_ms: int, fleet: str | None = None) -> list[NodeFlow]:
@@ -152,11 +138,11 @@ def _text(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _where(source: Source, start_utc_ms: int, end_utc_ms: int) -> str:
-    conditions = [f"time >= {start_utc_ms}ms", f"time < {end_utc_ms}ms", f'"fleet" = {_text(source.fleet)}']
-    for tag, value in (("node", source.node), ("module", source.module)):
+def _where(query: SeriesQuery) -> str:
+    conditions = [f"time >= {query.start_utc_ms}ms", f"time < {query.end_utc_ms}ms", f'"fleet" = {_text(query.fleet)}']
+    for tag, value in (("node", query.node), ("module", query.module)):
         if value is not None:
             conditions.append(f'"{tag}" = {_text(value)}')
-    if source.bay is not None:
-        conditions.append(f"\"bay\" = '{source.bay or ''}'")  # no bay, no tag
+    if query.bay is not None:
+        conditions.append(f"\"bay\" = '{query.bay or ''}'")  # no bay, no tag
     return " AND ".join(conditions)

@@ -11,10 +11,12 @@ from swapline_bench import services
 from swapline_bench.frame_source import FrameSource, module_row, row_of
 from swapline_gateway.config import DuckdbConfig, Influxdb1Config, SinkConfig
 from swapline_gateway.error import SinkBusyError
-from swapline_gateway.history import History, make
+from swapline_gateway.history import History, SeriesQuery, make
+from swapline_gateway.history_duckdb import DuckdbHistory
 from swapline_gateway.reading import read_rows
 from swapline_gateway.sinks import make as make_sink
 from swapline_gateway.sinks.base import Sink
+from swapline_gateway.sinks.duckdb_file import DuckdbSink
 from swapline_gateway.spool import SpooledFrame, now_utc_ms
 from swapline_wire.catalogue import EVENT_STREAM, FRAMES_DROPPED, LOSS_JOURNAL_FULL, VEHICLE
 
@@ -51,14 +53,16 @@ async def test_few_rows_come_back_as_they_are(opened: tuple[Sink, History]) -> N
     source = FrameSource(anchor_utc_ms=BASE_MS)
     write(sink, source, source.frame([(i * 1000, module_row(5000 + i)) for i in range(10)], bay=2))
     found = await history.series(
-        stream="module",
-        fleet="test",
-        node=source.node,
-        bay=2,
-        signals=["voltage_v", "cycles"],
-        start_utc_ms=BASE_MS,
-        end_utc_ms=BASE_MS + 9000,
-        points_max=100,
+        SeriesQuery(
+            stream="module",
+            fleet="test",
+            node=source.node,
+            bay=2,
+            signals=("voltage_v", "cycles"),
+            start_utc_ms=BASE_MS,
+            end_utc_ms=BASE_MS + 9000,
+            points_max=100,
+        )
     )
     assert found.time_utc_ms == [BASE_MS + i * 1000 for i in range(9)]
     assert found.values == {"voltage_v": [(5000 + i) / 100 for i in range(9)], "cycles": [10] * 9}
@@ -70,12 +74,14 @@ async def test_many_rows_become_means_of_measurements_and_last_values_of_totals(
     rows = [(i * 100, row_of(VEHICLE, speed_kmh=100 * i, odometer_km=1000 * i, gear=i % 4)) for i in range(40)]
     write(sink, source, source.frame(rows, stream=VEHICLE, owner="", bay=0))
     found = await history.series(
-        stream="vehicle",
-        fleet="test",
-        signals=["speed_kmh", "odometer_km", "gear"],
-        start_utc_ms=BASE_MS,
-        end_utc_ms=BASE_MS + 4000,
-        points_max=4,
+        SeriesQuery(
+            stream="vehicle",
+            fleet="test",
+            signals=("speed_kmh", "odometer_km", "gear"),
+            start_utc_ms=BASE_MS,
+            end_utc_ms=BASE_MS + 4000,
+            points_max=4,
+        )
     )
     assert found.time_utc_ms == [BASE_MS + i * 1000 for i in range(4)]
     assert found.values == {
@@ -91,13 +97,15 @@ async def test_rows_without_the_asked_value_are_there_without_it(opened: tuple[S
     frame = source.frame([(0, row_of(VEHICLE, gear=1)), (5, row_of(VEHICLE, speed_kmh=1))], stream=VEHICLE, owner="")
     write(sink, source, frame)
     found = await history.series(
-        stream="vehicle",
-        fleet="test",
-        node=source.node,
-        signals=["speed_kmh"],
-        start_utc_ms=BASE_MS,
-        end_utc_ms=BASE_MS + 1000,
-        points_max=10,
+        SeriesQuery(
+            stream="vehicle",
+            fleet="test",
+            node=source.node,
+            signals=("speed_kmh",),
+            start_utc_ms=BASE_MS,
+            end_utc_ms=BASE_MS + 1000,
+            points_max=10,
+        )
     )
     assert (found.time_utc_ms, found.values) == ([BASE_MS, BASE_MS + 5], {"speed_kmh": [None, 0.01]})
 
@@ -110,13 +118,15 @@ async def test_question_only_finds_its_own_source(opened: tuple[Sink, History]) 
 
     async def times(**where: object) -> list[int]:
         found = await history.series(
-            stream="module",
-            fleet="test",
-            signals=["voltage_v"],
-            start_utc_ms=BASE_MS,
-            end_utc_ms=BASE_MS + 1000,
-            points_max=100,
-            **where,  # type: ignore[arg-type]
+            SeriesQuery(
+                stream="module",
+                fleet="test",
+                signals=("voltage_v",),
+                start_utc_ms=BASE_MS,
+                end_utc_ms=BASE_MS + 1000,
+                points_max=100,
+                **where,  # type: ignore[arg-type]
+            )
         )
         return [time - BASE_MS for time in found.time_utc_ms]
 
@@ -151,9 +161,9 @@ async def test_pipeline_counts_frames_gaps_and_declared_losses(opened: tuple[Sin
     assert await history.pipeline(start_utc_ms=0, end_utc_ms=now_utc_ms(), fleet="nobody") == []
 
 
-async def test_unknown_signal_is_refused_before_any_query(opened: tuple[Sink, History]) -> None:
+def test_unknown_signal_is_refused_before_any_query() -> None:
     with pytest.raises(ValueError, match="no such signals of module: evil"):
-        await opened[1].series(stream="module", fleet="t", signals=["evil"], start_utc_ms=0, end_utc_ms=1, points_max=2)
+        SeriesQuery(stream="module", fleet="t", signals=("evil",), start_utc_ms=0, end_utc_ms=1, points_max=2)
 
 
 async def test_database_that_is_away_is_said_so() -> None:
@@ -161,3 +171,21 @@ async def test_database_that_is_away_is_said_so() -> None:
     sink = make_sink(config)
     with closing(sink), closing(make(config, sink)) as history, pytest.raises(SinkBusyError, match="does not answer"):
         await history.pipeline(start_utc_ms=0, end_utc_ms=1)
+
+
+async def test_question_that_takes_too_long_is_ended_and_the_next_one_answered(tmp_path: Path) -> None:
+    sink = DuckdbSink(DuckdbConfig(path=tmp_path / "d.duckdb"))
+    with closing(sink):
+        sink.open()
+        with closing(sink.cursor()) as cursor:
+            cursor.execute(
+                "INSERT INTO vehicle (time, fleet, node)"
+                " SELECT make_timestamp(i * 1000), 'f', 'n' FROM range(3_000_000) AS numbers(i)"
+            )
+        query = SeriesQuery(
+            stream="vehicle", fleet="f", signals=("speed_kmh",), start_utc_ms=0, end_utc_ms=3_000_000, points_max=2
+        )
+        with closing(DuckdbHistory(sink, query_s_max=0.001)) as history, pytest.raises(SinkBusyError, match="nterrupt"):
+            await history.series(query)
+        with closing(DuckdbHistory(sink)) as history:
+            assert (await history.series(query)).values == {"speed_kmh": [None, None]}

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from swapline_gateway.history import History
 from swapline_gateway.state import FleetState
 from swapline_wire import catalogue
 
@@ -35,7 +36,7 @@ class Console:
     def __init__(
         self,
         state: FleetState,
-        history: series.History | None,
+        history: History | None,
         pipeline: PipelineProvider,
         *,
         live: LiveStreams | None = None,
@@ -86,9 +87,9 @@ class Console:
             raise web.HTTPServiceUnavailable(text="this gateway's database keeps no history that the console can read")
         try:
             async with asyncio.timeout(HISTORY_TIMEOUT_S), self._queries:
-                found = await self._history.series(**query)
+                found = await self._history.series(query)
         except Exception as error:  # whatever the database raises, the page says so and stays alive
-            log.warning("history does not answer", error=repr(error), stream=query["stream"])
+            log.warning("history does not answer", error=repr(error), stream=query.stream)
             raise web.HTTPBadGateway(text="the database does not answer") from error
         return _json({"time_utc_ms": found.time_utc_ms, "values": found.values})
 
@@ -150,7 +151,7 @@ async def _static_cache(request: web.BaseRequest, response: web.StreamResponse) 
 
 
 def add_routes(
-    app: web.Application, *, state: FleetState, history: series.History | None, pipeline: PipelineProvider
+    app: web.Application, *, state: FleetState, history: History | None, pipeline: PipelineProvider
 ) -> Console:
     """Mount the console on `app`, before it starts.
 

@@ -1,9 +1,8 @@
 """`/api/series`: a chart's data out of the history, with everything from the query string checked first."""
 
-from typing import Any, Protocol
-
 from aiohttp import web
 
+from swapline_gateway.history import SeriesQuery
 from swapline_wire.catalogue import KEY, Stream, stream_by_name
 from swapline_wire.frame import OWNER_BYTES_MAX
 from swapline_wire.topic import NAME_CHARACTERS_MAX
@@ -12,36 +11,6 @@ SIGNALS_MAX = 32
 POINTS_MAX = 2_000
 POINTS_DEFAULT = 600
 SPAN_MS_MAX = 400 * 86_400_000
-
-
-class Series(Protocol):
-    """Columns of one answer: times, and for every signal as many values."""
-
-    @property
-    def time_utc_ms(self) -> list[int]: ...
-
-    @property
-    def values(self) -> dict[str, list[float | int | None]]: ...
-
-
-class History(Protocol):
-    """What the console asks of a history."""
-
-    async def series(
-        self,
-        *,
-        stream: str,
-        fleet: str,
-        node: str | None = None,
-        bay: int | None = None,
-        module: str | None = None,
-        signals: list[str],
-        start_utc_ms: int,
-        end_utc_ms: int,
-        points_max: int,
-    ) -> Series:
-        """Return the stored rows of one source in [start, end), thinned to `points_max`."""
-        ...
 
 
 def _bad(text: str) -> web.HTTPBadRequest:
@@ -77,8 +46,8 @@ def _signals(request: web.Request, stream: Stream) -> list[str]:
     return names
 
 
-def read_query(request: web.Request) -> dict[str, Any]:
-    """Return the keyword arguments of `History.series`. Raises `HTTPBadRequest` with what is allowed."""
+def read_query(request: web.Request) -> SeriesQuery:
+    """Return what is asked for. Raises `HTTPBadRequest` with what is allowed."""
     stream = stream_by_name(request.query.get("stream", ""))
     if stream is None:
         raise _bad("stream: a stream of the catalogue is needed")
@@ -90,14 +59,14 @@ def read_query(request: web.Request) -> dict[str, Any]:
     if fleet is None:
         raise _bad("fleet: is missing")
     bay = request.query.get("bay")
-    return {
-        "stream": stream.name,
-        "fleet": fleet,
-        "node": _text(request, "node", NAME_CHARACTERS_MAX),
-        "bay": None if bay is None else _number(request, "bay", default=None, minimum=0, maximum=255),
-        "module": _text(request, "module", OWNER_BYTES_MAX),
-        "signals": _signals(request, stream),
-        "start_utc_ms": start,
-        "end_utc_ms": end,
-        "points_max": _number(request, "points", default=POINTS_DEFAULT, minimum=2, maximum=POINTS_MAX),
-    }
+    return SeriesQuery(
+        stream=stream.name,
+        fleet=fleet,
+        node=_text(request, "node", NAME_CHARACTERS_MAX),
+        bay=None if bay is None else _number(request, "bay", default=None, minimum=0, maximum=255),
+        module=_text(request, "module", OWNER_BYTES_MAX),
+        signals=tuple(_signals(request, stream)),
+        start_utc_ms=start,
+        end_utc_ms=end,
+        points_max=_number(request, "points", default=POINTS_DEFAULT, minimum=2, maximum=POINTS_MAX),
+    )
