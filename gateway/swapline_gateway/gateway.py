@@ -7,6 +7,7 @@ as `shutdown_s` allows (the rest waits in it for the next start); the connection
 import asyncio
 import contextlib
 import importlib.util
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from .config import GatewayConfig
@@ -31,8 +32,23 @@ if TYPE_CHECKING:
 
 SHUTDOWN_S = 15.0
 TICK_S = 0.5
+CANCEL_AGAIN_S = 1.0
 OFFER_INTERVAL_S = 10.0
 SPOOL_RESUME_SHARE = 0.9  # of the limit: below it the spool is no longer called full
+
+
+async def cancel_all(tasks: Collection[asyncio.Task[object]], *, again_s: float = CANCEL_AGAIN_S) -> None:
+    """Cancel tasks until they have ended.
+
+    One request is not always enough: Python 3.11's `asyncio.wait_for` drops it when its result arrives in the same
+    turn, and `aiomqtt` puts its own error in its place when the broker does not answer the goodbye.
+    """
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=again_s)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Gateway:
@@ -173,8 +189,9 @@ class Gateway:
         try:
             figures.backlog = await self._spool_worker.run(self._spool.backlog)
         except StorageError as error:
-            figures.spool_error = str(error)
+            figures.spool_fails("tick", str(error))
             return
+        figures.spool_works("tick")
         figures.refused_by_inbox(self._inbox.dropped)
         if figures.backlog.size_bytes < SPOOL_RESUME_SHARE * self.config.spool.limit_bytes:
             figures.is_spool_full = False
@@ -188,9 +205,7 @@ class Gateway:
         await self._finish(tasks["pump"], self._shutdown_s)
         self._publisher.flush()
         await asyncio.sleep(0)  # one turn of the loop, in which the socket takes the last acknowledgements
-        for task in tasks.values():
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await cancel_all(tasks.values())
         await self._refresh()
         backlog = self.figures.backlog
         if backlog.frame_count:

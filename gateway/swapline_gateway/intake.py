@@ -21,7 +21,7 @@ from .quota import Quota
 from .ranges import as_ranges
 from .spool import Outcome, Spool, now_utc_ms
 from .state import FleetState
-from .time_offer import TimeOffers
+from .time_offer import TimeOffers, offered_utc_ms
 from .uplink import Uplink
 from .worker import Worker
 
@@ -107,7 +107,7 @@ class Intake:
             for sender in [item.sender for item in items] + [bad.sender for bad in spoiled]:
                 self._figures.refuse(sender.fleet, sender.node, "spool_error", 1)
             return
-        self._figures.spool_error = ""
+        self._figures.spool_works("intake")
         self._acknowledge(outcome)
         self._count(outcome, received_utc_ms)
         self._pump.wake(is_urgent=any(item.decoded.header.priority for item in outcome.stored))
@@ -115,16 +115,17 @@ class Intake:
 
     def _say_storage(self, error: StorageError) -> None:
         say = self._log.debug if self._figures.spool_error else self._log.error
-        self._figures.spool_error = str(error)
+        self._figures.spool_fails("intake", str(error))
         say("nothing is acknowledged", error=str(error))
 
     def _acknowledge(self, outcome: Outcome) -> None:
+        utc_ms = offered_utc_ms()
         for (sender, journal), seqs in outcome.acknowledge.items():
             ranges = as_ranges(seqs)
             name = topic.format_topic(sender.fleet, sender.node, topic.ACK)
             for start in range(0, len(ranges), message.ACK_RANGES_MAX):
                 part = ranges[start : start + message.ACK_RANGES_MAX]
-                if self._uplink.publish(name, message.pack_ack(journal, now_utc_ms(), part)):
+                if self._uplink.publish(name, message.pack_ack(journal, utc_ms, part)):
                     self._figures.acks_sent += 1
 
     def _count(self, outcome: Outcome, received_utc_ms: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from swapline_wire import catalogue
 
+from .fleet_record import key_places, scale_row
 from .ingest import Item, Sender
 from .sinks.base import Written
 from .spool import Backlog, SpooledFrame
@@ -44,7 +45,7 @@ class PipelineFigures:
         self.started_monotonic_s = time.monotonic()
         self.is_connected = False
         self.broker_error = "not connected yet"
-        self.spool_error = ""
+        self._spool_errors: dict[str, str] = {}  # by who met it: each clears its own
         self.spool_limit_bytes = spool_limit_bytes
         self.is_spool_full = False
         self.backlog = Backlog(0, 0, None, 0)
@@ -69,6 +70,19 @@ class PipelineFigures:
         self.lost: Counter[str] = Counter()
         self.nodes: OrderedDict[tuple[str, str], NodeFigures] = OrderedDict()
         self._nodes_max = nodes_max
+
+    @property
+    def spool_error(self) -> str:
+        """Return what is wrong with the spool's file at this moment, or nothing."""
+        return next(iter(self._spool_errors.values()), "")
+
+    def spool_fails(self, user: str, error: str) -> None:
+        """Note that a part of the gateway could not use the spool."""
+        self._spool_errors[user] = error
+
+    def spool_works(self, user: str) -> None:
+        """Note that this part could use it again."""
+        self._spool_errors.pop(user, None)
 
     def node(self, fleet: str, node: str) -> NodeFigures:
         """Return a node's figures, beginning them at its first sign."""
@@ -100,12 +114,15 @@ class PipelineFigures:
                 self._count_losses(node, item)
 
     def _count_losses(self, node: NodeFigures, item: Item) -> None:
+        signals = item.decoded.signals
         for row in item.decoded.rows:
-            event = dict(zip((signal.name for signal in item.decoded.signals), row[1:], strict=True))
-            if event["code"] == catalogue.FRAMES_DROPPED:
-                reason = LOSS_NAMES.get(event.get("reason", 0), "unknown")
-                node.lost[reason] += event.get("count", 0)
-                self.lost[reason] += event.get("count", 0)
+            keys = {name: row[1 + index] for index, name in key_places(signals)}
+            if keys["code"] == catalogue.FRAMES_DROPPED:
+                event, _ = scale_row(signals, row[1:])
+                reason = LOSS_NAMES.get(int(event.get("reason") or 0), "unknown")
+                count = int(event.get("count") or 0)
+                node.lost[reason] += count
+                self.lost[reason] += count
 
     def repeated(self, senders: Iterable[Sender]) -> None:
         """Count frames that were taken before, one sender a frame."""

@@ -93,15 +93,17 @@ class Pump:
             frames = await self._spool_worker.run(
                 self._spool.batch, frames_max=BATCH_FRAMES_MAX, bytes_max=BATCH_BYTES_MAX
             )
-            if not frames:
-                return False
-            await self._write(frames)
+            if frames:
+                await self._write(frames)
+            self._figures.spool_works("pump")
         except SinkBusyError as error:
             await self._wait(self._say_busy(error))
+            return True
         except StorageError as error:
-            self._figures.spool_error = str(error)
+            self._figures.spool_fails("pump", str(error))
             await self._wait(self._backoff.fail())
-        return True
+            return True
+        return bool(frames)
 
     async def _wait(self, delay_s: float) -> None:
         """Wait before the next attempt; when the gateway ends, the spool holds what is left."""

@@ -93,7 +93,8 @@ class Subscription:
     async def take(self, timeout_s: float | None = None) -> Batch:
         """Wait for a change and return what is pending; an empty batch when `timeout_s` is over."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # not `wait_for`: Python 3.11's may swallow a cancellation
+                await self._changed.wait()
         return self.drain()
 
     def drain(self) -> Batch:

@@ -21,6 +21,12 @@ WAITING_MAX = 10_000
 UTC_MS_PLAUSIBLE = 1_704_067_200_000
 
 
+def offered_utc_ms() -> int:
+    """Return the time that acknowledgements carry: ours, or 0 (not offered) while our own clock cannot be true."""
+    utc_ms = now_utc_ms()
+    return utc_ms if utc_ms >= UTC_MS_PLAUSIBLE else 0
+
+
 class TimeOffers:
     """See the module's header."""
 
@@ -51,8 +57,8 @@ class TimeOffers:
             self._offer(sender, journal)
 
     def _offer(self, sender: Sender, journal: int) -> None:
-        utc_ms = now_utc_ms()
-        if utc_ms < UTC_MS_PLAUSIBLE:
+        utc_ms = offered_utc_ms()
+        if not utc_ms:
             return
         name = topic.format_topic(sender.fleet, sender.node, topic.ACK)
         if self._uplink.publish(name, message.pack_ack(journal, utc_ms, [])):

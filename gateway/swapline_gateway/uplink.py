@@ -103,19 +103,23 @@ class Uplink:
         self._log = get("uplink")
 
     async def run(self) -> None:
-        """Keep the connection up until cancelled. Raises `AccessError` if the broker refuses us the first time."""
+        """Keep the connection up until cancelled.
+
+        Raises `AccessError` if the broker refuses us the first time, `ConfigurationError` if a file of TLS is wrong
+        then; later both may be somebody at work (certificates being renewed), so they are tried again.
+        """
         while True:
             try:
                 await self._serve()
             except (aiomqtt.MqttError, OSError, ValueError) as error:
                 problem: Exception = explain(self._config, error)
-            except AccessError as error:
+            except (AccessError, ConfigurationError) as error:
                 problem = error
             finally:
                 self._client = self._paho = None
                 self.connected.clear()
                 self._figures.is_connected = False
-            if isinstance(problem, AccessError) and not self._was_connected:
+            if isinstance(problem, (AccessError, ConfigurationError)) and not self._was_connected:
                 raise problem
             await self._pause(problem)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,8 +17,9 @@ import pytest
 
 from swapline_bench import services
 from swapline_bench.frame_source import AckListener, FrameSource, row_of
+from swapline_gateway import time_offer
 from swapline_gateway.error import UnavailableError
-from swapline_gateway.gateway import Gateway
+from swapline_gateway.gateway import Gateway, cancel_all
 from swapline_gateway.quarantine import Quarantine
 from swapline_gateway.spool import now_utc_ms
 from swapline_wire import topic
@@ -338,3 +341,65 @@ async def test_points_that_the_database_refuses_are_set_aside_alone(  # noqa: PL
         (entry,) = quarantine.entries(limit=10)
         assert (entry.data, entry.journal, entry.seq) == (guilty, 99, 1)
         assert "retention" in entry.detail
+
+
+async def test_gateway_whose_clock_was_never_set_acknowledges_and_offers_no_time(
+    make_gateway: MakeGateway,
+    client: aiomqtt.Client,
+    source: FrameSource,
+    acks: AckListener,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with make_gateway() as gateway:
+        with monkeypatch.context() as patched:
+            patched.setattr(time_offer, "now_utc_ms", lambda: 946_684_800_000)  # 2000: a board without a battery
+            await client.publish(source.topic(topic.STATUS), source.birth(clock_quality=0), 1)
+            await source.publish(client, source.frame())
+            await acks.wait_for({1})
+            assert [(ack.utc_ms, ack.ranges) for ack in acks.acks] == [(0, [(1, 1)])]
+        gateway._offers.repeat()  # noqa: SLF001 (the interval is ten seconds)
+        offer = await acks.next()
+        assert (offer.ranges, abs(offer.utc_ms - now_utc_ms()) < 10_000) == ([], True)
+
+
+async def test_losses_without_a_number_are_not_counted_as_four_billion(
+    make_gateway: MakeGateway, client: aiomqtt.Client, source: FrameSource, acks: AckListener
+) -> None:
+    row = row_of(EVENT_STREAM, code=FRAMES_DROPPED)
+    async with make_gateway() as gateway:
+        await source.publish(client, source.frame([(1, row)], stream=EVENT_STREAM, owner="", bay=0))
+        await acks.wait_for({1})
+        await until(lambda: gateway.figures.frames_taken == 1)
+        assert gateway.figures.lost.total() == 0
+
+
+async def test_gateway_ends_although_the_broker_hangs(make_gateway: MakeGateway) -> None:
+    with services.mosquitto() as own:
+        async with make_gateway(mqtt={"port": own.port}) as gateway:
+            os.kill(own.pid, signal.SIGSTOP)
+            try:
+                (uplink,) = (task for task in asyncio.all_tasks() if task.get_name() == "uplink")
+                gateway.stop()
+                done, _ = await asyncio.wait([uplink], timeout=15)
+                assert done
+            finally:
+                os.kill(own.pid, signal.SIGCONT)
+
+
+async def test_task_that_swallows_its_cancellation_is_asked_again() -> None:
+    refusals = 0
+
+    async def stubborn() -> None:
+        nonlocal refusals
+        while refusals < 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                refusals += 1
+        await asyncio.sleep(60)
+
+    task: asyncio.Task[object] = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await cancel_all([task], again_s=0.01)
+    assert (refusals, task.cancelled()) == (2, True)
