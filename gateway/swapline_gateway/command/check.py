@@ -184,15 +184,11 @@ class Request:
 
 
 def _ask_influxdb1(sink: Influxdb1Config) -> Request:
-    import urllib3  # noqa: PLC0415
+    from swapline_gateway.sinks.influxdb1 import credentials  # noqa: PLC0415 (loads urllib3)
 
-    headers = {}
-    if sink.username:
-        password = sink.password.get_secret_value() if sink.password else ""
-        headers = urllib3.make_headers(basic_auth=f"{sink.username}:{password}")
     advice = "the gateway makes it at its first start"
     path = "/query?" + urlencode({"q": "SHOW DATABASES"})
-    return Request(path, dict(headers), sink.database, "sink.username and sink.password", True, advice)
+    return Request(path, credentials(sink), sink.database, "sink.username and sink.password", True, advice)
 
 
 def _ask_influxdb2(sink: Influxdb2Config) -> Request:

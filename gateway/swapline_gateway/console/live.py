@@ -67,8 +67,10 @@ class LiveStreams:
                     batch = await changes.take(min(document.interval_s or HEARTBEAT_S, HEARTBEAT_S))
                     await self._send(response, "patch", self._refresh(document, batch))
                     await asyncio.sleep(self._interval_s)
-            except (ConnectionError, TimeoutError):
-                return response  # the viewer left, or does not read
+            except (ConnectionError, TimeoutError):  # the viewer left, or does not read
+                if request.transport is not None:
+                    request.transport.abort()  # or the server would wait for ever to say goodbye to it
+                return response
 
     def _refresh(self, document: Document, batch: Batch) -> dict[str, Any]:
         """Return the patch; an empty one still tells that the line is alive."""

@@ -7,7 +7,7 @@ carries the sequence number in the nanoseconds, so that no two frames of a journ
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 from swapline_gateway.reading import FrameRows, no_value_codes
 from swapline_wire.catalogue import KEY, Signal
@@ -25,7 +25,7 @@ def format_frames(frames: Sequence[FrameRows], *, stored_utc_ms: int) -> bytes:
     return "\n".join(lines).encode()
 
 
-@cache
+@lru_cache(maxsize=100_000)  # codes come from outside: not without a bound
 def escape_tag(value: str) -> str:
     """Escape a tag's value. A backslash cannot be escaped there and would swallow what follows: it becomes a slash."""
     value = value.replace("\\", "/")
