@@ -46,7 +46,7 @@ class Reading:
         return self.believed_utc_ms > other.believed_utc_ms
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the retained `state/...` topics and the console's API show of a reading."""
+        """Return what the console's API shows of a reading."""
         return {
             "stream": self.stream,
             "bay": self.bay or None,
@@ -58,6 +58,10 @@ class Reading:
             "values": dict(self.values),
             "abnormal": list(self.abnormal),
         }
+
+    def as_state_json(self) -> dict[str, Any]:
+        """Return what the retained `state/...` topics hold: also the row's place in its journal, for `restore.py`."""
+        return {**self.as_json(), "journal": self.journal, "boot": self.boot, "uptime_ms": self.uptime_ms}
 
 
 @dataclass(frozen=True, slots=True)

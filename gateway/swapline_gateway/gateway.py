@@ -10,8 +10,10 @@ import importlib.util
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+import aiomqtt
+
 from .config import GatewayConfig
-from .error import ConfigurationError, StorageError
+from .error import ConfigurationError, GatewayError, StorageError
 from .inbox import Inbox
 from .intake import Intake
 from .log import get
@@ -19,6 +21,7 @@ from .pipeline import PipelineFigures
 from .publisher import Publisher
 from .pump import Pump
 from .quota import Quota
+from .restore import restore
 from .retry import Backoff
 from .sinks import make as make_sink
 from .spool import Spool
@@ -156,10 +159,11 @@ class Gateway:
                 ("publisher", self._publisher.run()),
                 ("tick", self._tick()),
                 ("ready", self._announce()),
+                ("restore", self._restore()),
                 ("stop", self._stopping.wait()),
             )
         }
-        watched = [task for name, task in tasks.items() if name != "ready"]
+        watched = [task for name, task in tasks.items() if name not in ("ready", "restore")]
         try:
             await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -172,6 +176,16 @@ class Gateway:
         await self._uplink.connected.wait()
         self._log.info("ready", sink=self.config.sink.type, url=self.http_url)
         self.ready.set()
+
+    async def _restore(self) -> None:
+        """Begin the view of the fleet where the last process left it. Frames do not wait for it."""
+        if not self.config.state.publish:
+            return
+        await self._uplink.connected.wait()
+        try:
+            await restore(self.config.mqtt, self.state)
+        except (aiomqtt.MqttError, OSError, ValueError, GatewayError) as error:
+            self._log.warning("pages begin empty: retained states cannot be read", error=str(error))
 
     async def _tick(self) -> None:
         """Refresh what is looked at from outside, and repeat time offers."""

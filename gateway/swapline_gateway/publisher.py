@@ -48,7 +48,7 @@ class Publisher:
         for name in list(self._pending)[:_ROUND_MESSAGES_MAX]:
             if self._uplink.is_congested():
                 return
-            text = json.dumps(self._pending[name].reading.as_json(), separators=(",", ":"))
+            text = json.dumps(self._pending[name].reading.as_state_json(), separators=(",", ":"))
             if not self._uplink.publish(name, text, qos=0, retain=True):
                 return
             del self._pending[name]

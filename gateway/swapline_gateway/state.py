@@ -1,8 +1,9 @@
 """The fleet as last seen: the newest reading of every node, stream and bay, and of every module wherever it sits.
 
-A view, not a record: it forgets on restart and is rebuilt from frames as they pass (every stream is repeated at least
-once in its longest silence). Nothing here is waited for by the path that stores frames, and nothing here grows without
-a limit: what exceeds a limit pushes out what was heard of longest ago, counted in `evictions`.
+A view, not a record: after a restart it is begun from the retained `state/...` topics (`restore.py`) and rebuilt from
+frames as they pass (every stream is repeated at least once in its longest silence). Nothing here is waited for by the
+path that stores frames, and nothing here grows without a limit: what exceeds a limit pushes out what was heard of
+longest ago, counted in `evictions`.
 
 What "newest" means. Back-fill arrives after live data, and clocks step. Rows of one journal are ordered by boot and
 milliseconds since boot, which no clock can disturb. Rows of different journals (a module that moved, a replaced unit)
@@ -162,6 +163,18 @@ class FleetState:
         state.is_online = is_online
         if len(birth) > 1:  # a will says nothing but that it is offline: what the unit is stays known
             state.birth = dict(birth)
+        self._announce_node(state, holder)
+
+    def restore(self, reading: Reading) -> None:
+        """Take over a reading from before this process began, unless a newer one is known.
+
+        A node of which there is neither status nor frame was taken out of the fleet, and stays out.
+        """
+        state = self.nodes.get((reading.fleet, reading.node))
+        if state is None:
+            return
+        holder = state.holder
+        self._take(state, (reading.stream, reading.bay, tuple(reading.keys.values())), reading)
         self._announce_node(state, holder)
 
     def forget(self, fleet: str, node: str) -> None:
