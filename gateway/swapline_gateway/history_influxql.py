@@ -11,6 +11,7 @@ from .config import Influxdb1Config, Influxdb2Config
 from .error import SinkBusyError
 from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, SeriesQuery, Value, is_averaged
 from .sinks.influxdb1 import credentials
+from .sinks.line_protocol import tag_value
 from .worker import Worker
 
 _LOST_ROWS_MAX = 100_000
@@ -140,7 +141,8 @@ def _text(value: str) -> str:
 
 def _where(query: SeriesQuery) -> str:
     conditions = [f"time >= {query.start_utc_ms}ms", f"time < {query.end_utc_ms}ms", f'"fleet" = {_text(query.fleet)}']
-    for tag, value in (("node", query.node), ("module", query.module)):
+    module = None if query.module is None else tag_value(query.module)
+    for tag, value in (("node", query.node), ("module", module)):
         if value is not None:
             conditions.append(f'"{tag}" = {_text(value)}')
     if query.bay is not None:

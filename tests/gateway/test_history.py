@@ -134,6 +134,7 @@ async def test_question_only_finds_its_own_source(opened: tuple[Sink, History]) 
     assert await times(node="a", bay=2) == [111]
     assert await times(module="M1") == [104]
     assert await times(node="b", bay=0) == [98]
+    assert await times(module="M'3\\") == [105]
     assert await times(node="nobody") == []
     assert await times(node="a' OR 'a'='a") == []
 

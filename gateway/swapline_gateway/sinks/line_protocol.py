@@ -25,11 +25,15 @@ def format_frames(frames: Sequence[FrameRows], *, stored_utc_ms: int) -> bytes:
     return "\n".join(lines).encode()
 
 
+def tag_value(value: str) -> str:
+    """Return how a text is stored as a tag. Line protocol cannot say a backslash before what is escaped: a slash."""
+    return value.replace("\\", "/")
+
+
 @lru_cache(maxsize=100_000)  # codes come from outside: not without a bound
 def escape_tag(value: str) -> str:
-    """Escape a tag's value. A backslash cannot be escaped there and would swallow what follows: it becomes a slash."""
-    value = value.replace("\\", "/")
-    return value.replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")
+    """Escape a tag's value."""
+    return tag_value(value).replace(",", "\\,").replace("=", "\\=").replace(" ", "\\ ")
 
 
 def _identity(rows: FrameRows) -> str:
