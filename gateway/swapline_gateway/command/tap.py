@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import json
+import shutil
+import sys
+from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,16 +26,19 @@ from swapline_wire.catalogue import KEY, STREAMS, Signal
 from swapline_wire.error import WireError
 
 _STREAM_NAMES = [stream.name for stream in STREAMS]
+_INDENT = "    "
+_SOURCES_MAX = 10_000  # whose last row is remembered
 
 
 @dataclass(slots=True)
 class Printer:
-    """Prints rows until there were enough of them."""
+    """Prints rows until there were enough of them: all of them as JSON, for people what changed."""
 
     streams: tuple[str, ...]
     as_json: bool
     count_max: int | None
     count: int = 0
+    shown: OrderedDict[tuple[Any, ...], dict[str, Any]] = field(default_factory=OrderedDict)
 
     def show(self, found: Item | Spoiled) -> None:
         """Print one frame's rows, or why it cannot be read."""
@@ -40,7 +46,7 @@ class Printer:
         for line in lines:
             if self.is_done():
                 return
-            click.echo(json.dumps(line, separators=(",", ":")) if self.as_json else _for_people(line))
+            click.echo(json.dumps(line, separators=(",", ":")) if self.as_json else self._for_people(line))
             self.count += 1
 
     def is_done(self) -> bool:
@@ -50,6 +56,26 @@ class Printer:
     def _rows(self, item: Item) -> Iterator[dict[str, Any]]:
         if not self.streams or item.decoded.stream.name in self.streams:
             yield from row_documents(item)
+
+    def _for_people(self, line: dict[str, Any]) -> str:
+        if "unreadable" in line:
+            who = click.style(f"{line['fleet']}/{line['node']}", bold=True)
+            return f"{who} {click.style(line['unreadable'], fg='red')} {line['detail']} ({line['size_bytes']} bytes)"
+        return "\n".join([_head(line), *_wrapped(self._news(line))])
+
+    def _news(self, line: dict[str, Any]) -> list[str]:
+        """Return the values that differ from the row of this source that was shown last."""
+        names = ("fleet", "node", "stream", "bay", "module")
+        source = (*(line[name] for name in names), *line["keys"].values())
+        before = self.shown.pop(source, None)
+        self.shown[source] = values = line["values"] | dict.fromkeys(line["abnormal"], "abnormal")
+        if len(self.shown) > _SOURCES_MAX:
+            self.shown.popitem(last=False)
+        if before is None:
+            return [f"{name}={value}" for name, value in values.items()]
+        changed = [f"{name}={value}" for name, value in values.items() if before.get(name) != value]
+        gone = [f"{name}=none" for name in before if name not in values]
+        return changed + gone or ["(unchanged)"]
 
 
 def row_documents(item: Item) -> Iterator[dict[str, Any]]:
@@ -87,16 +113,24 @@ def _spoiled_lines(bad: Spoiled) -> Iterator[dict[str, Any]]:
     }
 
 
-def _for_people(line: dict[str, Any]) -> str:
-    who = click.style(f"{line['fleet']}/{line['node']}", bold=True)
-    if "unreadable" in line:
-        return f"{who} {click.style(line['unreadable'], fg='red')} {line['detail']} ({line['size_bytes']} bytes)"
+def _head(line: dict[str, Any]) -> str:
     time = datetime.fromtimestamp(line["time_utc_ms"] / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+    who = click.style(f"{line['fleet']}/{line['node']}", bold=True)
     place = f" bay {line['bay']}" if line["bay"] else ""
     module = f" {line['module']}" if line["module"] else ""
-    values = "  ".join(f"{name}={value}" for name, value in (line["keys"] | line["values"]).items())
-    abnormal = f"  {click.style('abnormal: ' + ', '.join(line['abnormal']), fg='yellow')}" if line["abnormal"] else ""
-    return f"{time} {who}{place}{module} {click.style(line['stream'], fg='cyan')}  {values}{abnormal}"
+    keys = "".join(f" {name}={value}" for name, value in line["keys"].items())
+    return f"{time} {who} {click.style(line['stream'], fg='cyan')}{place}{module}{keys}"
+
+
+def _wrapped(words: list[str]) -> list[str]:
+    """Return the words as indented lines of the terminal's width, or as one line where there is no terminal."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1_000_000
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(_INDENT) + len(lines[-1]) + 2 + len(word) > width:
+            lines.append("")
+        lines[-1] += ("  " if lines[-1] else "") + word
+    return [_INDENT + line.replace("=abnormal", "=" + click.style("abnormal", fg="yellow")) for line in lines if line]
 
 
 @click.command()
@@ -122,7 +156,10 @@ def tap(
     as_json: bool,
     **connection: Any,
 ) -> None:
-    """Show live frames of a broker, decoded, until Ctrl-C."""
+    """Show live frames of a broker, decoded, until Ctrl-C.
+
+    For people: of each row the values that changed since the last row of its source. With --json: all of every row.
+    """
     base = configuration.load(config_path).mqtt.model_dump() if config_path else {}
     stated = {key: value for key, value in connection.items() if value is not None}
     raw = {**base, **stated, "client_id": None, "share_group": None}
