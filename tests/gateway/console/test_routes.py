@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -308,3 +309,25 @@ async def test_without_a_history_charts_say_so() -> None:
         assert response.status == 503
         assert "history" in (await response.json())["error"]
     await runner.cleanup()
+
+
+@over_http
+async def test_viewer_that_never_reads_is_cut_off(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swapline_gateway.console.live.SEND_TIMEOUT_S", 0.2)
+    assert demo.console is not None
+    assert demo.runner is not None
+    assert demo.runner.server is not None
+    live = demo.console.live = LiveStreams(demo.state, interval_s=0.001)
+    deaf = socket.create_connection(demo.runner.addresses[0][:2])
+    deaf.sendall(b"GET /api/live/fleet HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(30):
+        while not live.viewer_count:  # noqa: ASYNC110 (a number, it announces nothing)
+            await asyncio.sleep(0.001)
+        is_online = False
+        while demo.runner.server.connections:
+            is_online = not is_online
+            for number in range(1000):
+                demo.state.apply_status("demo", f"crowd-{number}", {"online": is_online})
+            await asyncio.sleep(0.001)
+    assert live.viewer_count == 0
+    deaf.close()
