@@ -55,7 +55,8 @@ class TractionBus:
             if not refusing:
                 return currents
             refused |= refusing
-        self.voltage_v = 0.0
+        # Nobody takes part, as when the van recuperates into modules that are full: who could discharge holds it up.
+        self.voltage_v = max([source_v for m, source_v, _ in sources if m.discharge_switch], default=0.0)
         return [0.0] * len(sources)
 
 

@@ -233,6 +233,18 @@ def test_a_module_with_an_open_switch_takes_no_part() -> None:
     assert bus.undelivered_j > 9000.0
 
 
+def test_the_bus_keeps_its_voltage_while_the_only_module_refuses_recuperated_energy() -> None:
+    module = make_module(1, soc=0.95)
+    module.charge_switch = False
+    bus = TractionBus()
+    assert bus.exchange([module], 10000.0, 1.0) == 0.0
+    assert bus.refused_j > 9000.0
+    assert bus.voltage_v == pytest.approx(module.cells.source_v, abs=0.1)
+    module.discharge_switch = False
+    bus.exchange([module], 10000.0, 1.0)
+    assert bus.voltage_v == 0.0
+
+
 def test_braking_returns_part_of_the_energy_and_books_the_rest() -> None:
     build = Build()
     faster = drive(build, 2700.0, (0.0, 10.0, 50.0), 0.0, 10.0)
