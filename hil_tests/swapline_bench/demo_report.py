@@ -15,15 +15,15 @@ from typing import Any
 
 import duckdb
 
-from swapline_bench.custody import CustodyEvent
+from swapline_bench.custody_check import Truth, check_arrivals, check_owners
 from swapline_bench.journal_reader import read_journal
 from swapline_wire import catalogue
 
 LOSS_NAMES = {
     value: name.removeprefix("LOSS_").lower() for name, value in vars(catalogue).items() if name.startswith("LOSS_")
 }
-CLOCK_SLACK_S = 2.0  # a node's clock may be behind by its quality
-SETTLE_S = 15.0  # a node has seen, sealed and sent a swap at the latest by then; younger ones are not judged
+
+PROBLEMS_SHOWN_MAX = 5  # of one kind
 
 JournalKey = tuple[str, int]  # node, journal id
 
@@ -68,6 +68,7 @@ class Report:
     frames_in_flight: int = 0
     frames_lost: dict[str, int] = field(default_factory=dict)
     frames_unaccounted: int = 0
+    frames_incomplete: int = 0  # stored with more or fewer rows than they were sealed with
     duplicates: int = 0
     rows_stored: int = 0
     values_stored: int = 0
@@ -86,11 +87,12 @@ class Report:
 
     @property
     def is_balanced(self) -> bool:
-        """Say whether every sealed frame is stored, in flight or declared lost, and nothing is stored twice."""
+        """Say whether every sealed frame is stored whole, in flight or declared lost, and nothing is stored twice."""
         lost = sum(self.frames_lost.values())
         return (
             self.frames_sealed == self.frames_stored + self.frames_in_flight + lost
             and self.frames_unaccounted == 0
+            and self.frames_incomplete == 0
             and self.duplicates == 0
         )
 
@@ -103,18 +105,6 @@ class Report:
         """Return the object that `--json` prints."""
         names = [name for name in Report.__dataclass_fields__ if name != "nodes"]
         return {"runtime": "micropython", "nodes": self.nodes, **{name: getattr(self, name) for name in names}}
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What happened in the world, for comparison: `stopped_s` is when the nodes stopped, on the clock of `custody`.
-
-    The database may hold earlier runs of other worlds; `began_utc_s` tells this one's events from theirs.
-    """
-
-    custody: Sequence[CustodyEvent]
-    began_utc_s: float
-    stopped_s: float
 
 
 def close_books(*, database: Path, spool: Path, journals: Mapping[str, Path], truth: Truth) -> Report:
@@ -130,7 +120,11 @@ def close_books(*, database: Path, spool: Path, journals: Mapping[str, Path], tr
         _read_stored(books, connection)
         _read_lost(books, connection)
         _count_rows(report, connection)
-        _check_custody(report, connection, truth)
+        _check_rows(report, connection)
+        arrivals = check_arrivals(connection, truth)
+        owners = check_owners(connection, truth)
+    report.swaps, report.swaps_in_world = arrivals.swaps, arrivals.swaps_in_world
+    report.custody_errors = [*arrivals.errors, *owners]
     _add_up(report, books)
     return report
 
@@ -198,6 +192,24 @@ def _count_rows(report: Report, connection: duckdb.DuckDBPyConnection) -> None:
     report.heap_peak_bytes_max = _scalar(connection, "SELECT max(heap_peak_bytes) FROM node")
 
 
+def _check_rows(report: Report, connection: duckdb.DuckDBPyConnection) -> None:
+    """Compare each stored frame's rows with the count in its header: half a frame is not stored."""
+    for stream in catalogue.STREAMS:
+        statement = f"""
+            SELECT coalesce(f.node, r.node), coalesce(f.journal, r.journal), coalesce(f.seq, r.seq),
+                coalesce(f.row_count, 0), coalesce(r.row_count, 0)
+            FROM (SELECT DISTINCT fleet, node, journal, seq, row_count FROM frames WHERE stream = '{stream.name}') AS f
+            FULL JOIN (SELECT fleet, node, journal, seq, count(*) AS row_count FROM "{stream.name}" GROUP BY ALL) AS r
+            USING (fleet, node, journal, seq)
+            WHERE f.row_count IS DISTINCT FROM r.row_count ORDER BY ALL"""  # noqa: S608 - names from the catalogue
+        wrong = connection.execute(statement).fetchall()
+        report.frames_incomplete += len(wrong)
+        for node, journal, seq, count, found in wrong[:PROBLEMS_SHOWN_MAX]:
+            report.problems.append(
+                f"{node} journal {journal:08x}: frame {seq} has {count} {stream.name} rows, {found} are stored"
+            )
+
+
 def _scalar(connection: duckdb.DuckDBPyConnection, statement: str, values: Sequence[int] = ()) -> Any:
     row = connection.execute(statement, list(values)).fetchone()
     return None if row is None or row[0] is None else int(row[0])
@@ -209,34 +221,6 @@ def first_stored_utc_s(database: Path, *, since_utc_s: float) -> float | None:
     with closing(duckdb.connect(str(database), read_only=True)) as connection:
         row = connection.execute(statement, [int(since_utc_s * 1_000_000)]).fetchone()
     return None if row is None or row[0] is None else float(row[0]) / 1000
-
-
-def _check_custody(report: Report, connection: duckdb.DuckDBPyConnection, truth: Truth) -> None:
-    """Compare the modules' arrivals that the nodes reported with those that happened in the world."""
-    seen: Counter[tuple[str, int, str]] = Counter()
-    reported = connection.execute(
-        "SELECT node, bay, module FROM event WHERE code = ? AND time >= make_timestamp(?)",
-        [catalogue.BATTERY_IN, int((truth.began_utc_s - CLOCK_SLACK_S) * 1_000_000)],
-    ).fetchall()
-    for node, bay, module in reported:
-        seen[node, int(bay), module] += 1
-    arrivals = [event for event in truth.custody if event.kind == "in"]
-    expected = Counter((event.holder, event.bay, event.code) for event in arrivals)
-    exchanged = Counter((event.holder, event.bay, event.code) for event in arrivals if event.request_id)
-    settled = Counter(
-        (event.holder, event.bay, event.code) for event in arrivals if event.real_time_s <= truth.stopped_s - SETTLE_S
-    )
-    for place, count in sorted(settled.items()):
-        if seen[place] < count:
-            report.custody_errors.append(f"{_place(place)} arrived {count} times, {seen[place]} reported")
-    for place in sorted(seen.keys() - expected.keys()):
-        report.custody_errors.append(f"{_place(place)} is reported, but was never there")
-    report.swaps = sum(min(seen[place], count) for place, count in exchanged.items() if place[0].startswith("van"))
-    report.swaps_in_world = sum(count for place, count in exchanged.items() if place[0].startswith("van"))
-
-
-def _place(place: tuple[str, int, str]) -> str:
-    return f"module {place[2]} in bay {place[1]} of {place[0]}"
 
 
 def _ranges(numbers: Iterable[int], shown_max: int = 5) -> str:

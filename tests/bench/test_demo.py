@@ -22,7 +22,8 @@ from swapline_bench import broker as broker_module
 from swapline_bench import demo as demo_module
 from swapline_bench.broker import Broker, BrokerError
 from swapline_bench.cli import format_status
-from swapline_bench.demo import Status
+from swapline_bench.demo import Demo, Status
+from swapline_bench.demo_report import Report
 from swapline_gateway.cli import main
 
 COMMAND = (sys.executable, "-c", "from swapline_gateway.cli import main; main()", "demo")
@@ -178,6 +179,30 @@ def test_a_missing_mosquitto_gives_one_sentence(tmp_path: Path, monkeypatch: pyt
     assert code == 69
     assert "mosquitto is not installed: apt-get install mosquitto" in last_line(output)
     assert broker_module.choose("auto") == "amqtt"
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (Report(frames_sealed=5, frames_stored=3, frames_in_flight=1, frames_lost={"journal_full": 1}), 0),
+        (Report(frames_sealed=5, frames_stored=4), 1),
+        (Report(frames_sealed=5, frames_stored=5, duplicates=1), 1),
+        (Report(frames_sealed=5, frames_stored=5, frames_incomplete=1), 1),
+        (Report(frames_sealed=5, frames_stored=5, frames_unaccounted=1), 1),
+        (Report(custody_errors=["module A is reported, but was never there"]), 1),
+        (Report(problems=["the gateway ended with exit code 1"]), 1),
+    ],
+)
+def test_the_exit_code_tells_whether_the_books_close(
+    report: Report, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(_: Demo) -> Report:
+        return report
+
+    monkeypatch.setattr(Demo, "run", run)
+    code, output = run_cli("--json", "--data-dir", str(tmp_path))
+    assert code == expected
+    assert json.loads(last_line(output))["frames_sealed"] == report.frames_sealed
 
 
 @pytest.mark.parametrize("option", ["--vans", "--stations"])

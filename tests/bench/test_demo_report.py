@@ -8,7 +8,8 @@ import duckdb
 import pytest
 
 from swapline_bench.custody import CustodyEvent
-from swapline_bench.demo_report import Report, Truth, close_books, format_report
+from swapline_bench.custody_check import Truth
+from swapline_bench.demo_report import Report, close_books, format_report
 from swapline_gateway.sinks.duckdb_file import make_tables
 from swapline_gateway.spool import Spool
 from swapline_node.journal import Journal
@@ -29,6 +30,7 @@ class Desk:
         self.connection = duckdb.connect(str(self.database))
         make_tables(self.connection)
         self.custody: list[CustodyEvent] = []
+        self._stored: set[int] = set()
         self.began_utc_s = time.time()
 
     def seal(self, count: int) -> None:
@@ -46,29 +48,50 @@ class Desk:
         """Let the journal believe that these frames were acknowledged, and delete what it then need not keep."""
         self.journal.acknowledge(first, last)
 
-    def store(self, seqs: Iterable[int], *, node: str = "van-001") -> None:
+    def store(self, seqs: Iterable[int]) -> None:
+        """Store frames of one row; a frame that is stored twice has its row once."""
         for seq in seqs:
-            self.connection.execute(
-                "INSERT INTO frames BY NAME SELECT 'f' AS fleet, ? AS node, ? AS journal, ? AS seq, 3 AS value_count",
-                [node, self.journal.id, seq],
-            )
+            self._store_frame("meter", seq)
+            if seq not in self._stored:
+                self._stored.add(seq)
+                self.insert("meter", seq, utc_s=1_780_000_000 + seq)
+
+    def _store_frame(self, stream: str, seq: int) -> None:
+        self.connection.execute(
+            "INSERT INTO frames BY NAME SELECT 'demo' AS fleet, 'van-001' AS node, ? AS journal, ? AS seq,"
+            " ? AS stream, 1 AS row_count, 3 AS value_count",
+            [self.journal.id, seq, stream],
+        )
+
+    def insert(self, stream: str, seq: int, *, utc_s: float, **values: object) -> None:
+        """Put a row of a frame into a stream's table."""
+        origin = {"fleet": "demo", "node": "van-001", "journal": self.journal.id, "seq": seq, "time_quality": 4}
+        columns = {**origin, **values}
+        names = ", ".join(f"? AS {name}" for name in columns)
+        self.connection.execute(
+            f"INSERT INTO {stream} BY NAME SELECT make_timestamp(?) AS time, {names}",
+            [int(utc_s * 1_000_000), *columns.values()],
+        )
+
+    def add(self, stream: str, *, utc_s: float, **values: object) -> None:
+        """Seal and store a frame of one row."""
+        self.seal(1)
+        seq = self.journal.next_seq - 1
+        self._store_frame(stream, seq)
+        self.insert(stream, seq, utc_s=utc_s, **values)
 
     def event(self, code: int, *, module: str = "", bay: int = 0, **signals: int) -> None:
-        names = ", ".join(f"{value} AS {name}" for name, value in signals.items())
-        self.connection.execute(
-            "INSERT INTO event BY NAME SELECT make_timestamp(?) AS time, 'demo' AS fleet, 'van-001' AS node, ? AS bay,"
-            f" ? AS module, ? AS code, ? AS journal{', ' + names if names else ''}",
-            [int(time.time() * 1_000_000), bay, module, code, self.journal.id],
-        )
-
-    def row(self, time_text: str) -> None:
-        self.connection.execute(
-            "INSERT INTO meter BY NAME SELECT CAST(? AS TIMESTAMP) AS time, 'demo' AS fleet, 'van-001' AS node",
-            [time_text],
-        )
+        self.add("event", utc_s=time.time(), module=module, bay=bay, code=code, **signals)
 
     def arrive(self, *, bay: int, code: str, real_time_s: float = 100.0, request_id: int = 1) -> None:
         self.custody.append(CustodyEvent("in", "van-001", bay, code, 0.0, real_time_s, 50.0, request_id))
+
+    def leave(self, *, bay: int, code: str, real_time_s: float) -> None:
+        self.custody.append(CustodyEvent("out", "van-001", bay, code, 0.0, real_time_s, 50.0, 1))
+
+    def measure(self, *, bay: int, code: str, real_time_s: float, stream: str = "module", quality: int = 4) -> None:
+        """Store a row of a module at a time of the custody's clock, whose zero is when the world began."""
+        self.add(stream, utc_s=self.began_utc_s + real_time_s, bay=bay, module=code, time_quality=quality)
 
     def close_books(self, *, restart_from: int = 0) -> Report:
         if restart_from:  # a new boot begins a new segment, so that the old ones can go
@@ -83,7 +106,7 @@ class Desk:
             database=self.database,
             spool=self.folder / "spool.sqlite",
             journals={"van-001": self.folder / "journal"},
-            truth=Truth(self.custody, self.began_utc_s, STOPPED_S),
+            truth=Truth(self.custody, self.began_utc_s, STOPPED_S, clock_utc_s=self.began_utc_s),
         )
 
 
@@ -117,7 +140,7 @@ def test_a_declared_loss_is_counted_with_its_reason(desk: Desk) -> None:
     desk.seal(10)
     desk.store([1, 2, 3, 7, 8, 9, 10])
     desk.event(catalogue.FRAMES_DROPPED, reason=catalogue.LOSS_JOURNAL_FULL, first_seq=4, last_seq=6, count=3)
-    report = desk.close_books(restart_from=10)
+    report = desk.close_books(restart_from=11)
     assert report.frames_lost == {"journal_full": 3}
     assert report.is_good
 
@@ -126,7 +149,7 @@ def test_a_loss_that_was_stored_all_the_same_is_not_counted_twice(desk: Desk) ->
     desk.seal(6)
     desk.store(range(1, 6))
     desk.event(catalogue.FRAMES_DROPPED, reason=catalogue.LOSS_JOURNAL_FULL, first_seq=4, last_seq=6, count=3)
-    report = desk.close_books(restart_from=6)
+    report = desk.close_books(restart_from=7)
     assert report.frames_lost == {"journal_full": 1}
     assert report.is_good
 
@@ -141,18 +164,72 @@ def test_a_frame_stored_twice_is_a_duplicate(desk: Desk) -> None:
 
 
 def test_rows_that_differ_in_time_are_two_rows(desk: Desk) -> None:
-    desk.row("2026-03-08 12:00:00")
-    desk.row("2026-03-08 12:00:01")
+    desk.add("meter", utc_s=1_770_000_000)
+    desk.add("meter", utc_s=1_770_000_001)
     assert desk.close_books().is_good
 
 
 def test_the_same_row_twice_is_a_duplicate(desk: Desk) -> None:
-    desk.row("2026-03-08 12:00:00")
-    desk.row("2026-03-08 12:00:00")
+    desk.add("meter", utc_s=1_770_000_000)
+    desk.add("meter", utc_s=1_770_000_000)
     report = desk.close_books()
     assert report.duplicates == 1
     assert report.rows_stored == 2
     assert not report.is_balanced
+
+
+def test_a_frame_that_lost_a_row_breaks_the_balance(desk: Desk) -> None:
+    desk.seal(3)
+    desk.store([1, 2, 3])
+    desk.connection.execute("DELETE FROM meter WHERE seq = 2")
+    report = desk.close_books()
+    assert report.frames_incomplete == 1
+    assert report.problems == [f"van-001 journal {desk.journal.id:08x}: frame 2 has 1 meter rows, 0 are stored"]
+    assert not report.is_balanced
+
+
+def test_a_row_without_its_frame_breaks_the_balance(desk: Desk) -> None:
+    desk.seal(2)
+    desk.store([1])
+    desk.insert("meter", 2, utc_s=1_770_000_000)
+    report = desk.close_books()
+    assert report.problems == [f"van-001 journal {desk.journal.id:08x}: frame 2 has 0 meter rows, 1 are stored"]
+    assert not report.is_balanced
+
+
+@pytest.mark.parametrize("stream", ["module", "cells"])
+def test_rows_are_credited_to_the_module_that_was_there_at_their_time(desk: Desk, stream: str) -> None:
+    desk.arrive(bay=1, code="OLD", real_time_s=0, request_id=0)
+    desk.event(catalogue.BATTERY_IN, bay=1, module="OLD")
+    desk.leave(bay=1, code="OLD", real_time_s=50)
+    desk.arrive(bay=1, code="NEW", real_time_s=60)
+    desk.event(catalogue.BATTERY_IN, bay=1, module="NEW")
+    desk.measure(bay=1, code="OLD", real_time_s=49, stream=stream)
+    desk.measure(bay=1, code="NEW", real_time_s=61, stream=stream)
+    assert desk.close_books().is_good
+
+
+@pytest.mark.parametrize("stream", ["module", "cells"])
+@pytest.mark.parametrize(("bay", "code", "real_time_s"), [(1, "OLD", 70), (1, "NEW", 40), (2, "OLD", 40), (1, "", 40)])
+def test_rows_of_a_module_that_was_not_there_are_an_error(
+    desk: Desk, stream: str, bay: int, code: str, real_time_s: float
+) -> None:
+    desk.arrive(bay=1, code="OLD", real_time_s=0, request_id=0)
+    desk.event(catalogue.BATTERY_IN, bay=1, module="OLD")
+    desk.leave(bay=1, code="OLD", real_time_s=50)
+    desk.arrive(bay=1, code="NEW", real_time_s=60)
+    desk.event(catalogue.BATTERY_IN, bay=1, module="NEW")
+    desk.measure(bay=bay, code=code, real_time_s=real_time_s, stream=stream)
+    report = desk.close_books()
+    assert report.custody_errors == [
+        f"1 rows are credited to module {code} in bay {bay} of van-001, which was not there then"
+    ]
+    assert not report.is_good
+
+
+def test_rows_with_an_estimated_time_are_not_judged_by_it(desk: Desk) -> None:
+    desk.measure(bay=1, code="ANY", real_time_s=10, quality=catalogue.TIME_ESTIMATED)
+    assert desk.close_books().is_good
 
 
 def test_a_stored_frame_that_nobody_sealed_breaks_the_balance(desk: Desk) -> None:
