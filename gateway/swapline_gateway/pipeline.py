@@ -169,7 +169,9 @@ class PipelineFigures:
             found.append(f"{self.sink_name} does not take anything: {self.sink_error}")
         if self.spool_error:
             found.append(self.spool_error)
-        if self.is_spool_full:
+        if self.backlog.is_disk_full:
+            found.append("the spool's disk is full: nothing is acknowledged, the nodes hold their frames; make room")
+        elif self.is_spool_full:
             found.append("the spool is at its limit: nothing is acknowledged, the nodes hold their frames")
         return found
 

@@ -13,7 +13,8 @@ This header is its specification.
    outage of the database the present does not wait for the past. `remove` deletes what the sink took. A kill between
    the two means that the sink is given the frames again, and it drops what it has.
 4. At `limit_bytes` new frames are refused (a reserve is kept for events and alarms): not stored, not acknowledged,
-   counted by the caller. The nodes hold them.
+   counted by the caller. The nodes hold them. The same when the disk has no more than `disk_reserve_bytes` free: on a
+   disk that is really full SQLite could not even delete, so the spool would not drain when the database is back.
 5. `quarantine` keeps what could not be read or was rejected, with reason, topic, bytes and time. Same bytes again only
    raise a count. What was acknowledged is never pushed out; a node over its quarantine quota is no longer acknowledged.
 
@@ -22,6 +23,7 @@ One object belongs to one thread. A lock file keeps a second gateway away; the c
 
 import hashlib
 import json
+import shutil
 import sqlite3
 import time
 from collections import defaultdict
@@ -43,6 +45,7 @@ from .ranges import as_ranges, covers, merge
 SCHEMA_VERSION = 1
 RANGES_MAX = 4096  # of one journal; a node that one gateway serves alone has one to three
 TRIM_INTERVAL = 5000  # stores; a scan of the ranges of 100,000 nodes takes a tenth of a second
+DISK_RESERVE_BYTES = 48 << 20  # the write-ahead log grows to 16 MB, one group to 5 MB; the rest is for neighbours
 RESERVE_SHARE = 0.02  # of the limit, for events and alarms only
 ENTRY_BYTES = 1024  # what an entry of quarantine costs beside its bytes: a million tiny ones would fill a disk unseen
 _ROWS_PER_INSERT = 100  # one statement's step releases the interpreter lock once, so few large ones suffer least
@@ -113,6 +116,7 @@ class Backlog:
     size_bytes: int
     oldest_utc_ms: int | None
     quarantine_count: int
+    is_disk_full: bool = False
 
 
 def now_utc_ms() -> int:
@@ -147,6 +151,7 @@ class Spool:
         quarantine_node_bytes_max: int = 16 << 20,
         ranges_max: int = RANGES_MAX,
         trim_interval: int = TRIM_INTERVAL,
+        disk_reserve_bytes: int = DISK_RESERVE_BYTES,
     ) -> None:
         self.path = path
         self.limit_bytes = limit_bytes
@@ -156,6 +161,7 @@ class Spool:
         self._quarantine_node_bytes_max = quarantine_node_bytes_max
         self._ranges_max = ranges_max
         self._trim_interval = trim_interval
+        self._disk_reserve_bytes = disk_reserve_bytes
         self._stores = 0
         self._node_ids: dict[Sender, int] = {}
         self._quarantine_bytes: dict[int, int] = {}
@@ -165,6 +171,7 @@ class Spool:
         self._lock = Lock(path.with_name(path.name + ".lock"))
         try:
             self._connection = self._open()
+            self._page_bytes = int(self._connection.execute("PRAGMA page_size").fetchone()[0])
             self._count()
         except sqlite3.Error as error:
             self._lock.close()
@@ -210,7 +217,7 @@ class Spool:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 self._count()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, (sqlite3.Error, OSError)):
                 raise StorageError(f"The spool {self.path} cannot be written: {error}.") from error
             raise
 
@@ -222,9 +229,9 @@ class Spool:
             journal, seq = item.key
             if groups[item.sender, journal].setdefault(seq, item) is not item:
                 outcome.duplicates.append(item.sender)
-        room = self._room()
         self._stores += 1
         with self._transaction():
+            room = self._room()
             if self._stores % self._trim_interval == 0:
                 self._connection.execute(_TRIM, (self._ranges_max,))
             for (sender, journal), by_seq in groups.items():
@@ -238,8 +245,14 @@ class Spool:
 
     def _room(self) -> tuple[int, int]:
         """Return the bytes left for routine frames, and those left for all."""
-        left = self.limit_bytes - self.size_bytes
+        left = min(self.limit_bytes - self.size_bytes, self._disk_room_bytes())
         return left - int(self.limit_bytes * RESERVE_SHARE), left
+
+    def _disk_room_bytes(self) -> int:
+        """Return what the disk still takes: its free bytes but the reserve, and the free pages within the file."""
+        (free_pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        free_bytes: int = shutil.disk_usage(self.path.parent).free
+        return free_bytes - self._disk_reserve_bytes + int(free_pages) * self._page_bytes
 
     def _store_group(
         self, outcome: Outcome, sender: Sender, journal: int, by_seq: dict[int, Item], room: tuple[int, int]
@@ -440,9 +453,12 @@ class Spool:
             (quarantined,) = self._connection.execute("SELECT COUNT(*) FROM quarantine").fetchone()
             if quarantined != self._quarantine_count:  # the command line has replayed some
                 self._count_quarantine()
+            is_disk_full = self._disk_room_bytes() <= 0
+        except OSError as error:
+            raise StorageError(f"The disk of the spool {self.path} does not answer: {error.strerror}.") from error
         except sqlite3.Error as error:
             raise StorageError(f"The spool {self.path} cannot be read: {error}.") from error
-        return Backlog(self.frame_count, self.size_bytes, oldest[0] if oldest else None, quarantined)
+        return Backlog(self.frame_count, self.size_bytes, oldest[0] if oldest else None, quarantined, is_disk_full)
 
     def close(self) -> None:
         """Close the file; everything in it stays."""

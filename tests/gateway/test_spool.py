@@ -1,3 +1,4 @@
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -270,3 +271,17 @@ def test_disk_that_fails_altogether_is_a_sentence_and_not_a_crash(spool: Spool) 
     with pytest.raises(StorageError, match="cannot be written"):
         spool.store(numbered(FrameSource(), 1), [], 0)
     spool._connection = connect(spool.path)  # noqa: SLF001
+
+
+def test_disk_without_room_refuses_before_it_is_full_so_that_the_spool_can_still_drain(tmp_path: Path) -> None:
+    free_bytes = shutil.disk_usage(tmp_path).free
+    source, path = FrameSource(), tmp_path / "spool.sqlite"
+    with closing(Spool(path, limit_bytes=LIMIT_BYTES)) as spool:
+        spool.store(numbered(source, 1, 2), [], 0)
+        assert not spool.backlog().is_disk_full
+    with closing(Spool(path, limit_bytes=LIMIT_BYTES, disk_reserve_bytes=2 * free_bytes)) as spool:
+        outcome = spool.store(numbered(source, 2, 3), [], 0)
+        assert acknowledged(outcome) == {2}
+        assert outcome.refused == [(Sender(source.fleet, source.node), "spool_full", 1)]
+        assert spool.backlog().is_disk_full
+        assert drain(spool) == [1, 2]
