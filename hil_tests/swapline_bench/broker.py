@@ -1,22 +1,21 @@
 """The demo's MQTT broker: mosquitto where it is installed, else amqtt from PyPI, as a child process on a free port."""
 
 import asyncio
+import contextlib
 import importlib.util
 import os
-import shutil
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-HOST = "127.0.0.1"
+from swapline_bench.services import HOST, MQTT_CONNECT, MissingBinaryError, find_binary, free_port
+
 READY_S_MAX = 15.0
 STOP_S_MAX = 10.0
 AUTO, MOSQUITTO, AMQTT = "auto", "mosquitto", "amqtt"
 KINDS = (AUTO, MOSQUITTO, AMQTT)
-_SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 
 # Persistence every 10 s: what a killed broker forgets, the nodes send again, because only the gateway's answer counts.
 # The queue holds some minutes of a gateway's absence; mosquitto's default of 1000 drops silently beyond it.
@@ -47,17 +46,12 @@ class BrokerError(Exception):
     """No broker could be started; the message says what to do."""
 
 
-def free_port(host: str = HOST) -> int:
-    """Return a TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def find_mosquitto() -> str | None:
-    """Return where mosquitto is installed; Debian keeps daemons out of an ordinary user's PATH."""
-    return shutil.which("mosquitto") or shutil.which("mosquitto", path=os.pathsep.join(_SYSTEM_FOLDERS))
+    """Return where mosquitto is installed, None if it is not."""
+    try:
+        return str(find_binary(MOSQUITTO, MOSQUITTO))
+    except MissingBinaryError:
+        return None
 
 
 def choose(kind: str) -> str:
@@ -88,7 +82,7 @@ class Broker:
         return self._folder / "broker.log"
 
     async def start(self) -> Self:
-        """Start on a free port and return when it accepts connections."""
+        """Start on a free port and return when it answers an MQTT client."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self.port = self.port or free_port()
         with self.log_path.open("ab") as log:
@@ -124,22 +118,45 @@ class Broker:
 
     async def _wait_ready(self) -> None:
         assert self._process is not None
-        deadline = asyncio.get_running_loop().time() + READY_S_MAX
-        while self._process.returncode is None and asyncio.get_running_loop().time() < deadline:
-            try:
-                _, writer = await asyncio.open_connection(self.host, self.port)
-            except OSError:
-                await asyncio.sleep(0.05)
-                continue
-            writer.close()
-            await asyncio.sleep(0.05)  # somebody else may have the port; then ours has ended by now
-            if self._process.returncode is None:
-                return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_S_MAX):
+                while self._process.returncode is None:
+                    if await self._answers():
+                        return
+                    await asyncio.sleep(0.05)
         await self.stop()
         self._process = None
         raise BrokerError(f"{self.kind} did not start on {self.host}:{self.port}: {self._last_words()}")
+
+    async def _answers(self) -> bool:
+        """Say whether our own process speaks MQTT: the kernel takes connections before it does, and so may a stranger."""
+        assert self._process is not None
+        ended = asyncio.ensure_future(self._process.wait())
+        answer = asyncio.ensure_future(_greet(self.host, self.port))
+        try:
+            await asyncio.wait({ended, answer}, return_when=asyncio.FIRST_COMPLETED)
+            return self._process.returncode is None and answer.result()
+        finally:
+            ended.cancel()
+            answer.cancel()
+            await asyncio.gather(ended, answer, return_exceptions=True)
 
     def _last_words(self) -> str:
         lines = self.log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         errors = [line for line in lines if "rror" in line]
         return (errors or lines or [f"it wrote nothing to {self.log_path}"])[0 if errors else -1]
+
+
+async def _greet(host: str, port: int) -> bool:
+    """Connect as an MQTT client and say whether the broker answers."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    try:
+        writer.write(MQTT_CONNECT)
+        return bool(await reader.read(1))
+    except OSError:
+        return False
+    finally:
+        writer.close()

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from swapline_bench import bundle, demo_report, rig
-from swapline_bench.broker import Broker, BrokerError, free_port
+from swapline_bench.broker import Broker, BrokerError
 from swapline_bench.custody_check import Truth
 from swapline_bench.demo_gateway import DemoGateway
 from swapline_bench.demo_report import Report
 from swapline_bench.journal_reader import JournalError
 from swapline_bench.node_process import NodeError, NodeProcess
+from swapline_bench.services import free_port
 from swapline_bench.world import World
 from swapline_gateway.error import StorageError, UnavailableError
 

@@ -36,9 +36,9 @@ READY_S_MAX = 30.0  # influxd on two busy cores was seen to take 2 s
 STOP_S_MAX = 15.0
 START_ATTEMPTS_MAX = 5
 _LOG_LINES_MAX = 200
-_MQTT_CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00"  # 3.1.1, clean session, keep-alive 10 s, no name
+MQTT_CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00"  # 3.1.1, clean session, keep-alive 10 s, no name
 # Debian keeps daemons out of an ordinary user's PATH.
-_SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")
+_SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/opt/homebrew/sbin")
 
 
 class ServiceError(Exception):
@@ -269,7 +269,7 @@ def mosquitto(folder: Path | None = None, settings: Sequence[str] = ()) -> Serve
         return (str(binary), "-c", str(config))
 
     running = r"mosquitto version \S+ running"
-    return _make("mosquitto", folder, command, running, chooses_port=False, greeting=_MQTT_CONNECT)
+    return _make("mosquitto", folder, command, running, chooses_port=False, greeting=MQTT_CONNECT)
 
 
 class InfluxServer(Server):

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from swapline_bench import broker as broker_module
 from swapline_bench import demo as demo_module
+from swapline_bench import services
 from swapline_bench.broker import Broker, BrokerError
 from swapline_bench.cli import format_status
 from swapline_bench.demo import Demo, Status
@@ -93,7 +94,7 @@ def logs(folder: Path) -> str:
 def test_ctrl_c_stops_everything_in_order_and_a_second_run_goes_on(tmp_path: Path) -> None:
     sealed = []
     for _ in range(2):
-        port = broker_module.free_port()
+        port = services.free_port()
         arguments = ("--vans", "1", "--stations", "1", "--json", "--console-port", str(port), "--broker", "amqtt")
         process = start_demo(*arguments, "--data-dir", str(tmp_path))
         try:
