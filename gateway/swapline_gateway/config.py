@@ -8,15 +8,32 @@ import difflib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from swapline_wire.topic import is_name
 
 from .error import ConfigurationError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+def _check_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+        is_good = is_good and parts.port != 0  # raises for what is no port
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise ValueError("allowed: http://host:port or https://host:port, as in 'http://127.0.0.1:8086'")
+    return value
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
 
 
 class Section(BaseModel):
@@ -36,14 +53,14 @@ class TlsConfig(Section):
 class MqttConfig(Section):
     """The broker. With `share_group` any number of gateways divide the fleet's messages among themselves."""
 
-    host: str = "127.0.0.1"
+    host: Text = "127.0.0.1"
     port: Port = 1883
     username: str | None = None
     password: SecretStr | None = None
     tls: TlsConfig | None = None
     fleet: str = "+"
     share_group: str | None = None
-    client_id: str | None = None
+    client_id: Text | None = None
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
     backoff_s_max: Annotated[float, Field(ge=0.1, le=600)] = 30.0
     # 16 MiB hold the unacknowledged windows of a thousand nodes; beyond that the broker has to wait.
@@ -86,8 +103,8 @@ class Influxdb1Config(Section):
     """InfluxDB 1.x, what Debian and Raspberry Pi OS ship."""
 
     type: Literal["influxdb1"]
-    url: str
-    database: str = "swapline"
+    url: Url
+    database: Annotated[str, Field(pattern=r"^[^\"\\]+$")] = "swapline"
     username: str | None = None
     password: SecretStr | None = None
     timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
@@ -97,9 +114,9 @@ class Influxdb2Config(Section):
     """InfluxDB 2.x, and whatever else answers its write call (3.x, VictoriaMetrics)."""
 
     type: Literal["influxdb2"]
-    url: str
-    org: str = "swapline"
-    bucket: str = "swapline"
+    url: Url
+    org: Text = "swapline"
+    bucket: Text = "swapline"
     token: SecretStr = SecretStr("")
     timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
 

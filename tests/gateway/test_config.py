@@ -29,11 +29,19 @@ def test_empty_file_gives_the_embedded_database_and_no_pages(tmp_path: Path) -> 
         ("[sink]\ntype = 'influx'", ["sink.type: 'influx' is not allowed", "'duckdb', 'influxdb1', 'influxdb2'"]),
         ("[sink]\ntype = 'influxdb1'", ["sink.url: is missing"]),
         ("[sink]\npth = 'x'", ["sink.pth: unknown key", "did you mean 'path'?"]),
-        ("[sink]\ntype = 'influxdb2'\nurl = 'x'\ntokn = ''", ["sink.tokn: unknown key", "did you mean 'token'?"]),
+        (
+            "[sink]\ntype = 'influxdb2'\nurl = 'http://x'\ntokn = ''",
+            ["sink.tokn: unknown key", "did you mean 'token'?"],
+        ),
         ("[mqtt.tls]\ncertificat = 'x'", ["mqtt.tls.certificat: unknown key", "did you mean 'certificate'?"]),
         ("[spol]\npath = 'x'", ["spol: unknown key", "did you mean 'spool'?"]),
         ("sink = 3", ["sink: 3 is not allowed", "[sink]"]),
         ("[mqtt]\nfleet = 'a/b'", ["mqtt.fleet: 'a/b' is not allowed", "'+' for all fleets"]),
+        ("[mqtt]\nclient_id = ''", ["mqtt.client_id: '' is not allowed", "at least 1 character"]),
+        ("[sink]\ntype = 'influxdb1'\nurl = 'localhost:8086'", ["sink.url: 'localhost:8086' is", "http://host:port"]),
+        ("[sink]\ntype = 'influxdb2'\nurl = 'ftp://x'", ["sink.url: 'ftp://x' is not allowed", "http://host:port"]),
+        ("[sink]\ntype = 'influxdb2'\nurl = 'http://x:99999'", ["sink.url: 'http://x:99999' is not allowed"]),
+        ("[sink]\ntype = 'influxdb1'\nurl = 'http://x'\ndatabase = 'a\"b'", ["sink.database: 'a\"b' is not allowed"]),
         ("[mqtt", ["is not TOML"]),
     ],
 )
@@ -54,10 +62,12 @@ def test_every_mistake_of_a_file_is_named_at_once(tmp_path: Path) -> None:
 
 
 def test_secrets_show_neither_in_errors_nor_in_text(tmp_path: Path) -> None:
-    config = load(tmp_path, "[mqtt]\npassword = 'sesame'\n[sink]\ntype = 'influxdb2'\nurl = 'x'\ntoken = 'sesame'")
+    config = load(
+        tmp_path, "[mqtt]\npassword = 'sesame'\n[sink]\ntype = 'influxdb2'\nurl = 'http://x'\ntoken = 'sesame'"
+    )
     assert "sesame" not in repr(config)
     with pytest.raises(ConfigurationError) as caught:
-        load(tmp_path, "[sink]\ntype = 'influxdb2'\nurl = 'x'\ntoken = ['sesame']")
+        load(tmp_path, "[sink]\ntype = 'influxdb2'\nurl = 'http://x'\ntoken = ['sesame']")
     assert "sesame" not in str(caught.value)
 
 

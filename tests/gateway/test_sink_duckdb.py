@@ -131,3 +131,9 @@ def test_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all " * 1000)
     with pytest.raises(StorageError, match=r"d\.duckdb"):
         DuckdbSink(DuckdbConfig(path=path)).open()
+
+
+def test_damaged_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "d.duckdb").write_bytes(b"not a database " * 1000)
+    with pytest.raises(StorageError, match=r"d\.duckdb cannot be opened: .* move it away .* wait in the spool\.$"):
+        DuckdbSink(DuckdbConfig(path=tmp_path / "d.duckdb")).open()

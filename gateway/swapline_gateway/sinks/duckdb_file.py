@@ -228,7 +228,10 @@ def _open_sentence(path: str, error: str) -> str:
         return f"{path} is open in another process; DuckDB files have one user at a time, so stop the other one."
     if "No space" in error:
         return f"{path} cannot be opened: the disk is full."
-    return f"{path} cannot be opened: {error.splitlines()[0]}."
+    return (
+        f"{path} cannot be opened: {error.splitlines()[0].rstrip('.!')}. Put a good copy in its place, or move it away "
+        "(then a new one is begun); frames that are not stored yet wait in the spool."
+    )
 
 
 def _line(error: Exception) -> str:
