@@ -129,7 +129,7 @@ class Broker:
         raise BrokerError(f"{self.kind} did not start on {self.host}:{self.port}: {self._last_words()}")
 
     async def _answers(self) -> bool:
-        """Say whether our own process speaks MQTT: the kernel takes connections before it does, and so may a stranger."""
+        """Say whether our own process speaks MQTT: the kernel, or a stranger, takes connections before it does."""
         assert self._process is not None
         ended = asyncio.ensure_future(self._process.wait())
         answer = asyncio.ensure_future(_greet(self.host, self.port))
