@@ -45,6 +45,7 @@ _PROTOCOL = const(1)
 _BIRTH_AGAIN_MS = const(30000)  # a node without time asks again so often
 _POWER_PERIOD_MS = const(20)
 _CONFIGURATION_PERIOD_S = const(5)
+_JOURNAL_AGAIN_S = const(60)  # a full disk may have room again; until then the node can be reached
 _RESET_WATCHDOG = const(3)
 _RESET_SOFT = const(5)
 
@@ -86,7 +87,7 @@ class App:
         self._set_gc_threshold()
         watchdog = self.board.watchdog(self.config.watchdog_ms)
         try:
-            self._begin()
+            self._begin(watchdog)
             self._start_tasks(watchdog)
             await self._restart.wait()
         finally:
@@ -113,7 +114,7 @@ class App:
     # ---- start
 
     def _connect_parts(self) -> None:
-        self.clock.before_anchor = self.journal.decide_anchor
+        self.clock.before_anchor = self._decide_anchor
         self.clock.before_step = self.sampler.seal_all
         self.clock.after_anchor = self._announce_time
         self.sampler.on_sealed = self.link.wake
@@ -131,16 +132,20 @@ class App:
             gc.collect()
             threshold(GC_THRESHOLD_BYTES)
 
-    def _begin(self) -> None:
+    def _begin(self, watchdog: "Any") -> None:
         """Open the journal and tell what happened since the last boot."""
         journal = self.journal
-        journal.open()
-        self._is_open = True
+        try:
+            journal.open(watchdog.feed)
+            self._is_open = True
+        except OSError as error:
+            self.config.problems.append("journal.path: %s cannot be used: %s" % (journal.folder, error))
+            self.is_safe_mode = True
         self.log.info("node", "%s/%s boot %d" % (self.config.fleet, self.config.node, journal.boot))
         for problem in self.config.problems:
             self.log.error("config", problem)
         self.sampler.event(BOOT, reason=self.reset_cause, count=journal.boot)
-        if not journal.was_stopped_cleanly:
+        if self._is_open and not journal.was_stopped_cleanly:
             self.sampler.event(ROWS_DROPPED, reason=LOSS_POWER_CUT, duration_s=self.config.seal_interval_ms // 1000)
         if self.is_safe_mode:
             self.sampler.event(CONFIGURATION, reason=1)
@@ -173,6 +178,7 @@ class App:
     def _start_bus(self, config: "dict[str, Any]") -> None:
         """Start a bus as a task of its own. Drivers load and lines open in there: what is missing delays nobody."""
         devices: "list[Any]" = []
+        name = "bus " + config["name"]
 
         async def run() -> None:
             from .bus import Bus  # noqa: PLC0415 - loaded only where used: heap
@@ -189,10 +195,14 @@ class App:
                 self.clock,
                 log=self.log,
                 reopen=lambda: self.board.open_uart(config),
+                alive=lambda: self.supervisor.alive(name),
             )
-            await bus.run(devices)
+            try:
+                await bus.run(devices)
+            finally:
+                bus.close()
 
-        self.supervisor.start("bus " + config["name"], run)
+        self.supervisor.start(name, run, reports=True)
 
     def _restart_stuck(self) -> None:
         self.request_restart(_RESET_WATCHDOG)
@@ -202,7 +212,7 @@ class App:
     async def _await_configuration(self) -> None:
         """In safe mode, look whether somebody has put the file right; a command can do it as well."""
         while True:
-            await asyncio.sleep(_CONFIGURATION_PERIOD_S)
+            await asyncio.sleep(_CONFIGURATION_PERIOD_S if self._is_open else _JOURNAL_AGAIN_S)
             if not call_once("config", "load").problems:
                 self.request_restart(RESET_CONFIGURATION)
                 return
@@ -249,8 +259,16 @@ class App:
         for reason, rows in self.counters.take_rows_lost().items():
             self.sampler.event(ROWS_DROPPED, reason=reason, count=rows)
 
+    def _decide_anchor(self, utc_ms: int, quality: int) -> None:
+        try:
+            self.journal.decide_anchor(utc_ms, quality)
+        except OSError as error:
+            self.log.warning("clock", "not set, the journal does not take it: %s" % error)
+            raise
+
     def _announce_time(self) -> None:
         """Tell that the clock was set; frames of boots without time may be sent now."""
+        self.sampler.shift(self.clock.step_ms)
         self.log.info("clock", "set, quality %d, step %d ms" % (self.clock.quality, self.clock.step_ms))
         self.publisher.restart_backlog()
         self.sampler.event(CLOCK_STEP, reason=self.clock.quality)
@@ -266,9 +284,14 @@ class App:
         self.publisher.acknowledge(ack.ranges)
 
     def _take_command(self, payload: bytes) -> None:
-        answer = self.commands.handle(payload)
+        try:
+            answer = self.commands.handle(payload)
+            reply = json.dumps(answer).encode()
+        except (MemoryError, RuntimeError) as error:  # 8 KB of brackets are deeper than the stack
+            answer = {"ok": False, "error": "the command is too large: %s" % type(error).__name__}
+            reply = json.dumps(answer).encode()
         self.log.info("command", "%s ok=%s" % (answer.get("command"), answer["ok"]))
-        self.link.send(topics.REPLY, json.dumps(answer).encode())
+        self.link.send(topics.REPLY, reply)
 
     def _send_birth(self) -> None:
         self._born_ms = self.clock.uptime_ms()

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
         def write(self, data: bytes) -> "Any": ...
         async def drain(self) -> None: ...
+        def close(self) -> None: ...
 
     class Query(Protocol):
         """One request and what its answer must look like."""
@@ -67,6 +68,8 @@ _LATE_MS = const(100)  # after a timeout the answer may still come: recorded pac
 _FLUSH_READS_MAX = const(16)  # a line that talks without a pause for so many reads is not answering us
 _SILENT_POLLS_MAX = const(3)  # after so many unanswered polls in a row a device is gone
 _PERIOD_MS_MAX = const(5000)  # a silent device is asked at least so often, so that one that appears is seen soon
+_TURN_MS_MAX = const(5000)  # so often at least a bus that waits says that it is alive
+_UNHEARD_MS_MAX = const(10000)  # a listener's line is opened again: one that was unplugged reads as silent for ever
 _REOPEN_MS = const(1000)  # a USB adapter that was unplugged comes back after seconds
 
 
@@ -113,9 +116,32 @@ class Turn:
         return min(period_ms << doublings, max(period_ms_max, period_ms))
 
 
+class Away:
+    """Stand for a line that is not there now."""
+
+    def readinto(self, _buffer: memoryview) -> int:
+        """Fail."""
+        raise OSError("the line is away")
+
+    def write(self, _data: bytes) -> None:
+        """Fail."""
+        raise OSError("the line is away")
+
+    async def drain(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _ignore() -> None:
+    """Stand for a listener that nobody has set."""
+
+
 class Bus:
     """One line and its devices.
 
+    `alive` is called more often than every 20 s unless a driver hangs.
     `reopen` (optional) opens the line again after it failed: a USB adapter was unplugged. `has_echo` says that the
     transceiver hears itself, so that every request comes back before its answer.
     """
@@ -130,6 +156,7 @@ class Bus:
         *,
         log: "Log | None" = None,
         reopen: "Callable[[], tuple[Reader, Writer]] | None" = None,
+        alive: "Callable[[], None] | None" = None,
         has_echo: bool = False,
         silence_ms: int = _SILENCE_MS,
         late_ms: int = _LATE_MS,
@@ -142,6 +169,8 @@ class Bus:
         self._writer = writer
         self._log = log
         self._reopen = reopen
+        self._alive = alive or _ignore
+        self._heard_ms = clock.uptime_ms()
         self._has_echo = has_echo
         self._silence_ms = silence_ms
         self._late_ms = late_ms
@@ -153,6 +182,7 @@ class Bus:
     async def ask(self, query: "Query", timeout_ms: int) -> memoryview:
         """Send a query and return its answer's payload: a view that the next query overwrites. Raises `BusError`."""
         self.counters.count("bus_requests")
+        self._alive()
         try:
             await self._wait_for_quiet()
             self._writer.write(query.request)
@@ -175,18 +205,29 @@ class Bus:
     async def listen(self, timeout_ms: int) -> bytes:
         """Return what a device that talks by itself has sent; empty after `timeout_ms` of silence."""
         deadline_ms = self.clock.uptime_ms() + timeout_ms
+        self._alive()
         try:
             while True:
                 count = self._port.readinto(self._view)
                 if count:
+                    self._heard_ms = self.clock.uptime_ms()
                     await pause_ms(0)
                     return bytes(self._view[:count])
                 if self.clock.uptime_ms() >= deadline_ms:
-                    return b""
+                    break
                 await pause_ms(_LISTEN_MS)
+            if deadline_ms - self._heard_ms < _UNHEARD_MS_MAX:
+                return b""
         except OSError:
-            await self._restore()
+            pass
+        self._heard_ms = self.clock.uptime_ms()
+        self._count(BusTimeout("nothing heard"))
+        await self._restore()
         return b""
+
+    def close(self) -> None:
+        """Close the line."""
+        self._writer.close()
 
     async def run(self, devices: "list[Device]") -> None:
         """Serve the line's devices for ever: one that talks by itself, or any number that are asked in turn."""
@@ -200,7 +241,10 @@ class Bus:
             for other in turns:
                 if other.due_ms < turn.due_ms:
                     turn = other
-            await pause_ms(turn.due_ms - self.clock.uptime_ms())
+            while turn.due_ms > self.clock.uptime_ms():
+                await pause_ms(min(turn.due_ms - self.clock.uptime_ms(), _TURN_MS_MAX))
+                self._alive()
+            await pause_ms(0)
             await self._poll(turn)
 
     async def _poll(self, turn: Turn) -> None:
@@ -260,14 +304,18 @@ class Bus:
         return count
 
     async def _restore(self) -> None:
-        """Open a failed line again, not too often."""
+        """Open a failed line again, not too often. It is closed first, else its name stays taken."""
+        if self._reopen is None:
+            await pause_ms(_REOPEN_MS)
+            return
+        self._writer.close()
+        self._port = self._writer = Away()
         await pause_ms(_REOPEN_MS)
-        if self._reopen is not None:
-            try:
-                reader, self._writer = self._reopen()
-                self._port = reader.s
-            except OSError:
-                pass  # still away; every poll tries again and is counted as a timeout
+        try:
+            reader, self._writer = self._reopen()
+            self._port = reader.s
+        except OSError:
+            pass  # still away; every poll tries again and is counted as a timeout
 
     def _count(self, error: BusError) -> BusError:
         if isinstance(error, BusTimeout):

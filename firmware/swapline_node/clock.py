@@ -38,7 +38,7 @@ class Clock:
         self.quality = TIME_NONE
         self.anchor_utc_ms = 0
         self.step_ms = 0  # size of the last step
-        self.offers_refused = 0  # implausible times offered
+        self.offers_refused = 0  # implausible times offered, and those that could not be written down
         self.before_anchor: "Callable[[int, int], None] | None" = None  # (anchor_utc_ms, quality); may raise OSError
         self.before_step: "Callable[[], None] | None" = None
         self.after_anchor: "Callable[[], None] | None" = None
@@ -102,7 +102,11 @@ class Clock:
     def _set(self, anchor: int, quality: int, uptime_ms: int) -> bool:
         first = self.quality == TIME_NONE
         if first and self.before_anchor is not None:
-            self.before_anchor(anchor, quality)
+            try:
+                self.before_anchor(anchor, quality)
+            except OSError:  # not durable, so not used: the source's next offer tries again
+                self.offers_refused += 1
+                return False
         if not first and self.before_step is not None:
             self.before_step()
         self.step_ms = 0 if first else anchor - self.anchor_utc_ms

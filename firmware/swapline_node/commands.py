@@ -98,7 +98,8 @@ def _replace_file(raw: "Any") -> None:
         json.dump(raw, file)
         file.flush()
     try:
-        os.rename(FILE, FILE + ".old")
+        with open(FILE) as file, open(FILE + ".old", "w") as old:
+            old.write(file.read())
     except OSError:
         pass  # there was none
     os.rename(FILE + ".new", FILE)

@@ -85,6 +85,17 @@ _TOP: "dict[str, tuple[Any, Any, Any]]" = {
 }
 
 
+_WITHOUT_OWNER = ("gnss", "sdm630", "slot_charger", "vcu")  # whose rows say neither a module nor an address
+_HARMLESS = (  # the default does as well
+    "link.keepalive_s",
+    "link.window",
+    "link.backlog_frames_per_s",
+    "link.backoff_ms_min",
+    "link.backoff_ms_max",
+    "network.hostname",
+)
+
+
 def distance(a: str, b: str) -> int:
     """Return the Levenshtein distance of two words."""
     row = list(range(len(b) + 1))
@@ -156,6 +167,8 @@ class Checker:
             self._say(key, value, "%s is" % _describe(kind))
         elif isinstance(limits, tuple) and kind is int and not limits[0] <= value <= limits[1]:
             self._say(key, value, "%d to %d is" % limits)
+        elif value == "":
+            self._say(key, value, "a text that is not empty is")
         elif isinstance(limits, tuple) and kind is str and value not in limits:
             self._say(key, value, "one of %s is" % ", ".join(limits))
         else:
@@ -202,16 +215,32 @@ class Checker:
             if not devices and isinstance(entry, dict) and "devices" in entry:
                 self._say(where + ".devices", devices, "at least one device is")
             buses.append(bus)
+        self._check_sharing(buses)
         for i, bus in enumerate(buses):
             for other in buses[:i]:
                 if other["name"] == bus["name"] or other["port"] == bus["port"]:
                     self._say("buses[%d]" % i, bus["name"], "a name and a port of its own is")
         return buses
 
+    def _check_sharing(self, buses: "list[dict[str, Any]]") -> None:
+        """Refuse two devices whose rows nothing would tell apart, and a talker that is not alone on its line."""
+        seen = []
+        for i, bus in enumerate(buses):
+            for j, device in enumerate(bus["devices"]):
+                where = "buses[%d].devices[%d]" % (i, j)
+                driver = device["driver"]
+                bay = device["bay"] if driver in ("slot_charger",) else 0
+                if driver in _WITHOUT_OWNER and (driver, bay) in seen:
+                    self._say(where + ".driver", driver, "one of a node (slot_charger: of a bay) is")
+                seen.append((driver, bay))
+                if driver == "gnss" and len(bus["devices"]) > 1:
+                    self._say(where + ".driver", driver, "alone on its bus it is")
+
 
 def _blocks_link(problem: str) -> bool:
     """Say whether a mistake makes connecting pointless or unsafe: a misspelt `tls` must not send secrets in clear."""
-    if problem.partition(":")[0].partition(".")[0] not in ("fleet", "node", "link", "network", "file"):
+    key = problem.partition(":")[0]
+    if key.partition(".")[0] not in ("fleet", "node", "link", "network", "file") or key in _HARMLESS:
         return False
     return "unknown key" not in problem or "mean tls?" in problem or problem.startswith("link.tls.")
 

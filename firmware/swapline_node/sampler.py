@@ -6,6 +6,8 @@ seals the frame into the journal when it is full, when the sealing interval is o
 step of the clock.
 """
 
+import gc
+
 from micropython import const
 
 from swapline_wire.catalogue import (
@@ -14,6 +16,7 @@ from swapline_wire.catalogue import (
     EVENT_STREAM,
     FORMATS,
     KEY,
+    LOSS_NO_MEMORY,
     Signal,
     Stream,
     not_available,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 CHANGE = "change"
 ALL = "all"
 _SEAL_INTERVAL_MS = const(5000)
+_BACKWARD_MS_MAX = const(10000)  # so far behind the last row, rows follow it by 1 ms each instead of meeting older ones
 _ROWS_PER_FRAME_MAX = const(8)  # more would only grow the buffers: the interval seals most frames before
 
 
@@ -52,6 +56,11 @@ def find_signal(stream: Stream, name: str) -> int:
         if stream.signals[i].name == name:
             return i
     raise ValueError("%s has no signal %s" % (stream.name, name))
+
+
+def later(time_ms: int, last_ms: int) -> int:
+    """Return the time of a row: now, or just after the last one where that is now or a little ahead of it."""
+    return last_ms + 1 if time_ms <= last_ms < time_ms + _BACKWARD_MS_MAX else time_ms
 
 
 class Kept:
@@ -121,8 +130,10 @@ class Source:
         if utc_ms is not None and sampler.clock.is_near(utc_ms):
             time_ms = utc_ms - sampler.clock.anchor_utc_ms
             kept.stated_utc_ms = utc_ms
-        elif time_ms <= kept.time_ms:
-            time_ms = kept.time_ms + 1
+            if time_ms == kept.time_ms:
+                time_ms += 1  # a row without fix, at the node's own time, happens to stand there
+        else:
+            time_ms = later(time_ms, kept.time_ms)
         kept.values[:] = self.values
         kept.is_stale = False
         kept.time_ms = time_ms
@@ -135,6 +146,11 @@ class Source:
         """Close the open frame, if it has rows, and hand it to the journal."""
         if self._builder.row_count:
             self._sampler.store(self._builder)
+
+    def shift(self, step_ms: int) -> None:
+        """Take note that the clock was stepped: the last rows' times are others now, in the new boot time."""
+        for kept in self._kept.values():
+            kept.time_ms -= step_ms
 
     def _add(self, time_ms: int) -> None:
         builder = self._builder
@@ -205,9 +221,9 @@ class Presence:
         """Tell that the module `code` answered; `soc` and `soh` are raw values of the catalogue, None if not known."""
         if code != self.code:
             self.absent()
+            self._sampler.event(BATTERY_IN, owner=code, bay=self._bay, soc_pct=soc, soh_pct=soh, request_id=0)
             self.code = code
             self._since_ms = self._sampler.clock.uptime_ms()
-            self._sampler.event(BATTERY_IN, owner=code, bay=self._bay, soc_pct=soc, soh_pct=soh, request_id=0)
         self._soc = soc
         self._soh = soh
 
@@ -270,7 +286,7 @@ class Sampler:
             if value is not None:
                 i = find_signal(EVENT_STREAM, name)
                 values[i] = min(max(value, EVENT_STREAM.signals[i].minimum), EVENT_STREAM.signals[i].maximum)
-        self._event_ms = max(self.clock.uptime_ms(), self._event_ms + 1)
+        self._event_ms = later(self.clock.uptime_ms(), self._event_ms)
         builder = FrameBuilder(EVENT_STREAM, bay=bay, owner=owner, buffer_bytes=128)
         builder.add(self._event_ms, values)
         self.store(builder)
@@ -281,6 +297,12 @@ class Sampler:
         for source in self._sources:
             source.seal()
         self.commit()
+
+    def shift(self, step_ms: int) -> None:
+        """Take note that the clock was stepped by so much, so that no two rows get the same UTC."""
+        self._event_ms -= step_ms
+        for source in self._sources:
+            source.shift(step_ms)
 
     def seal_bay(self, bay: int) -> None:
         """Seal the open frames of one bay."""
@@ -293,14 +315,19 @@ class Sampler:
         journal = self._journal
         seq = journal.next_seq
         rows = builder.row_count
-        frame = builder.seal(
-            journal=journal.id,
-            seq=seq,
-            boot=journal.boot,
-            time_quality=self.clock.quality,
-            anchor_utc_ms=self.clock.anchor_utc_ms,
-        )
-        loss = journal.append(frame, seq, builder.stream.priority)
+        try:
+            frame = builder.seal(
+                journal=journal.id,
+                seq=seq,
+                boot=journal.boot,
+                time_quality=self.clock.quality,
+                anchor_utc_ms=self.clock.anchor_utc_ms,
+            )
+            loss = journal.append(frame, seq, builder.stream.priority)
+        except MemoryError:
+            gc.collect()
+            builder.clear()
+            loss = LOSS_NO_MEMORY
         if loss:
             self.counters.lose(loss, rows=rows)
         else:

@@ -1,4 +1,4 @@
-"""Supervisor: tasks that fail are started again, tasks that hang let the watchdog bite."""
+"""Supervisor: tasks that fail or hang are started again, one that cannot be ended lets the watchdog bite."""
 
 import asyncio
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .log import Log
 
 _RESTART_MS_MIN = const(500)
-_RESTART_MS_MAX = const(30000)
+_RESTART_MS_MAX = const(15000)
 _STOP_MS_MAX = const(1000)
 _STOP_POLL_MS = const(5)
 _ALIVE_MS_MAX = const(30000)  # a task that promised to report and has not for so long hangs
@@ -38,12 +38,14 @@ class Supervisor:
         self._alive_ms_max = alive_ms_max
         self._restart_ms_min = restart_ms_min
         self._tasks: "dict[str, Any]" = {}
+        self._runs: "dict[str, Callable[[], Awaitable[None]]]" = {}
         self._alive_ms: "dict[str, int]" = {}
 
     def start(self, name: str, run: "Callable[[], Awaitable[None]]", *, reports: bool = False) -> None:
         """Keep `run` running. A task that `reports` must call `alive(name)` more often than every 30 s."""
         if reports:
             self.alive(name)
+        self._runs[name] = run
         self._tasks[name] = asyncio.create_task(self._keep(name, run))
 
     def alive(self, name: str) -> None:
@@ -59,21 +61,39 @@ class Supervisor:
         return None
 
     def watch(self, watchdog: "Any", period_ms: int, on_stuck: "Callable[[], None]") -> None:
-        """Feed the watchdog from now on, as long as every task is alive; else ask for an orderly restart.
+        """Feed the watchdog from now on. A task that hangs is ended and started again, alone: the others go on.
 
-        Where even that hangs, the hardware does it.
+        Where it cannot be ended, `on_stuck` asks for an orderly restart; where even that hangs, the hardware does it.
         """
         self._tasks["watchdog"] = asyncio.create_task(self._feed(watchdog, period_ms, on_stuck))
 
     async def _feed(self, watchdog: "Any", period_ms: int, on_stuck: "Callable[[], None]") -> None:
         while True:
             name = self.stuck()
-            if name is None:
+            if name is None or await self._revive(name):
                 watchdog.feed()
             else:
                 self._log.error("watchdog", "not fed: task %s is stuck" % name)
                 on_stuck()
             await asyncio.sleep(period_ms / 1000)
+
+    async def _revive(self, name: str) -> bool:
+        """End a task that hangs and start it again; return whether that was possible."""
+        if name not in self._runs:
+            return False
+        task = self._tasks[name]
+        task.cancel()
+        if not await self._has_ended(task, self._uptime_ms() + _STOP_MS_MAX):
+            return False
+        self._log.error(name, "task hung, and is started again")
+        self._counters.task_restarts += 1
+        self.start(name, self._runs[name], reports=name in self._alive_ms)
+        return True
+
+    async def _has_ended(self, task: "Any", end_ms: int) -> bool:
+        while not task.done() and self._uptime_ms() < end_ms:  # noqa: ASYNC110 - no event tells about a lost task
+            await asyncio.sleep(_STOP_POLL_MS / 1000)
+        return bool(task.done())
 
     async def stop(self) -> None:
         """Cancel every task and wait for its end, though not for ever.
@@ -84,8 +104,7 @@ class Supervisor:
             task.cancel()
         end_ms = self._uptime_ms() + _STOP_MS_MAX
         for task in self._tasks.values():
-            while not task.done() and self._uptime_ms() < end_ms:  # noqa: ASYNC110 - no event tells about a lost task
-                await asyncio.sleep(_STOP_POLL_MS / 1000)
+            await self._has_ended(task, end_ms)
         self._tasks = {}
 
     async def _keep(self, name: str, run: "Callable[[], Awaitable[None]]") -> None:
@@ -101,9 +120,9 @@ class Supervisor:
             self._counters.task_restarts += 1
             if self._uptime_ms() - started_ms > _RESTART_MS_MAX:
                 pause_ms = self._restart_ms_min
-            await asyncio.sleep(pause_ms / 1000)
             if name in self._alive_ms:
                 self.alive(name)
+            await asyncio.sleep(pause_ms / 1000)
             pause_ms = min(pause_ms * 2, _RESTART_MS_MAX)
 
 

@@ -148,9 +148,13 @@ class FrameBuilder:
         buffer[HEADER_BYTES : self._rows_offset] = self._owner_bytes
         view = memoryview(buffer)
         struct.pack_into("<I", buffer, self._end, binascii.crc32(view[: self._end]) & 0xFFFFFFFF)
+        self.clear()
+        return view[:length]
+
+    def clear(self) -> None:
+        """Forget the rows that were added."""
         self.row_count = 0
         self._end = self._rows_offset
-        return view[:length]
 
 
 def read_prefix(data: "bytes | memoryview") -> Prefix:

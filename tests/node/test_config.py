@@ -45,6 +45,8 @@ def test_missing_optional_keys_have_defaults() -> None:
         ("link/keepalive", 30, ["link.keepalive: unknown key", "keepalive_s"]),
         ("buses/0/devices/0/perod_ms", 5, ["buses[0].devices[0].perod_ms", "period_ms"]),
         ("streams/modul", {}, ["streams.modul", "module"]),
+        ("fleet", "", ["fleet", '""', "not empty"]),
+        ("link/host", "", ["link.host", "not empty"]),
         ("link/port", 70000, ["link.port", "70000", "1 to 65535"]),
         ("link/port", "1883", ["link.port", '"1883"', "a whole number"]),
         ("link/window", True, ["link.window", "true"]),
@@ -120,3 +122,26 @@ def test_missing_file_is_a_problem_that_names_it(tmp_path: Path) -> None:
 
 def test_nearest_word() -> None:
     assert nearest("hots", ["port", "host", "window"]) == "host"
+
+
+def bus_of(name: str, *drivers: str) -> dict[str, Any]:
+    return {"name": name, "port": "/dev/" + name, "devices": [{"driver": driver, "bay": 1} for driver in drivers]}
+
+
+@pytest.mark.parametrize(
+    ("buses", "words"),
+    [
+        ([bus_of("a", "gnss", "vcu")], "alone on its bus"),
+        ([bus_of("a", "gnss"), bus_of("b", "gnss")], "one of a node"),
+        ([bus_of("a", "slot_charger", "slot_charger")], "one of a node"),
+    ],
+)
+def test_devices_whose_rows_nothing_tells_apart_are_refused(buses: list[Any], words: str) -> None:
+    assert any(words in problem for problem in check(changed("buses", buses)).problems)
+
+
+@pytest.mark.parametrize("key", ["window", "keepalive_s", "backlog_frames_per_s"])
+def test_mistake_that_a_default_replaces_does_not_keep_the_node_from_connecting(key: str) -> None:
+    settings = check(changed("link/" + key, -1))
+    assert settings.problems
+    assert settings.can_connect

@@ -187,6 +187,28 @@ async def test_bad_configuration_leads_to_a_safe_mode_that_takes_a_new_one(
     assert json.loads((node.folder / "config.json.old").read_text())["buses"] == [bad_bus]
 
 
+async def test_journal_that_cannot_be_used_leads_to_a_safe_mode_that_can_be_reached(
+    make_node: MakeNode, broker: services.Server
+) -> None:
+    node = make_node("n12", journal={"path": "/proc/nowhere"})
+    async with gateway_end(broker.port, "test", "n12") as end, node:
+        await end.until(lambda: end.status.get("safe_mode") is True)
+        assert "journal.path: /proc/nowhere cannot be used" in end.status["problems"][0]
+        assert (await end.command(id=1, command="ping"))["ok"]
+        assert not end.frames
+        assert await node.stop() == 0
+
+
+async def test_command_deeper_than_the_stack_is_refused(make_node: MakeNode, broker: services.Server) -> None:
+    async with gateway_end(broker.port, "test", "n13") as end, make_node("n13") as node:
+        await end.until(lambda: bool(end.status))
+        await end.publish("down", b'{"command": "config", "config": {"fleet": %s1%s}}' % (b"[" * 2000, b"]" * 2000))
+        await end.until(lambda: len(end.replies) == 1)
+        assert end.replies[0]["ok"] is False
+        assert (await end.command(id=2, command="ping"))["ok"]
+        await node.stop()
+
+
 async def test_unreadable_configuration_is_read_again_until_it_is_good(
     make_node: MakeNode, broker: services.Server
 ) -> None:

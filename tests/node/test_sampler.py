@@ -12,6 +12,7 @@ from swapline_wire.catalogue import (
     EVENT_STREAM,
     FORMATS,
     LOSS_JOURNAL_FULL,
+    LOSS_NO_MEMORY,
     MODULE,
     NODE,
     POSITION,
@@ -162,6 +163,41 @@ def test_polled_rows_of_one_key_never_share_a_millisecond(rig: Rig) -> None:
     for _ in range(5):
         source.commit()
     assert [row["time_ms"] for row in rig.rows("node")] == [1000, 1001, 1002, 1003, 1004]
+
+
+def test_rows_behind_a_backward_step_of_the_clock_never_meet_older_ones(rig: Rig) -> None:
+    rig.clock.before_step = rig.sampler.seal_all
+    rig.clock.after_anchor = lambda: rig.sampler.shift(rig.clock.step_ms)
+    rig.sampler.overrides = {"node": {"report": "all"}}
+    source = rig.sampler.source(NODE)
+    rig.clock.offer(TIME_NTP, UTC, 1000)
+    for second in range(1, 9):
+        rig.now_ms = second * 1000
+        if second >= 4:
+            rig.clock.offer(TIME_GNSS, UTC + rig.now_ms - 1000 - 3000, rig.now_ms)
+        source.commit()
+        rig.sampler.event(BATTERY_IN, owner="X", bay=1)
+    rig.sampler.seal_all()
+    for stream in ("node", "event"):
+        frames = [frame for frame in rig.store.frames if frame.stream.name == stream]
+        times = [frame.header.anchor_utc_ms + row[0] for frame in frames for row in frame.rows]
+        assert len(set(times)) == 8
+        assert times == sorted(times)
+
+
+def test_memory_error_while_sealing_is_counted_as_lost_rows(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = rig.sampler.source(VEHICLE)
+    source.commit()
+
+    def fail(*_: object) -> int:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.store, "append", fail)
+        rig.sampler.seal_all()
+    assert rig.counters.take_rows_lost() == {LOSS_NO_MEMORY: 1}
+    rig.sampler.seal_all()
+    assert rig.store.frames == []
 
 
 def test_segments_of_cells_are_reported_apart_from_each_other(rig: Rig) -> None:

@@ -56,14 +56,46 @@ async def test_watchdog_is_fed_while_every_task_is_alive() -> None:
     await rig.supervisor.stop()
 
 
-async def test_watchdog_is_not_fed_once_a_task_stopped_reporting() -> None:
+async def test_task_that_hangs_is_started_again_alone_and_the_watchdog_is_fed() -> None:
     rig = Rig()
-    rig.supervisor.start("part", asyncio.Event().wait, reports=True)  # type: ignore[arg-type]
+    runs: list[str] = []
+
+    async def hang(name: str) -> None:
+        runs.append(name)
+        await asyncio.Event().wait()
+
+    rig.supervisor.start("bus", lambda: hang("bus"), reports=True)
+    rig.supervisor.start("other", lambda: hang("other"))
+    await asyncio.sleep(0)
+    rig.now_ms = 30001
+    rig.watch()
+    await rig.watchdog.changed.wait()
+    await asyncio.sleep(0)
+    assert runs == ["bus", "other", "bus"]
+    assert rig.counters.task_restarts == 1
+    assert not rig.stuck.is_set()
+    await rig.supervisor.stop()
+
+
+async def test_watchdog_is_not_fed_while_a_task_that_hangs_cannot_be_ended() -> None:
+    rig = Rig()
+    release = asyncio.Event()
+
+    async def defy() -> None:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                rig.now_ms += 1001
+
+    rig.supervisor.start("part", defy, reports=True)
+    await asyncio.sleep(0)
     rig.now_ms = 30001
     rig.watch()
     await rig.stuck.wait()
     assert rig.watchdog.fed == 0
     assert rig.supervisor.stuck() == "part"
+    release.set()
     await rig.supervisor.stop()
     assert any("part is stuck" in line for line in rig.log.lines())
 

@@ -53,6 +53,10 @@ class UartWriter:
             self._uart.flush()
             self._direction(0)
 
+    def close(self) -> None:
+        """Give the UART up."""
+        self._uart.deinit()
+
 
 class Microcontroller:
     """A board with `machine` and `network`. Subclasses name it and its reset causes."""

@@ -116,6 +116,7 @@ class Bms(Driver):
         self.sensor_count = 0
         self._code = ""
         self._serial_misses = 0
+        self._has_serial = False  # the module that answers now has told its serial number
         self._is_silent = False
         self._cells_due_ms = 0
 
@@ -147,7 +148,7 @@ class Bms(Driver):
             after = await self._read_code(bus)
         except BusTimeout:
             self._is_silent = True
-            self._serial_misses = 0  # it may be another module that answers next
+            self._forget_module()  # it may be another one that answers next
             raise
         self._code = after
         if after != before:
@@ -157,8 +158,12 @@ class Bms(Driver):
     def silent(self) -> None:
         """Take the module for gone."""
         self._code = ""
-        self._serial_misses = 0
+        self._forget_module()
         self.presence.absent()
+
+    def _forget_module(self) -> None:
+        self._serial_misses = 0
+        self._has_serial = False
 
     def set_cells(self, answer: memoryview, offset: int, count: int) -> None:
         """Take `count` cell voltages, big-endian words in mV."""
@@ -187,14 +192,19 @@ class Bms(Driver):
         try:
             code = module_code(self.serial_of(await bus.ask(self.serial_query, self.timeout_ms)))
         except BusRefused:
+            if self._has_serial:
+                raise  # it is busy: another code now would be another module
             self._serial_misses = _SERIAL_MISSES_MAX
             return ""
         except BusTimeout:
             await bus.ask(self.name_query, self.timeout_ms)  # raises if the module is silent altogether
-            self._serial_misses += 1
+            self._serial_misses += not self._has_serial
             if self._serial_misses < _SERIAL_MISSES_MAX:
                 raise bus.protocol_error("no serial number") from None
             return ""
+        if not code and self._has_serial:
+            raise bus.protocol_error("empty serial number")
+        self._has_serial = bool(code)
         self._serial_misses = 0 if code else _SERIAL_MISSES_MAX
         return code
 

@@ -5,6 +5,11 @@ line falls silent after the sentence that ended the epoch before; or when the li
 nor the last epoch is lost, whatever sentences a receiver sends and in which order. The row's time is the epoch's own
 UTC. Without a fix the receiver's clock is not believed: such a row says "no fix" at the node's own time.
 
+A wrong time that is plausible must not become a row's time. Once the clock is set, an epoch is believed at once if it
+follows the last one or agrees with the clock; another one is held until the next. If that is as it should have been,
+the held one was a glitch: it is counted, and its row stands at the node's own time. Else the time has really moved
+(or a recording has a gap), and the row stands at the time that it states.
+
 Sentences without a time (GSA, GSV, VTG) belong to the epoch in which they arrive. Of two sentences that state the same
 quantity the more exact one counts: the position with more digits, VTG's km/h before RMC's knots.
 """
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
 _PAUSE_MS = const(150)  # a receiver sends an epoch in one go: gaps inside are shorter, the gap behind it is longer
 _SILENCE_MS = const(1500)  # after so long without a byte nothing more of this epoch will come
 _DAY_MS = const(86400000)
+_NEXT_MS_MAX = const(10000)  # an epoch so soon after the last one follows it
+_CLOCK_MS_MAX = const(2000)  # and one that is so near to the clock agrees with it: a receiver sends it up to 1 s late
 
 _RMC = const(0x524D43)
 _GGA = const(0x474741)
@@ -69,6 +76,10 @@ class Gnss(Driver):
         self._sentence = Sentence()
         self._day = -1  # days since 1970 of the last epoch, -1: never told
         self._last_time_ms = 0  # its time of day
+        self._last_utc_ms = 0  # of the last epoch that was believed
+        self._held = list(source.values)  # a row whose time is in doubt
+        self._held_utc_ms = 0  # 0: none is held
+        self._held_heard_ms = 0
         self._last_type = 0  # type of the last good sentence
         self._end_type = 0  # type of the sentence that ended the last epoch
         self._visible = bytearray(26)  # satellites in view by the talker's second letter
@@ -87,8 +98,11 @@ class Gnss(Driver):
                     silent_ms += _PAUSE_MS
                     if self._last_type == self._end_type or silent_ms >= _SILENCE_MS:
                         self.finish_epoch()
+                    if silent_ms >= _NEXT_MS_MAX:
+                        self._settle_held(is_glitch=False)
         finally:
             self.finish_epoch()
+            self._settle_held(is_glitch=False)
 
     def feed(self, chunk: bytes) -> None:
         """Take bytes as they come."""
@@ -101,13 +115,56 @@ class Gnss(Driver):
     def finish_epoch(self) -> None:
         """Commit the row of the epoch that is being heard, if there is one."""
         if self._types:
-            utc_ms = self._utc_ms() if self._has_fix else None
-            if utc_ms is not None:
-                self.clock.offer(TIME_GNSS, utc_ms, self._heard_ms)
             self._set_in_view()
-            self._source.commit(utc_ms=utc_ms)
+            utc_ms = self._utc_ms() if self._has_fix else None
+            if utc_ms is None:
+                self._source.commit()
+            else:
+                self._judge(utc_ms)
             self._end_type = self._last_type
             self._reset()
+
+    def _judge(self, utc_ms: int) -> None:
+        """Commit the row at the time that it states, or hold it until the next epoch tells whether that is true."""
+        follows_held = 0 < utc_ms - self._held_utc_ms <= _NEXT_MS_MAX
+        self._settle_held(is_glitch=not follows_held and self._is_credible(utc_ms))
+        if self._is_credible(utc_ms):
+            self._believe(utc_ms, self._heard_ms)
+        else:
+            self._held[:] = self._source.values
+            self._held_utc_ms = utc_ms
+            self._held_heard_ms = self._heard_ms
+
+    def _is_credible(self, utc_ms: int) -> bool:
+        if 0 < utc_ms - self._last_utc_ms <= _NEXT_MS_MAX or not self.clock.quality:
+            return True
+        return abs(self.clock.anchor_utc_ms + self._heard_ms - utc_ms) <= _CLOCK_MS_MAX
+
+    def _believe(self, utc_ms: int, heard_ms: int) -> None:
+        self._last_utc_ms = utc_ms
+        self._day = utc_ms // _DAY_MS
+        self._last_time_ms = utc_ms % _DAY_MS
+        self.clock.offer(TIME_GNSS, utc_ms, heard_ms)
+        self._source.commit(utc_ms=utc_ms)
+
+    def _settle_held(self, *, is_glitch: bool) -> None:
+        """Commit a held row, at the time that it states or, if that is a glitch, at the node's own."""
+        utc_ms = self._held_utc_ms
+        if not utc_ms:
+            return
+        self._held_utc_ms = 0
+        self._swap_held()
+        if is_glitch:
+            self.counters.count("bus_protocol_errors")
+            self._source.commit()
+        else:
+            self._believe(utc_ms, self._held_heard_ms)
+        self._swap_held()
+
+    def _swap_held(self) -> None:
+        values = self._source.values
+        for i in range(len(values)):
+            values[i], self._held[i] = self._held[i], values[i]
 
     def _reset(self) -> None:
         self._source.clear()
@@ -278,6 +335,4 @@ class Gnss(Driver):
             if self._day < 0:
                 return None
             day = self._day + (self._time_ms < self._last_time_ms - _DAY_MS // 2)
-        self._day = day
-        self._last_time_ms = self._time_ms
         return day * _DAY_MS + self._time_ms

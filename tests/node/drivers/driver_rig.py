@@ -50,10 +50,10 @@ class Store:
         self.boot = 1
         self.next_seq = 1
 
-    def append(self, frame: memoryview, seq: int, priority: int) -> bool:  # noqa: ARG002
+    def append(self, frame: memoryview, seq: int, priority: int) -> int:  # noqa: ARG002
         print("frame", binascii.hexlify(bytes(frame)).decode())
         self.next_seq = seq + 1
-        return True
+        return 0
 
     def commit(self) -> bool:
         return True
@@ -80,6 +80,9 @@ class Line:
             self.arrive(binascii.unhexlify(answer))
 
     async def drain(self) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def arrive(self, data: bytes) -> None:

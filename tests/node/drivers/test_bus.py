@@ -54,6 +54,7 @@ class Line:
         self.s: Any = self  # the port behind the stream
         self.pending = b""
         self.error: OSError | None = None
+        self.is_closed = False
         self.requests: list[bytes] = []
         self.device: Callable[[bytes], None] = lambda _: None
 
@@ -64,6 +65,9 @@ class Line:
     async def drain(self) -> None:
         if self.error:
             raise self.error
+
+    def close(self) -> None:
+        self.is_closed = True
 
     def arrive(self, data: bytes, *, after_s: float = 0) -> None:
         asyncio.get_running_loop().call_later(after_s, self._arrive, data)
@@ -195,6 +199,21 @@ def test_a_failed_line_is_opened_again() -> None:
         with pytest.raises(BusTimeout):
             await bus.ask(QUERY, 500)
         assert bytes(await bus.ask(QUERY, 500)) == b"\x00\x07"
+        assert broken.is_closed, "an open line keeps its name, and the adapter comes back under another"
+
+    in_virtual_time(main)
+
+
+def test_a_line_on_which_nobody_talks_any_more_is_opened_again() -> None:
+    async def main() -> None:
+        unplugged, line = Line(), Line()  # a tty that was hung up reads as silent
+        bus = make_bus(unplugged, reopen=lambda: (line, line))
+        for _ in range(80):
+            await bus.listen(150)
+        assert unplugged.is_closed
+        line.arrive(b"$")
+        assert await bus.listen(150) == b"$"
+        assert bus.counters.bus_timeouts == 1
 
     in_virtual_time(main)
 

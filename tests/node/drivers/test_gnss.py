@@ -126,6 +126,31 @@ def test_a_good_sentence_behind_noise_without_a_line_end_is_heard(hear: Hear) ->
     assert result["counters"]["bus_protocol_errors"] == 1
 
 
+def test_a_wrong_time_between_right_ones_is_no_rows_time_and_is_counted(hear: Hear) -> None:
+    rmc = "GNRMC,%s,A,4404.13387,N,12118.85628,W,0.029,87.1,%s,,,A"
+    times = [("000941", "100126"), ("000942", "100126"), ("000943", "100145"), ("000944", "100126")]
+    result = hear(seal(*[rmc % time for time in times]))
+    stated = [row["time_ms"] for row in result["rows"]["position"]]
+    first = 1768003781000
+    assert len(stated) == 4
+    assert stated[0:2] + stated[3:] == [first, first + 1000, first + 3000]
+    assert abs(stated[2] - first) < 60000, "the node's own time"
+    assert result["counters"]["bus_protocol_errors"] == 1
+
+
+def test_a_time_that_really_moves_is_followed(hear: Hear) -> None:
+    rmc = "GNRMC,%s,A,4404.13387,N,12118.85628,W,0.029,87.1,100126,,,A"
+    result = hear(seal(*[rmc % time for time in ("000941", "000942", "020000", "020001", "020002")]))
+    first = 1768003781000
+    moved = 1768010400000
+    assert [r["time_ms"] for r in result["rows"]["position"]] == [
+        first,
+        first + 1000,
+        *range(moved, moved + 3000, 1000),
+    ]
+    assert result["counters"]["bus_protocol_errors"] == 0
+
+
 def test_without_a_fix_there_is_a_row_but_no_position_and_no_receiver_time(hear: Hear) -> None:
     data = seal("GPGGA,053229.438,,,,,0,00,,,M,0.0,M,,0000", "GPRMC,053229.438,V,,,,,,,010180,,,N", "GPGSV,1,1,00")
     (row,) = hear(data)["rows"]["position"]
