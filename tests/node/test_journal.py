@@ -328,7 +328,7 @@ def test_memory_error_while_appending_is_a_declared_loss(tmp_path: Path) -> None
     file = journal._files[ROUTINE]  # noqa: SLF001
     assert file is not None
     file.close()
-    journal._files[ROUTINE] = Exhausted()  # type: ignore[assignment]  # noqa: SLF001
+    journal._files[ROUTINE] = Exhausted()  # type: ignore[call-overload]  # noqa: SLF001
     lost = append(journal)
     after = append(journal)
     drops = journal.take_dropped()
@@ -352,7 +352,7 @@ def test_disk_that_is_full_only_when_flushed_loses_no_row_unseen(tmp_path: Path)
     file = journal._files[ROUTINE]  # noqa: SLF001
     assert file is not None
     file.close()
-    journal._files[ROUTINE] = Full()  # type: ignore[assignment]  # noqa: SLF001
+    journal._files[ROUTINE] = Full()  # type: ignore[call-overload]  # noqa: SLF001
     sealed = frame(journal, NODE, quality=2)
     assert journal.append(sealed, 1, ROUTINE) == 0
     journal._close_segment(ROUTINE)  # noqa: SLF001
