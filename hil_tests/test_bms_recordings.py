@@ -29,7 +29,7 @@ from swapline_bench.replay import Exchange, Responder, SerialEnd, read_transcrip
 from swapline_wire.catalogue import CELLS, MODULE
 
 PACE_ROWS = 20
-UP16S_CODE = "UP16S0190001235250322003"  # the recorded name goes on: a code has 24 characters
+UP16S_CODE = "16S019000123525032200332"  # the last 24 characters of the recorded UP16S0190001235250322003 32
 PERIOD_MS = 1000
 DECIMALS = {signal.name: signal.decimals for stream in (MODULE, CELLS) for signal in stream.signals}
 
