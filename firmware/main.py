@@ -8,7 +8,7 @@ if FROZEN not in sys.path:
 
 import asyncio  # noqa: E402
 
-from swapline_node.app import App  # noqa: E402
+from swapline_node.app import STOP, App  # noqa: E402
 from swapline_node.once import call_once  # noqa: E402
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ def make_board() -> "Any":
 
 
 def main() -> None:
-    """Run the node for ever; Ctrl-C (SIGINT) stops it in order."""
+    """Run the node for ever. A line "stop" on standard input (Linux) ends it in order; Ctrl-C does what it can."""
     board = make_board()
     while True:
         app = App(board, call_once("config", "load"))
@@ -33,6 +33,8 @@ def main() -> None:
             cause = asyncio.run(app.run())
         except KeyboardInterrupt:
             asyncio.run(app.stop())  # MicroPython raises it through the event loop, past every `finally` of a task
+            return
+        if cause == STOP:
             return
         board.restart(cause)
 

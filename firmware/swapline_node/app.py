@@ -48,6 +48,8 @@ _CONFIGURATION_PERIOD_S = const(5)
 _JOURNAL_AGAIN_S = const(60)  # a full disk may have room again; until then the node can be reached
 _RESET_WATCHDOG = const(3)
 _RESET_SOFT = const(5)
+_STOP_PERIOD_MS = const(100)
+STOP = -1  # instead of a reset cause: do not start again
 
 
 class App:
@@ -83,7 +85,10 @@ class App:
         self._connect_parts()
 
     async def run(self) -> int:
-        """Run until a restart is asked for, and return its reset cause. Ends with every row in the journal."""
+        """Run until a restart is asked for, and return its reset cause, or `STOP` where the node is to end.
+
+        Ends with every row in the journal.
+        """
         self._set_gc_threshold()
         watchdog = self.board.watchdog(self.config.watchdog_ms)
         try:
@@ -172,6 +177,8 @@ class App:
             for bus in self.config.buses:
                 self._start_bus(bus)
         self.supervisor.watch(watchdog, self.config.watchdog_ms // 4, self._restart_stuck)
+        if hasattr(self.board, "stop_requested"):  # where there is somebody who could ask: not on a microcontroller
+            start("stop", self._await_stop)
         if self.board.power_good(self.config.power_good_pin) is not None:
             start("power", self._watch_power, reports=True)
 
@@ -216,6 +223,14 @@ class App:
             if not call_once("config", "load").problems:
                 self.request_restart(RESET_CONFIGURATION)
                 return
+
+    async def _await_stop(self) -> None:
+        """End `run` when the board is asked to stop."""
+        while not self.board.stop_requested():  # noqa: ASYNC110 - nothing sets an event when a line comes
+            await asyncio.sleep(_STOP_PERIOD_MS / 1000)
+        self._restart_cause = STOP
+        self._restart.set()
+        await asyncio.sleep(_CONFIGURATION_PERIOD_S)
 
     async def _watch_power(self) -> None:
         """Save what is open as soon as the supply fails: a swap leaves a few milliseconds of charge."""

@@ -100,6 +100,13 @@ class Source:
         """Return the place of a signal in `values`. For constructors, not for every sample."""
         return find_signal(self.stream, name)
 
+    def last_row_ms(self) -> int:
+        """Return the time of the newest row, in ms since boot; -1 before the first."""
+        newest_ms = -1
+        for kept in self._kept.values():
+            newest_ms = max(newest_ms, kept.time_ms)
+        return newest_ms
+
     def clear(self) -> None:
         """Set every value to "not available"."""
         i = 0

@@ -1,10 +1,11 @@
 """A node: the real firmware in a real MicroPython process, in a folder of its own, with a bounded heap.
 
 The folder plays the board's flash: `config.json` and whatever the firmware writes. `stop` is an orderly shutdown
-(SIGINT), `cut_power` is SIGKILL at once.
+(a line on its standard input), `cut_power` is SIGKILL at once.
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -20,7 +21,8 @@ STOP_S_MAX = 10.0
 _LOG_LINES_MAX = 400
 _TRACE_S = 0.5
 # The wheel runs MicroPython inside a CPython process, so the code below is all that CPython does there. A node must die
-# with its bench (prctl 1 = PR_SET_PDEATHSIG), and must see SIGINT even if the bench was started with it ignored.
+# with its bench (prctl 1 = PR_SET_PDEATHSIG). It must see SIGINT even if the bench was started with it ignored: that
+# makes the interpreter of a node that hangs print where.
 _LAUNCHER = """
 import ctypes, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -98,7 +100,7 @@ class NodeProcess:
             str(self._bundle / "main.py"),
             cwd=self.folder,
             env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             # A Ctrl-C on the terminal is for the bench, which stops its nodes in order. Not a session of its own: its
@@ -110,21 +112,23 @@ class NodeProcess:
         return self
 
     async def stop(self, *, timeout_s: float = STOP_S_MAX) -> int:
-        """Ask the node to seal and stop, as Ctrl-C on its console does, and return its exit code.
+        """Ask the node to seal and stop, and return its exit code.
 
         Raises `NodeError` if it had to be killed after `timeout_s`.
         """
         if not self.is_running:
             return self.returncode or 0
-        self._signal(signal.SIGINT)
+        self._ask_to_stop()
         try:
             async with asyncio.timeout(timeout_s):
                 return await self.wait()
         except TimeoutError:
-            self._signal(signal.SIGINT)  # once more: it makes the interpreter print where it hangs
+            self._signal(signal.SIGINT)  # it makes the interpreter print where it hangs
             await asyncio.sleep(_TRACE_S)
             await self.cut_power()
-            message = f"{self.name} did not stop within {timeout_s:g} s of SIGINT and was killed; its last lines:\n"
+            message = (
+                f"{self.name} did not stop within {timeout_s:g} s of being asked and was killed; its last lines:\n"
+            )
             raise NodeError(message + self.log_tail()) from None
 
     async def cut_power(self) -> None:
@@ -162,6 +166,12 @@ class NodeProcess:
     def log_tail(self, count: int = 20) -> str:
         """Return the last lines of the node's log."""
         return "\n".join(list(self.lines)[-count:])
+
+    def _ask_to_stop(self) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has just ended by itself
+            self._process.stdin.write(b"stop\n")
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -14,15 +14,16 @@ from swapline_bench import bundle
 from swapline_bench.node_process import HEAP_BYTES, NodeError, NodeProcess
 
 COUNTING = """
-import sys, json, asyncio
+import sys, json, asyncio, select
 print("config", json.load(open("config.json"))["node"], sys.implementation.name)
+orders = select.poll()
+orders.register(sys.stdin, select.POLLIN)
 async def run():
-    while True:
+    while not orders.poll(0):
         await asyncio.sleep(0.01)
-try:
-    print("ready")
-    asyncio.run(run())
-except KeyboardInterrupt:
+print("ready")
+asyncio.run(run())
+if sys.stdin.readline().strip() == "stop":
     print("stopped in order")
     sys.exit(7)
 """
@@ -85,7 +86,7 @@ async def test_the_heap_is_bounded(tmp_path: Path, heap_kib: int) -> None:
         assert heap_kib * 0.6 < int(line.split()[1]) < heap_kib
 
 
-async def test_a_node_that_ignores_sigint_is_killed_and_named(tmp_path: Path) -> None:
+async def test_a_node_that_does_not_stop_is_killed_and_named(tmp_path: Path) -> None:
     async with node_of(tmp_path, DEAF) as node:
         await node.wait_for_line("ready")
         with pytest.raises(NodeError, match=r"node did not stop within 0\.3 s(.|\n)*not now"):

@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import struct
+import sys
 import time
 
 from micropython import const
@@ -43,6 +44,7 @@ _VMIN = const(6)
 _PSEUDO_TERMINALS = "/dev/pts/"
 _AF_UNIX = const(1)
 _LOOK_UP_MS = const(20)
+_INPUT_BYTES_MAX = const(16)
 
 
 class PortWriter:
@@ -111,6 +113,30 @@ class Board:
     """The computer that this process runs on."""
 
     name = "linux"
+
+    def __init__(self) -> None:
+        self._input: "Any" = sys.stdin.buffer
+        self._input_poll: "Any" = select.poll()
+        self._input_poll.register(self._input, select.POLLIN)
+        self._line = b""
+
+    def stop_requested(self) -> bool:
+        """Say whether a line "stop" has come on standard input.
+
+        Ctrl-C raises its exception at any instruction, inside the garbage collector too, whose heap then stays locked.
+        A program that drives a node asks this way instead.
+        """
+        while self._input_poll is not None and self._input_poll.poll(0):
+            byte = self._input.read(1)
+            if not byte:
+                self._input_poll = None  # the end: nobody can ask any more
+            elif byte == b"\n":
+                line = self._line.strip()
+                self._line = b""
+                return line == b"stop"
+            else:
+                self._line = (self._line + byte)[-_INPUT_BYTES_MAX:]
+        return False
 
     def ticks_ms(self) -> int:
         """Return milliseconds that wrap at 2**30, as on boards."""

@@ -229,6 +229,8 @@ class Gnss(Driver):
             self.finish_epoch()
         if not self._types:
             self._heard_ms = self.clock.uptime_ms()
+            if not self.clock.quality:  # this epoch may anchor the clock: not on the millisecond of a row without fix
+                self._heard_ms = max(self._heard_ms, self._source.last_row_ms() + 1)
         self._types |= bit
         if time_ms >= 0:
             self._time_ms = time_ms

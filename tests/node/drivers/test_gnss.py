@@ -160,6 +160,14 @@ def test_without_a_fix_there_is_a_row_but_no_position_and_no_receiver_time(hear:
     assert row["time_ms"] < 60000, "the time is the node's own, since boot"
 
 
+def test_the_first_fix_right_behind_a_row_without_one_keeps_its_exact_time(hear: Hear) -> None:
+    lost = "GPRMC,000940,V,,,,,,,100126,,,N"
+    found = "GPRMC,000941,A,4404.13387,N,12118.85628,W,0.029,87.1,100126,,,A"
+    without, fixed = hear(seal(lost, found))["rows"]["position"]
+    assert fixed["time_ms"] == 1768003781000
+    assert 0 < fixed["time_ms"] - without["time_ms"] < 60000, "InfluxDB would keep one of two rows of one millisecond"
+
+
 def epochs_of_gpsd(chk: str) -> dict[int, set[tuple[int, int]]]:
     """Read gpsd's reports: milliseconds of the day -> the positions in 1e-7 degrees that it gave for that time.
 
