@@ -28,3 +28,10 @@ def victoria_metrics(require: Callable[[str], Path]) -> Iterator[services.Server
     require("victoria-metrics")
     with services.victoria_metrics() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def database_urls(mosquitto: None, influxd: services.InfluxServer, victoria_metrics: services.Server) -> dict[str, str]:
+    """Return where the rigs' gateways find their databases, by sink; DuckDB needs no server."""
+    del mosquitto  # only: it is installed
+    return {"influxdb1": influxd.url, "influxdb2": victoria_metrics.url}

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from swapline_bench import services
 from swapline_bench.database import Database, Row
 from swapline_bench.end_to_end import DATABASES, EndToEnd, bus, open_database
 from swapline_bench.pack_recording import (
@@ -104,18 +103,14 @@ async def play_all(folder: Path, lines: Mapping[str, Line], urls: Mapping[str, s
 @pytest.fixture(scope="module")
 def played(
     recordings: Path,
-    mosquitto: None,
-    influxd: services.InfluxServer,
-    victoria_metrics: services.Server,
+    database_urls: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Played:
-    del mosquitto
     folder = tmp_path_factory.mktemp("bms")
-    urls = {"influxdb1": influxd.url, "influxdb2": victoria_metrics.url}
     vectors = PackRecordings(recordings)
     lines = make_lines(vectors)
-    counters = asyncio.run(play_all(folder, lines, urls))
-    databases = {name: open_database(name, folder, urls) for name in DATABASES}
+    counters = asyncio.run(play_all(folder, lines, database_urls))
+    databases = {name: open_database(name, folder, database_urls) for name in DATABASES}
     module = {name: databases["duckdb"].rows("module", name) for name in lines}
     cells = {name: databases["duckdb"].rows("cells", name) for name in lines}
     return Played(vectors, lines, counters, databases, module, cells)

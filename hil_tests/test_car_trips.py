@@ -16,31 +16,16 @@ from typing import NamedTuple, cast
 
 import pytest
 
-from swapline_bench import services
 from swapline_bench.database import Database, Row
 from swapline_bench.end_to_end import DATABASES, EndToEnd, bus, open_database
 from swapline_bench.faces.modbus import ModbusFace
 from swapline_bench.faces.register_map import REFRESH_S
 from swapline_bench.faces.vcu import FIELDS, Vcu
 from swapline_bench.serial_line import SerialLine
+from swapline_bench.trip_recording import TRIP_SIGNALS, TRIPS
 from swapline_bench.van import Van
 from swapline_wire.catalogue import VEHICLE
 
-TRIPS = ("TripA05", "TripA07", "TripB03", "TripB17")
-# Column of the recording -> signal. Both count current positive into the battery.
-SIGNALS = {
-    "Velocity [km/h]": "speed_kmh",
-    "Throttle [%]": "accelerator_pct",
-    "Motor Torque [Nm]": "motor_torque_nm",
-    "Longitudinal Acceleration [m/s^2]": "acceleration_mps2",
-    "Battery Voltage [V]": "traction_voltage_v",
-    "Battery Current [A]": "traction_current_a",
-    "SoC [%]": "soc_pct",
-    "Heating Power CAN [kW]": "heating_power_kw",
-    "AirCon Power [kW]": "aircon_power_kw",
-    "Ambient Temperature [°C]": "ambient_temperature_c",
-    "Cabin Temperature Sensor [°C]": "cabin_temperature_c",
-}
 DECIMALS = {signal.name: signal.decimals for signal in VEHICLE.signals}
 POLL_MS = 10
 BAUDRATE = 1_000_000
@@ -94,7 +79,7 @@ def read_trip(path: Path) -> list[Sample]:
     with path.open(encoding="utf-8") as file:
         for line in csv.DictReader(file):
             odometer_km += Decimal(line["Velocity [km/h]"]) / 3600
-            values = {signal: Decimal(line[column]) for column, signal in SIGNALS.items()}
+            values = {signal: Decimal(line[column]) for column, signal in TRIP_SIGNALS.items()}
             samples.append(Sample({**values, "odometer_km": odometer_km}))
     return samples
 
@@ -128,22 +113,17 @@ async def drive(path: EndToEnd, name: str, trip: Trip) -> None:
 @pytest.fixture(scope="module")
 def played(
     recordings: Path,
-    mosquitto: None,
-    influxd: services.InfluxServer,
-    victoria_metrics: services.Server,
+    database_urls: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Played:
-    del mosquitto
     folder = tmp_path_factory.mktemp("trips")
-    urls = {"influxdb1": influxd.url, "influxdb2": victoria_metrics.url}
-    influxd.execute('CREATE DATABASE "swapline"')
 
     async def run() -> tuple[dict[str, Trip], dict[str, dict[str, int]]]:
         trips = {name: Trip(read_trip(recordings / "ev_field" / f"{name}_1Hz.csv")) for name in TRIPS}
-        return trips, await play(folder, trips, urls)
+        return trips, await play(folder, trips, database_urls)
 
     trips, counters = asyncio.run(run())
-    return Played(trips, {name: open_database(name, folder, urls) for name in DATABASES}, counters)
+    return Played(trips, {name: open_database(name, folder, database_urls) for name in DATABASES}, counters)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from swapline_bench import replay, services
+from swapline_bench import replay
 from swapline_bench.database import Database, Row
 from swapline_bench.end_to_end import DATABASES, EndToEnd, bus, open_database
 from swapline_bench.expected import GPS_ROLLOVER, Epoch, Log, read_gpsd_epochs, read_log
@@ -72,17 +72,13 @@ async def play(path: EndToEnd, name: str, chunks: list[replay.Chunk]) -> None:
 @pytest.fixture(scope="module")
 def played(
     recordings: Path,
-    mosquitto: None,
-    influxd: services.InfluxServer,
-    victoria_metrics: services.Server,
+    database_urls: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Played:
-    del mosquitto
     folder = tmp_path_factory.mktemp("gnss")
-    urls = {"influxdb1": influxd.url, "influxdb2": victoria_metrics.url}
     recorded = {name: replay.read_nmea(recording(recordings, name)) for name in (DRIVE, *GPSD_LOGS)}
-    counters = asyncio.run(play_all(folder, recorded, urls))
-    databases = {name: open_database(name, folder, urls) for name in DATABASES}
+    counters = asyncio.run(play_all(folder, recorded, database_urls))
+    databases = {name: open_database(name, folder, database_urls) for name in DATABASES}
     return Played({name: read_log(chunks) for name, chunks in recorded.items()}, databases, counters)
 
 

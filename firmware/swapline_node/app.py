@@ -230,7 +230,7 @@ class App:
             await asyncio.sleep(_STOP_PERIOD_MS / 1000)
         self._restart_cause = STOP
         self._restart.set()
-        await asyncio.sleep(_CONFIGURATION_PERIOD_S)
+        await asyncio.Event().wait()  # for `run` to cancel it: a task that ends counts as failed
 
     async def _watch_power(self) -> None:
         """Save what is open as soon as the supply fails: a swap leaves a few milliseconds of charge."""

@@ -219,7 +219,7 @@ async def test_unreadable_configuration_is_read_again_until_it_is_good(
         await node.wait_for_line("config.json: is not JSON")
         (node.folder / "config.json").write_text(good)
         await end.until(lambda: end.status.get("safe_mode") is False)
-        await node.stop()
+        assert await node.stop() == 0
 
 
 async def test_dead_lines_stop_neither_health_nor_sending(make_node: MakeNode, broker: services.Server) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from swapline_bench.trip_recording import TRIP_SIGNALS, TRIPS
 from swapline_node.drivers.modbus import with_crc
 from swapline_node.drivers.refreshed import Refreshed
 from swapline_node.drivers.sdm630 import PHASES_ROWS, TOTALS_ROWS
@@ -106,37 +107,21 @@ def test_values_outside_their_limits_and_codes_never_become_numbers(run_driver: 
     assert row["cabin_temperature_c"] is None
 
 
-# Column of the recorded trip -> signal.
-TRIP_COLUMNS = {
-    "Velocity [km/h]": "speed_kmh",
-    "Throttle [%]": "accelerator_pct",
-    "Motor Torque [Nm]": "motor_torque_nm",
-    "Longitudinal Acceleration [m/s^2]": "acceleration_mps2",
-    "Battery Voltage [V]": "traction_voltage_v",
-    "Battery Current [A]": "traction_current_a",
-    "SoC [%]": "soc_pct",
-    "Heating Power CAN [kW]": "heating_power_kw",
-    "AirCon Power [kW]": "aircon_power_kw",
-    "Ambient Temperature [°C]": "ambient_temperature_c",
-    "Cabin Temperature Sensor [°C]": "cabin_temperature_c",
-}
-
-
-@pytest.mark.parametrize("trip", ["TripA05", "TripA07", "TripB03", "TripB17"])
+@pytest.mark.parametrize("trip", TRIPS)
 def test_recorded_trip_passes_through_the_registers_exactly(run_driver: RunDriver, recordings: Path, trip: str) -> None:
     decimals = {signal.name: signal.decimals for signal in Vcu.STREAM.signals}
     with (recordings / "ev_field" / f"{trip}_1Hz.csv").open(newline="") as file:
         expected = [
             {
                 signal: int((Decimal(row[column]) * 10 ** decimals[signal]).quantize(Decimal(1), ROUND_HALF_UP))
-                for column, signal in TRIP_COLUMNS.items()
+                for column, signal in TRIP_SIGNALS.items()
             }
             for row in csv.DictReader(file)
         ][:600]
     answers = [answer_of(Vcu, 1, i, values) for i, values in enumerate(expected)]
     result = run_driver({"driver": "vcu", "answers": {request_of(Vcu, 1): answers}, "polls": len(answers)})
     rows = result["rows"]["vehicle"]
-    assert [{signal: row[signal] for signal in TRIP_COLUMNS.values()} for row in rows] == expected
+    assert [{signal: row[signal] for signal in TRIP_SIGNALS.values()} for row in rows] == expected
 
 
 def test_meter_floats_arrive_as_the_catalogues_integers(run_driver: RunDriver) -> None:
