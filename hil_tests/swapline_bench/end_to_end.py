@@ -23,6 +23,9 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
 from swapline_bench import bundle, services
 from swapline_bench.database import Database, DuckDatabase, Influx1Database, VictoriaDatabase
 from swapline_bench.node_process import NodeProcess
@@ -32,6 +35,7 @@ DATABASES = ("duckdb", "influxdb1", "influxdb2")  # the types of sink; VictoriaM
 FLEET = "bench"
 START_S_MAX = 30.0
 STOP_S_MAX = 30.0
+_ASK_AGAIN_S = 0.05
 _LOG_LINES_MAX = 40
 
 
@@ -103,6 +107,13 @@ class Gateway:
             raise EndToEndError(f"{self.name} did not end within {STOP_S_MAX:.0f} s:\n{self.log_tail()}") from error
         await self._reader
         return code
+
+    async def frames_taken(self) -> int:
+        """Return how many frames the process has made durable since its start, by its own count."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.url}/metrics") as answer:
+            text = await answer.text()
+        family = next(f for f in text_string_to_metric_families(text) if f.name == "swapline_frames_taken")
+        return int(family.samples[0].value)
 
     def log_tail(self) -> str:
         return "\n".join(self._lines)
@@ -224,12 +235,25 @@ class EndToEnd:
 
     async def stop(self) -> None:
         """End all nodes, then all gateways, in order. Raises `EndToEndError` for one that did not end well."""
-        stages: list[list[NodeProcess | Gateway]] = [[*self.nodes.values()], [*self.gateways.values()]]
-        for parts in stages:
-            codes = await asyncio.gather(*(part.stop() for part in parts))
-            for part, code in zip(parts, codes, strict=True):
-                if code != 0:
-                    raise EndToEndError(f"{part.name} ended with {code}:\n{part.log_tail()}")
+        await self._stop([*self.nodes.values()])
+        await self._wait_taken()
+        await self._stop([*self.gateways.values()])
+
+    async def _stop(self, parts: Sequence[NodeProcess | Gateway]) -> None:
+        codes = await asyncio.gather(*(part.stop() for part in parts))
+        for part, code in zip(parts, codes, strict=True):
+            if code != 0:
+                raise EndToEndError(f"{part.name} ended with {code}:\n{part.log_tail()}")
+
+    async def _wait_taken(self) -> None:
+        """Wait until every gateway has what the stopped nodes sent: a node is content with the first that has it."""
+        heard = [self.tap[name] for name in self.nodes]
+        await self.tap.wait(lambda: all(one.status.get("online") is False for one in heard), "last wills")
+        count = sum(len(one.frames) for one in heard)
+        for gateway in self.gateways.values():
+            async with asyncio.timeout(STOP_S_MAX):
+                while await gateway.frames_taken() < count:  # noqa: ASYNC110 (another process: nothing to wait on)
+                    await asyncio.sleep(_ASK_AGAIN_S)
 
 
 def open_database(name: str, folder: Path, urls: Mapping[str, str] = MappingProxyType({})) -> Database:
