@@ -75,6 +75,7 @@ def _format_frame(rows: FrameRows, stored_utc_ms: int) -> str:
     return (
         f"{FRAMES},fleet={rows.frame.fleet},node={rows.frame.node},journal={header.journal},stream={rows.stream.name}"
         f" seq={header.seq}i,boot={header.boot}i,row_count={rows.row_count}i,value_count={rows.value_count}i"
-        f",time_quality={rows.frame.time_quality}i,delay_ms={stored_utc_ms - max(times)}i"
+        f",time_quality={rows.frame.time_quality}i,span_ms={max(times) - times[0]}i"
+        f",delay_ms={stored_utc_ms - max(times)}i"
         f" {times[0] * _NS_PER_MS + header.seq % _NS_PER_MS}"
     )
