@@ -137,7 +137,7 @@ class Pump:
 
     async def _set_aside(self, frame: SpooledFrame, error: Exception) -> None:
         reason = error.reason if isinstance(error, WireError) else REJECTED
-        await self._spool_worker.run(self._spool.set_aside, frame, reason, str(error))
+        await self._spool_worker.run(self._spool.set_aside, [(frame, reason, str(error))])
         self._figures.quarantined(frame.fleet, frame.node, reason)
         self._log.warning("frame set aside", reason=reason, error=str(error), fleet=frame.fleet, node=frame.node)
 

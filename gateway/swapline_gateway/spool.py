@@ -378,8 +378,9 @@ class Spool:
         up = topic.format_topic(bad.sender.fleet, bad.sender.node, topic.UP)
         digest = hashlib.blake2b(bad.data, digest_size=16).digest()
         is_known = self._connection.execute(
-            "UPDATE quarantine SET times = times + 1, last_utc_ms = ? WHERE node_id = ? AND digest = ?",
-            (received_utc_ms, node_id, digest),
+            "UPDATE quarantine SET times = times + 1, last_utc_ms = ?, reason = ?, detail = ?"
+            " WHERE node_id = ? AND digest = ?",
+            (received_utc_ms, bad.reason, bad.detail[:500], node_id, digest),
         ).rowcount
         if is_known:
             return
@@ -435,16 +436,20 @@ class Spool:
         self.frame_count = max(0, self.frame_count - deleted)
         self.size_bytes = max(0, self.size_bytes - sum(len(frame.data) for frame in frames))
 
-    def set_aside(self, frame: SpooledFrame, reason: str, detail: str) -> None:
-        """Move a frame that the sink will never take to quarantine. It was acknowledged, so no quota counts."""
-        sender = Sender(frame.fleet, frame.node)
+    def set_aside(self, refusals: Sequence[tuple[SpooledFrame, str, str]]) -> None:
+        """Move frames that the sink will never take, each with reason and detail, to quarantine: all or none.
+
+        They were acknowledged, so no quota counts. Raises `StorageError`.
+        """
         with self._transaction() as connection:
-            found = connection.execute("SELECT journal, seq FROM frame WHERE id = ?", (frame.id,)).fetchone()
-            bad = Spoiled(sender, reason, detail, frame.data, found, frame.anchor_utc_ms, frame.time_quality)
-            self._quarantine(self._node_id(sender), bad, frame.received_utc_ms)
-            connection.execute("DELETE FROM frame WHERE id = ?", (frame.id,))
-        self.frame_count = max(0, self.frame_count - 1)
-        self.size_bytes = max(0, self.size_bytes - len(frame.data))
+            for frame, reason, detail in refusals:
+                sender = Sender(frame.fleet, frame.node)
+                found = connection.execute("SELECT journal, seq FROM frame WHERE id = ?", (frame.id,)).fetchone()
+                bad = Spoiled(sender, reason, detail, frame.data, found, frame.anchor_utc_ms, frame.time_quality)
+                self._quarantine(self._node_id(sender), bad, frame.received_utc_ms)
+                connection.execute("DELETE FROM frame WHERE id = ?", (frame.id,))
+        self.frame_count = max(0, self.frame_count - len(refusals))
+        self.size_bytes = max(0, self.size_bytes - sum(len(frame.data) for frame, _, _ in refusals))
 
     def backlog(self) -> Backlog:
         """Return what waits. Raises `StorageError`."""
