@@ -67,6 +67,7 @@ class Gateway:
         self._process = await asyncio.create_subprocess_exec(
             str(program), "gateway", "--config", str(self.folder / "gateway.toml"),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            process_group=0,  # a Ctrl-C on the terminal is for the bench
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read_log(self._process), name=f"log of {self.name}")
         ready = asyncio.create_task(self._ready.wait())

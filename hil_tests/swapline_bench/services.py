@@ -133,7 +133,12 @@ class Server:
         self._is_ready = False
         self.port = port
         self._process = subprocess.Popen(
-            list(self._command(port)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            list(self._command(port)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            process_group=0,  # a Ctrl-C on the terminal is for the bench, which ends its servers in order
         )
         self._reader = threading.Thread(target=self._read_log, name=f"{self.name}-log", daemon=True)
         self._reader.start()
