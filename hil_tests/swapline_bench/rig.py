@@ -13,21 +13,24 @@ from swapline_bench.faces.modbus import ModbusFace
 from swapline_bench.module import Module
 from swapline_bench.node_process import NodeProcess
 from swapline_bench.serial_line import Face, SerialLine
+from swapline_bench.statement import StatementLog
 from swapline_bench.station import Station
 from swapline_bench.van import Van
 
 SEAL_INTERVAL_MS = 2000  # people watch: a row is seen 2 s later at most
 JOURNAL_LIMIT_BYTES = 1_500_000
+STREAMS = {"van": ("module", "cells", "vehicle", "position"), "station": ("module", "cells", "slot", "meter")}
 BMS_DRIVERS = {"seplos_v3": (seplos_v3.BAUDRATE, 1), "jbd": (jbd.BAUDRATE, 0)}  # driver -> baud rate, unit address
 
 
 class HolderRig:
     """Lines, faces and node of one van or station."""
 
-    def __init__(self, name: str, kind: str, folder: Path) -> None:
+    def __init__(self, name: str, kind: str, folder: Path, statements: StatementLog | None = None) -> None:
         self.name = name
         self.kind = kind
         self.folder = folder
+        self.statements = statements
         self.node: NodeProcess | None = None
         self._buses: list[dict[str, Any]] = []
         self._plugs: list[tuple[SerialLine, Face]] = []
@@ -48,7 +51,8 @@ class HolderRig:
         return line
 
     def config(self, *, fleet: str, host: str, port: int) -> dict[str, Any]:
-        """Return the node's configuration."""
+        """Return the node's configuration. Where statements are written down, every reading is to become a row."""
+        reports = {stream: {"report": "all"} for stream in STREAMS[self.kind]} if self.statements else {}
         return {
             "fleet": fleet,
             "node": self.name,
@@ -56,6 +60,7 @@ class HolderRig:
             "link": {"host": host, "port": port},
             "journal": {"path": "journal", "limit_bytes": JOURNAL_LIMIT_BYTES},
             "seal_interval_ms": SEAL_INTERVAL_MS,
+            "streams": reports,
             "buses": self._buses,
         }
 
@@ -86,9 +91,14 @@ def _add_bay(rig: HolderRig, bay: int, driver: str, module: Callable[[], Module 
     rig.add_line(f"bay{bay}", bms_face(driver, module), [device], baudrate=baudrate)
 
 
-def make_van_rig(van: Van, folder: Path, *, bms_driver: str = "seplos_v3") -> HolderRig:
-    """Return the rig of a van; its bays' docking interfaces all speak `bms_driver`."""
-    rig = HolderRig(van.name, "van", folder)
+def make_van_rig(
+    van: Van, folder: Path, *, bms_driver: str = "seplos_v3", statements: StatementLog | None = None
+) -> HolderRig:
+    """Return the rig of a van; its bays' docking interfaces all speak `bms_driver`.
+
+    With `statements`, the devices write down what they say.
+    """
+    rig = HolderRig(van.name, "van", folder, statements)
     for index in range(len(van.bays)):
         _add_bay(rig, index + 1, bms_driver, lambda index=index: van.bays[index])  # type: ignore[misc]
     controller = ModbusFace({1: vcu.Vcu(van)})
@@ -97,9 +107,9 @@ def make_van_rig(van: Van, folder: Path, *, bms_driver: str = "seplos_v3") -> Ho
     return rig
 
 
-def make_station_rig(station: Station, folder: Path) -> HolderRig:
-    """Return the rig of a station."""
-    rig = HolderRig(station.name, "station", folder)
+def make_station_rig(station: Station, folder: Path, *, statements: StatementLog | None = None) -> HolderRig:
+    """Return the rig of a station. With `statements`, the devices write down what they say."""
+    rig = HolderRig(station.name, "station", folder, statements)
     for index, slot in enumerate(station.slots):
         _add_bay(rig, index + 1, "seplos_v3", lambda slot=slot: slot.module)  # type: ignore[misc]
     bays = range(1, len(station.slots) + 1)
