@@ -69,6 +69,16 @@ class HolderRig:
         for line, face in self._plugs:
             line.attach(face)
 
+    def unplug(self) -> None:
+        """Let all faces fall silent; the lines stay."""
+        for line, _ in self._plugs:
+            line.detach()
+
+    @property
+    def faces(self) -> list[Face]:
+        """Return the faces on all lines."""
+        return [face for _, face in self._plugs]
+
     async def close(self) -> None:
         """Cut the node's power if it still runs, and take the lines away."""
         if self.node is not None:
