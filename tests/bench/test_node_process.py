@@ -46,6 +46,24 @@ while True:
     except KeyboardInterrupt:
         print("not now")
 """
+TICKING_BOARD = """
+import time
+class Board:
+    def ticks_ms(self):
+        return time.ticks_ms() & (1 << 30) - 1
+"""
+TICKING = """
+from swapline_node.boards.linux import Board
+def main():
+    board = Board()
+    last = board.ticks_ms()
+    print("ticks", last)
+    while board.ticks_ms() >= last:
+        pass
+    print("ticks", board.ticks_ms())
+if __name__ == "__main__":
+    main()
+"""
 
 
 def program(folder: Path, text: str) -> Path:
@@ -165,3 +183,19 @@ async def test_a_flood_of_lines_neither_blocks_nor_fills_memory(tmp_path: Path) 
         assert len(seen) == 20001
         assert len(node.lines) == 400
         assert node.lines[-1] == "end"
+
+
+async def test_the_tick_counter_of_an_unmodified_firmware_wraps_when_it_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    boards = folder / "swapline_node" / "boards"
+    boards.mkdir(parents=True)
+    for package in (boards, boards.parent):
+        (package / "__init__.py").touch()
+    (boards / "linux.py").write_text(TICKING_BOARD)
+    program(folder, TICKING)
+    node = NodeProcess("node", tmp_path / "node", bundle=folder, config={}, ticks_wrap_in_s=0.3)
+    async with node:
+        assert await node.wait() == 0
+    ticks = [int(line.split()[1]) for line in node.lines]
+    assert 2**30 - 400 < ticks[0] < 2**30
+    assert 0 <= ticks[1] < 2**20

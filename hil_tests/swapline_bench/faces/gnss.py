@@ -1,12 +1,13 @@
 """A GNSS receiver on a UART, 9600 8N1, a burst a second: RMC, VTG, GGA, GSA, GSV as u-blox F9 writes them (NMEA 4.11).
 
-The stated time is real UTC whatever the world's speed, because the node sets its clock by it.
+The stated time is real UTC whatever the world's speed, because the node sets its clock by it; a receiver whose clock
+has gone wrong (`clock_error`) keeps its pace and states another time.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from swapline_bench.serial_line import SerialLine
@@ -144,12 +145,19 @@ def fix_of(van: Van, utc: datetime) -> Fix:
     return Fix(utc, van.latitude_deg, van.longitude_deg, van.altitude_m, van.speed_kmh, van.heading_deg % 360)
 
 
+WEEK_ROLLOVER = timedelta(weeks=-1024)  # what a receiver states that takes this era's week number for the last one's
+
+
 class GnssFace:
-    """Writes a burst at every second of UTC while the van has power."""
+    """Writes a burst at every second of UTC while the van has power.
+
+    `clock_error` is added to what it states; set it at any time, for as long as the fault shall last.
+    """
 
     def __init__(self, van: Van, *, utc_s: Callable[[], float] = time.time) -> None:
         self._van = van
         self._utc_s = utc_s
+        self.clock_error = timedelta(0)
         self.bursts = 0
 
     async def run(self, line: SerialLine) -> None:
@@ -158,7 +166,7 @@ class GnssFace:
             await asyncio.sleep(1 - self._utc_s() % 1)
             epoch = datetime.fromtimestamp(int(self._utc_s() + 0.5), UTC)
             if self._van.is_powered:
-                data = burst(fix_of(self._van, epoch))
+                data = burst(fix_of(self._van, epoch + self.clock_error))
                 await asyncio.sleep(LATENCY_S)
                 await line.write(data)
                 self.bursts += 1
