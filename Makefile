@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is. Every target does its own set-up, once, into .venv.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean servers
+.PHONY: help setup demo test check format bench fuzz lock clean servers
 
 BIN := .venv/bin
 SETUP := .venv/.stamp-setup
@@ -67,6 +67,9 @@ format: $(SETUP) ## let ruff arrange the code
 bench: $(SETUP) ## measure the figures that the README states
 	@$(BIN)/python tools/bench_wire.py
 	@$(BIN)/swapline bench gateway $(ARGS)
+
+fuzz: $(SETUP) ## look for input that breaks a reader: make fuzz ARGS="--seconds 600"
+	@PYTHONPATH=. $(BIN)/python tools/fuzz.py $(ARGS)
 
 lock: $(SETUP) ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	@tools/lock.sh

@@ -43,7 +43,7 @@ class GatewayProcess:
             "spool": {"path": "spool.sqlite"},
             "sink": {"type": "duckdb", "path": "swapline.duckdb"},
             "http": {"port": 0, "console": False},
-            "quota": {"frames_per_s": 1e6, "bytes_per_s": 1e9},
+            "quota": {"frames_per_s": 1e6, "bytes_per_s": 1e9, "bytes_per_day": 10**12},
             "log": {"format": "json", "level": "debug"},
         }
         for table, keys in (settings or {}).items():
