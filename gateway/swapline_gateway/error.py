@@ -8,6 +8,7 @@ GatewayError              a sentence for people and the exit code of `swapline`
 SinkError
 ├── SinkBusyError         try the same again later
 └── SinkRejectedError     never try the same again: set the guilty frames aside
+    └── SinkTooLargeError not at once: try again in smaller parts
 """
 
 EXIT_OK = 0
@@ -65,4 +66,18 @@ class SinkBusyError(SinkError):
 
 
 class SinkRejectedError(SinkError):
-    """The sink will never take this batch as it is."""
+    """The sink will never take this batch as it is.
+
+    `refused_count` is how many points the sink says it refused (the others are stored), None if it does not say.
+    `is_doubtful` means that the words are none that a database is known to use about points: perhaps it was somebody
+    on the way to it who spoke, and about something else.
+    """
+
+    def __init__(self, message: str, *, refused_count: int | None = None, is_doubtful: bool = False) -> None:
+        super().__init__(message)
+        self.refused_count = refused_count
+        self.is_doubtful = is_doubtful
+
+
+class SinkTooLargeError(SinkRejectedError):
+    """The sink, or a proxy before it, takes only smaller batches."""

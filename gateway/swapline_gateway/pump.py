@@ -1,8 +1,12 @@
 """The pump: from the spool into the sink, in batches, until the spool is empty; then it waits for more.
 
-A sink that is busy is asked again with growing delays, for ever: the spool holds. A batch that the sink rejects is
-halved until the guilty frames are found; they go to quarantine, the others on. A frame leaves the spool only when the
-sink has taken it.
+A sink that is busy is asked again with growing delays, for ever: the spool holds. Each failure halves the next batch
+and each success doubles it, so that a database that comes back, or is slow, is given the urgent and the newest first,
+and no more than it can take in time.
+
+What a sink never takes goes to quarantine: frames that cannot be decoded, frames that the sink names because it refuses
+rows of them (the other rows are stored), and, of a batch that a sink rejects as a whole, those that are found by
+halves. A frame leaves the spool only when the sink has taken it, or for quarantine.
 """
 
 import asyncio
@@ -47,6 +51,7 @@ class Pump:
         self._figures = figures
         self._backoff = backoff
         self._linger_s = linger_s
+        self._frames_max = BATCH_FRAMES_MAX
         self._work = asyncio.Event()
         self._urgent = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -91,12 +96,13 @@ class Pump:
         """Move one batch; say whether there was anything to do."""
         try:
             frames = await self._spool_worker.run(
-                self._spool.batch, frames_max=BATCH_FRAMES_MAX, bytes_max=BATCH_BYTES_MAX
+                self._spool.batch, frames_max=self._frames_max, bytes_max=BATCH_BYTES_MAX
             )
             if frames:
-                await self._write(frames)
+                await self._move(frames)
             self._figures.spool_works("pump")
         except SinkBusyError as error:
+            self._frames_max = max(1, self._frames_max // 2)
             await self._wait(self._say_busy(error))
             return True
         except StorageError as error:
@@ -117,35 +123,73 @@ class Pump:
         say("sink does not take anything", sink=self._sink.name, error=str(error), retry_s=round(delay_s, 2))
         return delay_s
 
-    async def _write(self, frames: Sequence[SpooledFrame]) -> None:
-        """Have the sink take these frames, by halves where it rejects them, and remove them from the spool."""
+    async def _move(self, frames: Sequence[SpooledFrame]) -> None:
+        readable, spoiled = await self._sink_worker.run(_decode, frames)
+        await self._set_aside(spoiled)
+        if readable and await self._write(readable):
+            self._frames_max = min(BATCH_FRAMES_MAX, self._frames_max * 2)
+        elif readable:
+            self._frames_max = max(1, self._frames_max // 2)
+
+    async def _write(self, frames: Sequence[FrameRows]) -> bool:
+        """Have the sink take these frames, by halves where it rejects them, and remove them from the spool.
+
+        Returns whether all are settled; those that are not stay in the spool. Raises `SinkBusyError`.
+        """
         try:
-            written = await self._sink_worker.run(_decode_and_write, self._sink, frames)
-        except (SinkRejectedError, WireError) as error:
+            written = await self._sink_worker.run(_write, self._sink, frames)
+        except SinkRejectedError as error:
             if len(frames) == 1:
-                await self._set_aside(frames[0], error)
-                return
+                await self._set_aside([(frames[0].frame, REJECTED, str(error))])
+                return True
             middle = len(frames) // 2
-            await self._write(frames[:middle])
-            await self._write(frames[middle:])
-            return
+            is_settled = await self._write(frames[:middle])
+            return await self._write(frames[middle:]) and is_settled
+        await self._settle(frames, written)
+        if written.trouble is not None:
+            raise written.trouble
         if self._backoff.failures:
             self._log.info("sink takes frames again", sink=self._sink.name, failures=self._backoff.failures)
         self._backoff.succeed()
-        self._figures.sink_took(written, frames)
-        await self._spool_worker.run(self._spool.remove, frames)
+        return not written.unsettled
 
-    async def _set_aside(self, frame: SpooledFrame, error: Exception) -> None:
-        reason = error.reason if isinstance(error, WireError) else REJECTED
-        await self._spool_worker.run(self._spool.set_aside, [(frame, reason, str(error))])
-        self._figures.quarantined(frame.fleet, frame.node, reason)
-        self._log.warning("frame set aside", reason=reason, error=str(error), fleet=frame.fleet, node=frame.node)
+    async def _settle(self, frames: Sequence[FrameRows], written: Written) -> None:
+        """Let go of what the sink has taken or refused."""
+        refused = [(frames[index].frame, REJECTED, detail) for index, detail in written.refused]
+        others = written.unsettled.union(index for index, _ in written.refused)
+        taken = [rows.frame for index, rows in enumerate(frames) if index not in others]
+        self._figures.sink_took(written, taken)
+        if taken:
+            await self._spool_worker.run(self._spool.remove, taken)
+        await self._set_aside(refused)
+
+    async def _set_aside(self, refusals: Sequence[tuple[SpooledFrame, str, str]]) -> None:
+        if not refusals:
+            return
+        await self._spool_worker.run(self._spool.set_aside, refusals)
+        for frame, reason, _ in refusals:
+            self._figures.quarantined(frame.fleet, frame.node, reason)
+        nodes = {(frame.fleet, frame.node) for frame, _, _ in refusals}
+        frame, reason, detail = refusals[0]
+        first = {"reason": reason, "detail": detail, "fleet": frame.fleet, "node": frame.node}
+        self._log.warning("frames set aside", frames=len(refusals), nodes=len(nodes), **first)
 
 
-def _decode_and_write(sink: Sink, frames: Sequence[SpooledFrame]) -> Written:
-    rows: list[FrameRows] = [read_rows(frame) for frame in frames]
+def _decode(frames: Sequence[SpooledFrame]) -> tuple[list[FrameRows], list[tuple[SpooledFrame, str, str]]]:
+    """Decode frames; return also those that cannot be, each with the reason (the spool's bytes were damaged)."""
+    readable: list[FrameRows] = []
+    spoiled: list[tuple[SpooledFrame, str, str]] = []
+    for frame in frames:
+        try:
+            readable.append(read_rows(frame))
+        except WireError as error:
+            spoiled.append((frame, error.reason, str(error)))
+    return readable, spoiled
+
+
+def _write(sink: Sink, frames: Sequence[FrameRows]) -> Written:
     try:
-        return sink.write(rows)
+        return sink.write(frames)
     except GatewayError as error:  # it was reopened and something of it is gone: the spool holds until it is back
         raise SinkBusyError(str(error)) from error
 

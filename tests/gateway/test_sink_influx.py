@@ -3,6 +3,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -10,8 +12,9 @@ import pytest
 from swapline_bench import services
 from swapline_bench.frame_source import MODULE_CODE, FrameSource, module_row, row_of
 from swapline_gateway.config import Influxdb1Config, Influxdb2Config
-from swapline_gateway.error import SinkBusyError, SinkRejectedError
+from swapline_gateway.error import SinkBusyError, SinkRejectedError, SinkTooLargeError
 from swapline_gateway.reading import FrameRows, read_rows
+from swapline_gateway.sinks.base import Refusal
 from swapline_gateway.sinks.influx_answer import error_of
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from swapline_gateway.sinks.influxdb2 import Influxdb2Sink
@@ -105,8 +108,13 @@ def test_influxdb_1_that_refuses_a_point_is_told_from_one_that_is_away(influx: s
     source = FrameSource(anchor_utc_ms=now_utc_ms() - 86_400_000)
     influx.execute('CREATE DATABASE "short" WITH DURATION 1h')
     short = Influxdb1Config(type="influxdb1", url=influx.url, database="short")
-    with closing(Influxdb1Sink(short)) as sink, pytest.raises(SinkRejectedError, match="retention"):
-        sink.write(rows_of(source, source.frame()))
+    fresh = FrameSource(anchor_utc_ms=now_utc_ms(), journal=8)
+    with closing(Influxdb1Sink(short)) as sink:
+        written = sink.write([*rows_of(source, source.frame()), *rows_of(fresh, fresh.frame(seq=9))])
+    assert written.refused == (
+        Refusal(0, "all 1 rows refused: 400: partial write: points beyond retention policy dropped=2"),
+    )
+    assert query_influx(influx, "short", "SELECT seq FROM frames") == [[fresh.anchor_utc_ms + 9000, 9]]
     away = Influxdb1Config(type="influxdb1", url="http://127.0.0.1:1")
     with closing(Influxdb1Sink(away)) as sink, pytest.raises(SinkBusyError, match="does not answer"):
         sink.write(rows_of(source, source.frame()))
@@ -125,8 +133,8 @@ def test_dropped_database_is_made_again(influx: services.InfluxServer) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(400, SinkRejectedError), (413, SinkRejectedError), (422, SinkRejectedError)]
-    + [(status, SinkBusyError) for status in (401, 403, 404, 429, 500, 502, 503, 504)],
+    [(400, SinkRejectedError), (413, SinkTooLargeError), (422, SinkRejectedError)]
+    + [(status, SinkBusyError) for status in (200, 302, 401, 403, 404, 429, 500, 502, 503, 504)],
 )
 def test_status_says_whether_to_try_again(status: int, kind: type[Exception]) -> None:
     assert type(error_of(status, "text")) is kind
@@ -136,7 +144,19 @@ def test_retry_after_of_the_server_is_heard() -> None:
     error = error_of(429, "slow down", retry_after="7")
     assert isinstance(error, SinkBusyError)
     assert error.retry_after_s == 7
-    assert error_of(503, "", retry_after="Wed, 21 Oct 2026 07:28:00 GMT").retry_after_s is None  # type: ignore[attr-defined]
+    soon = format_datetime(datetime.now(UTC) + timedelta(minutes=5), usegmt=True)
+    for header, low, high in ((soon, 290, 300), ("Wed, 21 Oct 2020 07:28:00 GMT", 0, 0), ("9" * 500, 1e6, 1e9)):
+        error = error_of(503, "", retry_after=header)
+        assert isinstance(error, SinkBusyError)
+        assert error.retry_after_s is not None
+        assert low <= error.retry_after_s <= high
+
+
+@pytest.mark.parametrize("header", ["soon", "-1", "\u00b2", "1.5", "Wed, 99 Oct 2020", ""])
+def test_retry_after_that_says_nothing_is_no_delay(header: str) -> None:
+    error = error_of(503, "", retry_after=header)
+    assert isinstance(error, SinkBusyError)
+    assert error.retry_after_s is None
 
 
 def test_influxdb_client_writes_to_victoria_metrics_and_rows_come_back(victoria: services.Server) -> None:

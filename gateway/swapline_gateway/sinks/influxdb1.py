@@ -8,11 +8,10 @@ import urllib3
 from swapline_gateway.config import Influxdb1Config
 from swapline_gateway.error import SinkBusyError
 from swapline_gateway.reading import FrameRows
-from swapline_gateway.spool import now_utc_ms
 
-from .base import Written, count_written
+from .base import Written
 from .influx_answer import error_of
-from .line_protocol import format_frames
+from .influx_points import PointWriter
 
 
 def credentials(config: Influxdb1Config) -> dict[str, str]:
@@ -31,6 +30,7 @@ class Influxdb1Sink:
     def __init__(self, config: Influxdb1Config) -> None:
         self._config = config
         self._pool = urllib3.PoolManager(headers=credentials(config), timeout=config.timeout_s, retries=False)
+        self._writer = PointWriter(self._send)
         self._is_open = False
 
     def open(self) -> None:
@@ -44,16 +44,17 @@ class Influxdb1Sink:
         self._is_open = True
 
     def write(self, frames: Sequence[FrameRows]) -> Written:
-        """Write all points in one request."""
+        """Write all points; find those that the database refuses."""
         if not self._is_open:
             self.open()
-        body = format_frames(frames, stored_utc_ms=now_utc_ms())
+        return self._writer.write(frames)
+
+    def _send(self, body: bytes) -> None:
         response = self._post("/write", {"db": self._config.database, "precision": "ns"}, body)
-        if response.status not in (200, 204):
+        if response.status != 204:
             self._is_open = response.status != 404  # somebody dropped the database: make it again
             text = response.data.decode(errors="replace")
             raise error_of(response.status, text, retry_after=response.headers.get("Retry-After"))
-        return count_written(frames, duplicates=0)
 
     def _post(self, path: str, query: dict[str, str], body: bytes = b"") -> urllib3.BaseHTTPResponse:
         url = f"{self._config.url.rstrip('/')}{path}?{urlencode(query)}"

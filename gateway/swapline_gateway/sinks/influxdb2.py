@@ -12,11 +12,10 @@ from influxdb_client.rest import ApiException
 from swapline_gateway.config import Influxdb2Config
 from swapline_gateway.error import SinkBusyError
 from swapline_gateway.reading import FrameRows
-from swapline_gateway.spool import now_utc_ms
 
-from .base import Written, count_written
+from .base import Written
 from .influx_answer import error_of
-from .line_protocol import format_frames
+from .influx_points import PointWriter
 
 _NS = cast("WritePrecision", WritePrecision.NS)  # a plain string there
 
@@ -36,13 +35,16 @@ class Influxdb2Sink:
             retries=False,
         )
         self._write_api = self._client.write_api(write_options=SYNCHRONOUS)
+        self._writer = PointWriter(self._send)
 
     def open(self) -> None:
         """Connect at the first write: bucket and token are made by whoever runs the server."""
 
     def write(self, frames: Sequence[FrameRows]) -> Written:
-        """Write all points in one request."""
-        body = format_frames(frames, stored_utc_ms=now_utc_ms())
+        """Write all points; find those that the database refuses."""
+        return self._writer.write(frames)
+
+    def _send(self, body: bytes) -> None:
         try:
             self._write_api.write(self._config.bucket, self._config.org, body, write_precision=_NS)
         except ApiException as error:
@@ -51,7 +53,11 @@ class Influxdb2Sink:
             raise error_of(error.status or 500, text, retry_after=headers.get("Retry-After")) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise SinkBusyError(f"{self._config.url} does not answer: {error}") from error
-        return count_written(frames, duplicates=0)
+        except UnicodeDecodeError as error:
+            raise SinkBusyError(f"{self._config.url} answers with something that is no text") from error
+        answer = self._client.api_client.last_response
+        if answer.status != 204:
+            raise error_of(answer.status, str(answer.data))
 
     def close(self) -> None:
         """Close the connections."""

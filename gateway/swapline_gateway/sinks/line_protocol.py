@@ -18,11 +18,17 @@ _NS_PER_MS = 1_000_000
 
 def format_frames(frames: Sequence[FrameRows], *, stored_utc_ms: int) -> bytes:
     """Return all rows of all frames, with times in nanoseconds."""
-    lines: list[str] = []
-    for rows in frames:
-        lines += _format_rows(rows)
-        lines.append(_format_frame(rows, stored_utc_ms))
-    return "\n".join(lines).encode()
+    return "\n".join(line for rows in frames for line in format_lines(rows, stored_utc_ms=stored_utc_ms)).encode()
+
+
+def format_lines(rows: FrameRows, *, stored_utc_ms: int) -> list[str]:
+    """Return a line a row of the frame, then the frame's own."""
+    return [*_format_rows(rows), _format_frame(rows, stored_utc_ms)]
+
+
+def count_values(line: str) -> int:
+    """Return how many values a row's line holds. Fields are numbers, so no comma and no space hides in them."""
+    return line.rsplit(" ", 2)[1].count(",")
 
 
 def tag_value(value: str) -> str:

@@ -1,0 +1,228 @@
+"""Frames into an InfluxDB, and the points that it refuses found: one bad point does not keep its neighbours out.
+
+A point counts as stored when a request that holds it was taken whole, and as refused when a request was refused of
+which the server says that it dropped every point, or which held this point alone. In between, a refused request is
+divided: by the server's own hints where it gives some (so many points too old; this field of this measurement), else by
+halves of the points in the order of their measurement and owner, so that guilty ones lie together. A thousand points
+that are refused for one reason cost a handful of requests.
+
+The search ends after `search_s_max`: what is not settled then is given again later, in smaller batches, so that one
+node's bad points cannot keep the sink from the others' good ones. A single frame is searched to its end.
+
+Words that no InfluxDB is known to use about points are only believed if, after the search, the server still takes a
+point that it took before: else a broken proxy would empty the spool into quarantine.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from swapline_gateway.error import SinkBusyError, SinkRejectedError, SinkTooLargeError
+from swapline_gateway.ranges import as_ranges
+from swapline_gateway.reading import FrameRows
+from swapline_gateway.spool import now_utc_ms
+
+from .base import Refusal, Written
+from .influx_answer import conflicting_field, is_about_age
+from .line_protocol import FRAMES, count_values, format_lines
+
+SEARCH_S_MAX = 5.0  # an alarm that was sealed meanwhile waits for it
+REQUEST_BYTES_MAX = 8 << 20  # InfluxDB 1.x takes 25 MB; a spool's batch of 4 MB becomes up to 40 MB of text
+_REASONS_MAX = 2  # of one frame, in quarantine's line about it
+
+
+class PointWriter:
+    """Writes batches through `post`, which sends one body and raises `SinkError`."""
+
+    def __init__(
+        self,
+        post: Callable[[bytes], None],
+        *,
+        search_s_max: float = SEARCH_S_MAX,
+        request_bytes_max: int = REQUEST_BYTES_MAX,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._post = post
+        self._search_s_max = search_s_max
+        self._request_bytes_max = request_bytes_max
+        self._clock = clock
+
+    def write(self, frames: Sequence[FrameRows]) -> Written:
+        """Write all points of all frames; say which were refused. Raises `SinkBusyError` if no frame was settled."""
+        batch = _Batch(frames)
+        todo = batch.requests(range(len(batch.lines)), self._request_bytes_max)[::-1]
+        trouble: SinkBusyError | None = None
+        try:
+            self._work_off(batch, todo)
+            self._ask_again(batch)
+        except SinkBusyError as error:
+            trouble = error
+        written = batch.result(trouble)
+        if trouble is not None and len(written.unsettled) == len(frames):
+            raise trouble
+        return written
+
+    def _work_off(self, batch: "_Batch", todo: list[list[int]]) -> None:
+        """Send the requests on the stack `todo`, dividing refused ones, until it is empty or time is over."""
+        end_s: float | None = None
+        while todo:
+            if end_s is not None and self._clock() > end_s and len(batch.frames) > 1:
+                return
+            points = todo.pop()
+            body = batch.body(points)
+            try:
+                self._post(body)
+            except SinkRejectedError as error:
+                if end_s is None:
+                    end_s = self._clock() + self._search_s_max
+                if isinstance(error, SinkTooLargeError):
+                    self._request_bytes_max = max(1, min(self._request_bytes_max, len(body) // 2))
+                if len(points) == 1 or error.refused_count == len(points):
+                    batch.refuse(points, error)
+                else:
+                    todo += batch.divide(points, error)[::-1]
+            else:
+                batch.take(points)
+
+    def _ask_again(self, batch: "_Batch") -> None:
+        """Believe doubtful refusals only if a point that was taken before is taken now. Raises `SinkBusyError`."""
+        doubtful = batch.doubtful
+        if doubtful is None:
+            return
+        try:
+            if batch.last_taken is None:
+                raise doubtful
+            self._post(batch.body([batch.last_taken]))
+        except SinkRejectedError as error:
+            batch.forget_doubtful()
+            raise SinkBusyError(str(error)) from error
+        except SinkBusyError:
+            batch.forget_doubtful()
+            raise
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The points of a batch, known by the index of their line, and what became of them."""
+
+    frames: Sequence[FrameRows]
+    lines: list[str] = field(default_factory=list)
+    origin: list[tuple[int, int]] = field(default_factory=list)  # frame and row of a line; row_count: the frame's own
+    taken: set[int] = field(default_factory=set)
+    refused: dict[int, SinkRejectedError] = field(default_factory=dict)
+    doubtful: SinkRejectedError | None = None
+    last_taken: int | None = None
+
+    def __post_init__(self) -> None:
+        stored_utc_ms = now_utc_ms()
+        for index, frame in enumerate(self.frames):
+            lines = format_lines(frame, stored_utc_ms=stored_utc_ms)
+            self.lines += lines
+            self.origin += [(index, row) for row in range(len(lines))]
+
+    def body(self, points: Sequence[int]) -> bytes:
+        """Return what a request of these points sends."""
+        return "\n".join([self.lines[point] for point in points]).encode()
+
+    def requests(self, points: Iterable[int], bytes_max: int) -> list[list[int]]:
+        """Divide points into requests of at most so many bytes, in their order."""
+        found: list[list[int]] = []
+        room = 0
+        for point in points:
+            size = len(self.lines[point]) + 1
+            if size > room:
+                found.append([])
+                room = bytes_max
+            found[-1].append(point)
+            room -= size
+        return found
+
+    def take(self, points: Sequence[int]) -> None:
+        """Note that these points are stored."""
+        self.taken.update(points)
+        self.last_taken = points[-1]
+
+    def refuse(self, points: Sequence[int], error: SinkRejectedError) -> None:
+        """Note that each of these points is refused."""
+        self.refused.update(dict.fromkeys(points, error))
+        if error.is_doubtful:
+            self.doubtful = error
+
+    def forget_doubtful(self) -> None:
+        """Take back what is not believed: nothing is known about these points."""
+        self.refused = {point: error for point, error in self.refused.items() if not error.is_doubtful}
+
+    def divide(self, points: Sequence[int], error: SinkRejectedError) -> list[list[int]]:
+        """Divide a refused request in two, the guilty ones as much as possible on one side."""
+        if isinstance(error, SinkTooLargeError):
+            return _cut(list(points), len(points) // 2)
+        if is_about_age(error):
+            by_age = sorted(points, key=self._time)
+            count = error.refused_count or 0
+            return _cut(by_age, count if 0 < count < len(points) else len(points) // 2)
+        conflict = conflicting_field(error)
+        if conflict is not None:
+            suspects = [point for point in points if self._has_field(point, *conflict)]
+            if 0 < len(suspects) < len(points):
+                return [suspects, sorted(set(points).difference(suspects))]
+        return _cut(sorted(points, key=self._owner), len(points) // 2)
+
+    def _time(self, point: int) -> int:
+        index, row = self.origin[point]
+        times = self.frames[index].columns[0]
+        return times[row] if row < len(times) else times[0]
+
+    def _measurement(self, point: int) -> str:
+        index, row = self.origin[point]
+        frame = self.frames[index]
+        return frame.stream.name if row < frame.row_count else FRAMES
+
+    def _owner(self, point: int) -> tuple[str, str, str, int]:
+        frame = self.frames[self.origin[point][0]]
+        return self._measurement(point), frame.frame.node, frame.module, self._time(point)
+
+    def _has_field(self, point: int, measurement: str, name: str) -> bool:
+        fields = self.lines[point].rsplit(" ", 2)[1]
+        return self._measurement(point) == measurement and f",{name}=" in f",{fields}"
+
+    def result(self, trouble: SinkBusyError | None) -> Written:
+        """Return what became of the frames."""
+        open_points = set(range(len(self.lines))) - self.taken - self.refused.keys()
+        unsettled = frozenset(self.origin[point][0] for point in open_points)
+        guilty: dict[int, list[int]] = {}
+        for point in sorted(self.refused):
+            index = self.origin[point][0]
+            if index not in unsettled:
+                guilty.setdefault(index, []).append(point)
+        refusals = tuple(Refusal(index, self._detail(index, points)) for index, points in guilty.items())
+        partial = [point for point in self.taken if self.origin[point][0] in guilty and self._is_row(point)]
+        whole = [frame for i, frame in enumerate(self.frames) if i not in guilty and i not in unsettled]
+        return Written(
+            frame_count=len(whole),
+            row_count=sum(frame.row_count for frame in whole) + len(partial),
+            value_count=sum(frame.value_count for frame in whole) + sum(count_values(self.lines[p]) for p in partial),
+            duplicates=0,
+            refused=refusals,
+            unsettled=unsettled,
+            trouble=trouble,
+        )
+
+    def _is_row(self, point: int) -> bool:
+        index, row = self.origin[point]
+        return row < self.frames[index].row_count
+
+    def _detail(self, index: int, points: Sequence[int]) -> str:
+        """Return which rows of a frame are refused, counted from 1, and why."""
+        row_count = self.frames[index].row_count
+        rows = [self.origin[point][1] + 1 for point in points if self._is_row(point)]
+        why = "; ".join(list(dict.fromkeys(str(self.refused[point]) for point in points))[:_REASONS_MAX])
+        if not rows:
+            return f"all {row_count} rows stored, its entry in {FRAMES} refused: {why}"
+        if len(rows) == row_count:
+            return f"all {row_count} rows refused: {why}"
+        ranges = ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in as_ranges(rows))
+        return f"{len(rows)} of {row_count} rows refused ({ranges}): {why}"
+
+
+def _cut(points: list[int], place: int) -> list[list[int]]:
+    return [points[:place], points[place:]]
