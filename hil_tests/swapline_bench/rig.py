@@ -10,9 +10,12 @@ from typing import Any
 
 from swapline_bench.faces import gnss, jbd, sdm630, seplos_v3, slot_charger, vcu
 from swapline_bench.faces.modbus import ModbusFace
+from swapline_bench.faces.witness import Scribe, UnitWitnesses
+from swapline_bench.faces.witness_bms import bms_witness
+from swapline_bench.faces.witness_device import GnssWitness, MapWitness, MeterWitness
 from swapline_bench.module import Module
 from swapline_bench.node_process import NodeProcess
-from swapline_bench.serial_line import Face, SerialLine
+from swapline_bench.serial_line import Face, RequestFace, SerialLine
 from swapline_bench.statement import StatementLog
 from swapline_bench.station import Station
 from swapline_bench.van import Van
@@ -88,7 +91,7 @@ class HolderRig:
         self._plugs.clear()
 
 
-def bms_face(driver: str, module: Callable[[], Module | None]) -> Face:
+def bms_face(driver: str, module: Callable[[], Module | None]) -> RequestFace:
     """Return the face of a bay's line for the node's `driver`."""
     if driver == "jbd":
         return jbd.JbdFace(module)
@@ -98,7 +101,10 @@ def bms_face(driver: str, module: Callable[[], Module | None]) -> Face:
 def _add_bay(rig: HolderRig, bay: int, driver: str, module: Callable[[], Module | None]) -> None:
     baudrate, address = BMS_DRIVERS[driver]
     device = {"driver": driver, "address": address, "bay": bay}
-    rig.add_line(f"bay{bay}", bms_face(driver, module), [device], baudrate=baudrate)
+    face = bms_face(driver, module)
+    if rig.statements:
+        face.witness = bms_witness(driver, Scribe(rig.statements, rig.name, bay), module)
+    rig.add_line(f"bay{bay}", face, [device], baudrate=baudrate)
 
 
 def make_van_rig(
@@ -111,9 +117,14 @@ def make_van_rig(
     rig = HolderRig(van.name, "van", folder, statements)
     for index in range(len(van.bays)):
         _add_bay(rig, index + 1, bms_driver, lambda index=index: van.bays[index])  # type: ignore[misc]
-    controller = ModbusFace({1: vcu.Vcu(van)})
+    unit = vcu.Vcu(van)
+    controller = ModbusFace({1: unit})
+    receiver = gnss.GnssFace(van)
+    if statements:
+        controller.witness = MapWitness(Scribe(statements, rig.name), "vehicle", unit)
+        receiver.witness = GnssWitness(Scribe(statements, rig.name))
     rig.add_line("vcu", controller, [{"driver": "vcu", "address": 1}], baudrate=vcu.BAUDRATE, parity="even")
-    rig.add_line("gnss", gnss.GnssFace(van), [{"driver": "gnss"}], baudrate=gnss.BAUDRATE)
+    rig.add_line("gnss", receiver, [{"driver": "gnss"}], baudrate=gnss.BAUDRATE)
     return rig
 
 
@@ -122,10 +133,14 @@ def make_station_rig(station: Station, folder: Path, *, statements: StatementLog
     rig = HolderRig(station.name, "station", folder, statements)
     for index, slot in enumerate(station.slots):
         _add_bay(rig, index + 1, "seplos_v3", lambda slot=slot: slot.module)  # type: ignore[misc]
-    bays = range(1, len(station.slots) + 1)
-    chargers = ModbusFace({bay: slot_charger.SlotCharger(station.slots[bay - 1]) for bay in bays})
-    devices = [{"driver": "slot_charger", "address": bay, "bay": bay} for bay in bays]
-    rig.add_line("chargers", chargers, devices, baudrate=slot_charger.BAUDRATE, parity="even")
+    units = {bay: slot_charger.SlotCharger(slot) for bay, slot in enumerate(station.slots, 1)}
+    chargers = ModbusFace(units)
     meter = ModbusFace({1: sdm630.Sdm630(station.meter)})
+    if statements:
+        scribes = {bay: Scribe(statements, rig.name, bay) for bay in units}
+        chargers.witness = UnitWitnesses({bay: MapWitness(scribes[bay], "slot", unit) for bay, unit in units.items()})
+        meter.witness = MeterWitness(Scribe(statements, rig.name), station.meter)
+    devices = [{"driver": "slot_charger", "address": bay, "bay": bay} for bay in units]
+    rig.add_line("chargers", chargers, devices, baudrate=slot_charger.BAUDRATE, parity="even")
     rig.add_line("meter", meter, [{"driver": "sdm630", "address": 1}], baudrate=sdm630.BAUDRATE)
     return rig

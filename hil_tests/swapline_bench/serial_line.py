@@ -8,9 +8,16 @@ the rate.
 import asyncio
 import os
 import pty
+import struct
+import termios
+import time
 import tty
 from contextlib import suppress
-from typing import Protocol, Self
+from fcntl import ioctl
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from swapline_bench.faces.witness import Witness
 
 PORTION_S = 0.02  # an answer is written in portions of this duration: coarse for a UART, cheap for an event loop
 _READ_BYTES_MAX = 4096
@@ -87,6 +94,11 @@ class SerialLine:
         self.bytes_written += written
         self.bytes_discarded += len(piece) - written
 
+    def unread_bytes(self) -> int:
+        """Return how many bytes wait for the node to read them."""
+        (count,) = struct.unpack("i", ioctl(self._node_end, termios.FIONREAD, bytes(4)))
+        return int(count)
+
     async def _until_readable(self) -> None:
         ready = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -117,7 +129,10 @@ class RequestFace:
     """A face that answers requests: subclasses say where a request ends and what the answer is.
 
     `turnaround_s` is the device's thinking time between the request's last character and the answer's first.
+    `witness` writes down what was said.
     """
+
+    witness: "Witness | None" = None
 
     def __init__(self, *, turnaround_s: float = 0.01, silence_s: float = 0.05) -> None:
         self.turnaround_s = turnaround_s
@@ -146,5 +161,15 @@ class RequestFace:
                 reply = self.answer(request)
                 if reply is not None:
                     self.answers += 1
-                    await asyncio.sleep(self.turnaround_s)
-                    await line.write(reply)
+                    await self._say(line, request, reply)
+
+    async def _say(self, line: SerialLine, request: bytes, reply: bytes) -> None:
+        if self.witness is not None:
+            self.witness.lag.start()
+            self.witness.look(request, reply)
+        heard_s = time.monotonic()
+        await asyncio.sleep(self.turnaround_s)
+        await line.write(reply)
+        if self.witness is not None:
+            late_s = time.monotonic() - heard_s - self.turnaround_s - len(reply) * line.character_s
+            self.witness.said(max(late_s, self.witness.lag.stalled_s(heard_s - len(request) * line.character_s)))

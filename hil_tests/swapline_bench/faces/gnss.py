@@ -8,10 +8,13 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from swapline_bench.serial_line import SerialLine
 from swapline_bench.van import Van
+
+if TYPE_CHECKING:
+    from swapline_bench.faces.witness_device import GnssWitness
 
 BAUDRATE = 9600
 KMH_PER_KNOT = 1.852
@@ -151,22 +154,35 @@ WEEK_ROLLOVER = timedelta(weeks=-1024)  # what a receiver states that takes this
 class GnssFace:
     """Writes a burst at every second of UTC while the van has power.
 
-    `clock_error` is added to what it states; set it at any time, for as long as the fault shall last.
+    `clock_error` is added to what it states; set it at any time, for as long as the fault shall last. `witness` writes
+    down what was said, at the true time.
     """
 
     def __init__(self, van: Van, *, utc_s: Callable[[], float] = time.time) -> None:
         self._van = van
         self._utc_s = utc_s
         self.clock_error = timedelta(0)
+        self.witness: GnssWitness | None = None
         self.bursts = 0
 
     async def run(self, line: SerialLine) -> None:
         """Write for ever; the receiver takes no requests."""
-        while True:
-            await asyncio.sleep(1 - self._utc_s() % 1)
-            epoch = datetime.fromtimestamp(int(self._utc_s() + 0.5), UTC)
-            if self._van.is_powered:
-                data = burst(fix_of(self._van, epoch + self.clock_error))
-                await asyncio.sleep(LATENCY_S)
-                await line.write(data)
-                self.bursts += 1
+        try:
+            while True:
+                await asyncio.sleep(1 - self._utc_s() % 1)
+                if self.witness is not None:
+                    self.witness.settle(is_heard=line.unread_bytes() == 0)
+                await self._say(line, datetime.fromtimestamp(int(self._utc_s() + 0.5), UTC))
+        finally:
+            if self.witness is not None:
+                self.witness.settle(is_heard=False)
+
+    async def _say(self, line: SerialLine, epoch: datetime) -> None:
+        if not self._van.is_powered:
+            return
+        fix = fix_of(self._van, epoch + self.clock_error)
+        await asyncio.sleep(LATENCY_S)
+        await line.write(burst(fix))
+        self.bursts += 1
+        if self.witness is not None:
+            self.witness.said(fix, SKY, epoch)

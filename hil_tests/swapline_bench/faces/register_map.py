@@ -32,10 +32,17 @@ class Field(NamedTuple):
     decimals: int
 
 
+def rounded(field: Field, value: float) -> int:
+    """Return the signal's integer; a device shows its end stop, it does not wrap."""
+    _, smallest, largest, _ = _TYPES[field.type]
+    raw: int = min(max(round(value * 10**field.decimals), smallest), largest)
+    return raw
+
+
 def encode(field: Field, value: float | None) -> list[int]:
     """Return the signal's registers, high word first."""
-    words, smallest, largest, not_available = _TYPES[field.type]
-    raw = not_available if value is None else min(max(round(value * 10**field.decimals), smallest), largest)
+    words, _, _, not_available = _TYPES[field.type]
+    raw = not_available if value is None else rounded(field, value)
     return [raw >> 16 & 0xFFFF, raw & 0xFFFF] if words == 2 else [raw & 0xFFFF]
 
 
@@ -51,6 +58,7 @@ class MapUnit(modbus.Unit):
         self._clock_s = clock_s
         self._refreshed_s = float("-inf")
         self.alive = 0
+        self.stated: dict[str, float] = {}  # the signals that have a value, as their registers show them
         self._words: list[int] = []
 
     def blocks(self, function: int) -> Mapping[int, Sequence[int]]:
@@ -65,9 +73,13 @@ class MapUnit(modbus.Unit):
     def _refresh(self) -> None:
         self.alive = (self.alive + 1) & 0xFFFF
         self._words = [self._magic, MAP_VERSION, self.alive, 0]
+        self.stated = {}
         for field in self._fields:
             assert field.address == len(self._words)
-            self._words += encode(field, self._values(field.name))
+            value = self._values(field.name)
+            self._words += encode(field, value)
+            if value is not None:
+                self.stated[field.name] = rounded(field, value) / 10**field.decimals
 
 
 def steady_clock_s() -> float:
