@@ -5,9 +5,12 @@ A folder of append-only segments (`<family><first seq>.seg`, see `segment.py`) a
 deleted when all its frames are acknowledged, or, when the journal is full, as a declared drop: the oldest routine
 segment first, then events, alarms last.
 
-What holds at every moment, whatever a power cut interrupts: a number is never used twice (the routine segment that is
-open is named with a number above all that were deleted); a segment that an earlier boot wrote is never appended to (a
-torn frame stays last); an anchor is durable before it is used; a drop is durable before the segment is deleted.
+On LittleFS, which rewrites a file's last block after each flush, frames go to small segments of their own while the
+gateway keeps up: those lie in the folder's metadata and cost no erase (docs/decisions/0016).
+
+What holds at every moment, whatever a power cut interrupts: a number is never used twice (the segment with the highest
+one, the witness, is not deleted before a later one is durable); a segment whose end is torn is never appended to; an
+anchor is durable before it is used; a drop is durable before the segment is deleted.
 """
 
 import os
@@ -23,7 +26,19 @@ from swapline_wire.catalogue import (
     TIME_NONE,
 )
 
-from .journal_state import ANCHOR, BOOT, CLEAN_STOP, DROP, DROP_DECLARED, SETTLED, JournalState, Record
+from .journal_state import (
+    ANCHOR,
+    BOOT,
+    CLEAN_STOP,
+    DROP,
+    DROP_DECLARED,
+    SETTLED,
+    JournalState,
+    Record,
+    draw_id,
+    make_folder,
+    sync_folder,
+)
 from .once import call_once
 from .segment import Segment
 
@@ -38,7 +53,11 @@ _BLOCK_BYTES = const(4096)  # a file of one byte takes a whole erase block
 _SEGMENTS_PER_LIMIT = const(32)  # a drop then costs about 3 % of what is kept
 _SEGMENT_BYTES_MIN = const(4096)
 _SEGMENT_BYTES_MAX = const(65536)
-_SEGMENTS_MAX = const(40)  # of a family: every boot without a gateway leaves a small one, and each takes heap
+_SEGMENTS_MAX = const(40)  # of a family: each takes heap
+_SMALL_BYTES = const(512)  # what LittleFS keeps inline: an eighth of a block (docs/decisions/0016)
+_SMALL_MAX = const(12)  # of a family: two sealing intervals of a van; more would not fit into the folder's metadata
+_BOOTS_MAX = const(32)  # whose frames one segment may hold: each needs an anchor, which takes heap
+_SMALL_SHARE_BYTES = const(65536)  # of the limit, for each small segment: the limit counts it as a block
 _STATE_BYTES = const(2 * _BLOCK_BYTES)  # the state file and its successor
 
 Drop = Record
@@ -47,9 +66,7 @@ Drop = Record
 class Journal:
     """Keep sealed frames in `folder`, in at most `limit_bytes`. Until `open` (`boot` is 0) it takes nothing."""
 
-    def __init__(
-        self, folder: str, *, limit_bytes: int, block_bytes: int = _BLOCK_BYTES, segment_bytes: int = 0
-    ) -> None:
+    def __init__(self, folder: str, *, limit_bytes: int, block_bytes: int = _BLOCK_BYTES, small_max: int = -1) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
         self.id = 0
@@ -61,14 +78,16 @@ class Journal:
         self.anchors: "dict[int, tuple[int, int]]" = {}  # boot -> (UTC ms of its millisecond 0, time quality)
         self.families: "list[list[Segment]]" = [[], [], []]  # by priority, oldest first
         self._block_bytes = block_bytes
-        self._segment_bytes = segment_bytes or min(
-            max(limit_bytes // _SEGMENTS_PER_LIMIT, _SEGMENT_BYTES_MIN), _SEGMENT_BYTES_MAX
-        )
+        self._segment_bytes = min(max(limit_bytes // _SEGMENTS_PER_LIMIT, _SEGMENT_BYTES_MIN), _SEGMENT_BYTES_MAX)
+        self._small_max = min(_SMALL_MAX, limit_bytes // _SMALL_SHARE_BYTES) if small_max < 0 else small_max
         self._state = JournalState(folder)
         self._open: "list[Segment | None]" = [None, None, None]
         self._files: "list[BinaryIO | None]" = [None, None, None]
-        self._dirty = [False, False, False]
-        self._appending = 0
+        self._dirty = [0, 0, 0]  # the first number of a family that is not flushed; 0: none
+        self._is_posix = False
+        self._is_folder_dirty = False
+        self._is_recovered = False
+        self._witness: "Segment | None" = None  # the durable segment with the highest number
         self._dropped: "list[Drop]" = []
         self._uptimes: "dict[int, int]" = {}  # boot without anchor -> last uptime in ms that a frame of it tells
 
@@ -80,45 +99,60 @@ class Journal:
         `on_progress` is called after every segment: reading them all takes a board seconds, and its watchdog waits.
         """
         make_folder(self.folder)
+        self._is_posix = sync_folder(self.folder)
+        if self._is_posix:
+            self._small_max = 0  # appending to one file costs least there
         records = self._state.read()
         recovery = call_once("segment_scan", "scan_folder", self.folder, on_progress)
         self._take_over(records, recovery)
         self._finish_drops(records)
         self.anchors.update(self._estimate_anchors(self.anchors))
-        keep = [Record(BOOT, 0, self.id, self.boot, 0, 0, 0)]
+        keep = [Record(BOOT, 0, self.id, self.boot, 0, self.next_seq, 0)]
         for boot in sorted(self.anchors):
-            if boot in recovery.boots or boot == self.boot - 1:
+            if boot in recovery.uptimes or boot == self.boot - 1:
                 keep.append(self._anchor_record(boot, self.anchors[boot]))
         keep.extend(self._dropped)
         keep.extend(self._settled_records())
         self._state.replace(keep)
-        self._open_segment(ROUTINE)
-        self._drop_beyond_count(ROUTINE)
+        self._is_recovered = True
 
     def _take_over(self, records: "list[Record]", recovery: "Recovery") -> None:
+        self.is_first_boot = not records and not recovery.segments
+        self.was_stopped_cleanly = self.is_first_boot or bool(records and records[-1].kind == CLEAN_STOP)
+        self.next_seq = max(1, recovery.next_seq)
         for record in records:
             if record.kind == BOOT:
                 self.id = record.journal
                 self.boot = record.boot
+                self.next_seq = max(self.next_seq, record.first_seq)
             elif record.kind == ANCHOR:
                 self.anchors[record.boot] = (record.value, record.detail)
-        self.is_first_boot = not records and not recovery.segments
-        self.was_stopped_cleanly = self.is_first_boot or bool(records and records[-1].kind == CLEAN_STOP)
-        self.id = self.id or recovery.journal or _random_id()
+            elif record.kind == DROP:
+                self.next_seq = max(self.next_seq, record.last_seq + 1)
+        self.id = self.id or recovery.journal or draw_id()
         self.boot = max(self.boot, recovery.boot_max) + 1
-        self.next_seq = max(1, recovery.next_seq)
         self._uptimes = recovery.uptimes
-        for segment in recovery.segments:
-            self.families[segment.priority].append(segment)
-            self.pending_frames += segment.pending_count
-        for record in records:
-            if record.kind == SETTLED:
-                for segment in self.families[record.boot % 3]:
-                    if segment.first_seq == record.first_seq:
-                        self._settle(segment, record.first_seq, record.last_seq)
+        bytes_max = self._segment_bytes if len(recovery.uptimes) < _BOOTS_MAX else 0
+        self._take_segments(recovery.segments, [r for r in records if r.kind == SETTLED], bytes_max)
         for first, last in recovery.damaged:
             self._note_drop(LOSS_JOURNAL_DAMAGED, first, last, last - first + 1)
+        doubtful = recovery.next_seq_doubtful - self.next_seq
+        if doubtful > 0:  # frames may have stood there and been sent: their numbers must not come again
+            self._note_drop(LOSS_JOURNAL_DAMAGED, self.next_seq, self.next_seq + doubtful - 1, doubtful)
+            self.next_seq += doubtful
         self._reap_all()
+
+    def _take_segments(self, segments: "list[Segment]", settled: "list[Record]", bytes_max: int) -> None:
+        for segment in segments:
+            self.families[segment.priority].append(segment)
+            self.pending_frames += segment.pending_count
+            for record in settled:
+                if (record.boot, record.first_seq) == (segment.priority, segment.first_seq):
+                    self._settle(segment, record.first_seq, record.last_seq)
+            if self._witness is None or segment.last_seq >= self._witness.last_seq:
+                self._witness = segment
+            if segment.bytes_max > (_SMALL_BYTES if self._small_max else 0):
+                segment.bytes_max = bytes_max  # whole to its end, so it may grow
 
     def _finish_drops(self, records: "list[Record]") -> None:
         """Complete the drops that a power cut interrupted, and have them declared (again: same range, same count)."""
@@ -184,20 +218,17 @@ class Journal:
         if loss:
             return loss
         self.next_seq += 1
-        self._appending = seq
         try:
             segment = self._segment_for(seq, len(frame), priority)
             _write(self._file(priority), frame)
         except (OSError, MemoryError) as error:
-            self._appending = 0
             self._give_up_segment(priority)
             reason = LOSS_NO_MEMORY if isinstance(error, MemoryError) else LOSS_JOURNAL_FULL
             self._note_drop(reason, seq, seq, 1, priority)
             return 0
         segment.add(seq, len(frame))
         self.pending_frames += 1
-        self._dirty[priority] = True
-        self._appending = 0
+        self._dirty[priority] = self._dirty[priority] or seq
         return 0
 
     def commit(self) -> bool:
@@ -206,39 +237,83 @@ class Journal:
         for priority in range(3):
             if self._dirty[priority]:
                 was_dirty = True
-                self._dirty[priority] = False
-                try:
-                    self._file(priority).flush()
-                except OSError:
-                    self._give_up_segment(priority)
+                self._flush(priority)
+                segment = self._open[priority]
+                if segment is not None and self._is_small(segment):
+                    self._close_segment(priority)
+        if self._is_folder_dirty and self._is_posix:
+            sync_folder(self.folder)
+        self._is_folder_dirty = False
+        if was_dirty:
+            self._reap_all()
         return was_dirty
 
-    def _segment_for(self, seq: int, length: int, priority: int) -> Segment:
+    def _flush(self, priority: int) -> None:
+        """Make what was appended to a family's open segment durable, or declare it as lost."""
         segment = self._open[priority]
-        if segment is not None and not segment.is_full(seq, length, self._segment_bytes):
-            return segment
-        segment = self._open_segment(priority, seq)
-        self._drop_beyond_count(priority)
+        first = self._dirty[priority]
+        if segment is None or not first:
+            return
+        try:
+            self._file(priority).flush()
+            self._dirty[priority] = 0
+        except OSError:
+            self._give_up_segment(priority)
+            return
+        if self._witness is None or segment.last_seq > self._witness.last_seq:
+            self._witness = segment
+
+    def _is_small(self, segment: Segment) -> bool:
+        return segment.bytes_max < self._segment_bytes
+
+    def _segment_to_continue(self, seq: int, length: int, priority: int) -> "Segment | None":
+        """Return the segment that the next frame of a family is appended to; None if it begins a new one."""
+        segment = self._open[priority]
+        if segment is None:
+            family = self.families[priority]
+            if not family or self._is_small(family[-1]):
+                return None
+            segment = family[-1]
+        # Where the gateway keeps up, what is acknowledged goes soon, and is not sent again after a power cut.
+        is_spent = not segment.pending_count and segment.size_bytes >= (1 if self._small_max else self._block_bytes)
+        return segment if segment.takes(seq, length) and not is_spent else None
+
+    def _segment_for(self, seq: int, length: int, priority: int) -> Segment:
+        segment = self._segment_to_continue(seq, length, priority)
+        if segment is None:
+            segment = self._open_segment(priority, seq, self._new_bytes_max(length, priority))
+            self._drop_beyond_count(priority)
+        elif segment is not self._open[priority]:
+            self._files[priority] = open(segment.path, "ab")  # noqa: SIM115 - stays open over many frames
+            self._open[priority] = segment
         return segment
 
-    def _open_segment(self, priority: int, seq: int = 0) -> Segment:
+    def _new_bytes_max(self, length: int, priority: int) -> int:
+        """Return how long a family's next segment may become: small as long as only few and small ones wait."""
+        smalls = 0
+        for segment in self.families[priority]:
+            if segment.pending_count:
+                smalls += 1 if self._is_small(segment) else self._small_max
+        return max(length, _SMALL_BYTES) if smalls < self._small_max else self._segment_bytes
+
+    def _open_segment(self, priority: int, seq: int, bytes_max: int) -> Segment:
         """Begin a new segment. Where one of this name exists it holds no whole frame, else the number were used up."""
         self._close_segment(priority)
-        segment = Segment(self.folder, priority, seq or self.next_seq)
+        segment = Segment(self.folder, priority, seq, bytes_max)
+        self._is_folder_dirty = True
         self._files[priority] = open(segment.path, "wb")  # noqa: SIM115 - stays open over many frames
         self._open[priority] = segment
         self.families[priority] = [s for s in self.families[priority] if s.path != segment.path] + [segment]
-        self._reap_all()
         return segment
 
     def _close_segment(self, priority: int) -> None:
-        """Close the open segment of a family; nothing is appended to it again."""
+        """Close the open segment of a family, its frames flushed."""
         segment = self._open[priority]
         if segment is None:
             return
-        self.commit()
+        self._flush(priority)
         if self._open[priority] is not segment:
-            return  # committing failed, and gave it up already
+            return  # flushing failed, and gave it up already
         file = self._file(priority)
         self._open[priority] = None
         self._files[priority] = None
@@ -250,71 +325,81 @@ class Journal:
         return file
 
     def _give_up_segment(self, priority: int) -> None:
-        """Leave a segment that could not be written, and free space in case the disk is full."""
-        self._dirty[priority] = False
+        """Leave a segment that could not be written; declare what is not durable, and make room on a full disk."""
+        segment = self._open[priority]
+        file = self._files[priority]
+        first = self._dirty[priority]
+        self._dirty[priority] = 0
+        self._open[priority] = None
+        self._files[priority] = None
         try:
-            self._close_segment(priority)
+            if file is not None:
+                file.close()
         except OSError:
-            self._open[priority] = None
-            self._files[priority] = None
+            pass  # what it could not write is declared below
+        if segment is not None:
+            segment.bytes_max = 0
+            if first:
+                self._drop(segment, first - 1)
         self._drop_oldest(priority)
 
     # ---- making room
 
     def used_bytes(self) -> int:
         """Return what the journal takes, in whole erase blocks."""
-        used = _STATE_BYTES
-        for family in self.families:
-            for segment in family:
-                used += self._blocks_bytes(segment.size_bytes)
-        return used
+        return _STATE_BYTES + sum(self._blocks_bytes(s.size_bytes) for family in self.families for s in family)
 
     def _blocks_bytes(self, size_bytes: int) -> int:
         return max(1, -(-size_bytes // self._block_bytes)) * self._block_bytes
 
     def _make_room(self, length: int, priority: int) -> int:
-        segment = self._open[priority]
         while True:
+            segment = self._segment_to_continue(self.next_seq, length, priority)
             size = segment.size_bytes if segment is not None else 0
             used = self.used_bytes() - (self._blocks_bytes(size) if segment is not None else 0)
             if used + self._blocks_bytes(size + length) <= self.limit_bytes:
                 return 0
             if not self._drop_oldest(priority):
                 return LOSS_JOURNAL_FULL
-            segment = self._open[priority]
 
     def _drop_oldest(self, priority: int) -> bool:
         """Drop the oldest segment of the least important family that is not above `priority`."""
         for victim in range(priority + 1):
             for segment in self.families[victim]:
-                if segment is self._open[victim] and not segment.pending_count:
+                if not segment.pending_count:
                     continue
                 try:
                     if segment is self._open[victim]:
                         self._close_segment(victim)
-                    if self._open[ROUTINE] is None:
-                        self._open_segment(ROUTINE)
+                    if segment is self._witness:
+                        self._begin_witness()
                 except OSError:
                     return False
                 self._drop(segment)
                 return segment not in self.families[victim]
         return False
 
+    def _begin_witness(self) -> None:
+        """Have an empty segment keep the numbering, so that the one with the highest number may be deleted."""
+        self._witness = self._open_segment(ROUTINE, self.next_seq, self._segment_bytes)
+        sync_folder(self.folder)
+
     def _drop_beyond_count(self, priority: int) -> None:
         family = self.families[priority]
         if len(family) > _SEGMENTS_MAX:
             self._drop(family[0])
 
-    def _drop(self, segment: Segment) -> None:
-        for first, last in segment.pending_runs():
-            self._note_drop(LOSS_JOURNAL_FULL, first, last, last - first + 1, segment.priority)
-        self._settle(segment, segment.first_seq, segment.last_seq)
+    def _drop(self, segment: Segment, after: int = 0) -> None:
+        """Declare the waiting frames of `segment` with numbers above `after` as lost; delete it if none is left."""
+        for first, last in segment.pending_runs(after):
+            self._note_drop(LOSS_JOURNAL_FULL, first, last, segment.count_pending(first, last), segment.priority)
+        self._settle(segment, after + 1, segment.last_seq)
         self._delete_if_settled(segment)
 
     def _note_drop(self, reason: int, first: int, last: int, count: int, priority: int = 0) -> None:
         """Write down what is about to be lost, so that it is declared even if the power is cut before the event is."""
         drop = Record(DROP, reason, self.id, priority, count, first, last)
-        if self._open[ROUTINE] is not None:
+        if self._is_recovered:  # else the new state file has it
             try:
                 self._state.append(drop)
             except OSError:
@@ -359,7 +444,8 @@ class Journal:
         for first, end in segment.pending_runs(after_seq):
             last = min(end, before_seq - 1)
             if first <= last:
-                self._note_drop(LOSS_JOURNAL_DAMAGED, first, last, last - first + 1, segment.priority)
+                count = segment.count_pending(first, last)
+                self._note_drop(LOSS_JOURNAL_DAMAGED, first, last, count, segment.priority)
                 self._settle(segment, first, last)
         self._delete_if_settled(segment)
 
@@ -373,8 +459,8 @@ class Journal:
         return count
 
     def _delete_if_settled(self, segment: Segment) -> None:
-        """Delete a segment that nobody waits for, unless it is open or the only witness of the numbering."""
-        if segment.pending_count or segment in self._open or self._open[ROUTINE] is None:
+        """Delete a segment that nobody waits for, unless it is open or the witness of the numbering."""
+        if segment.pending_count or segment in self._open or segment is self._witness:
             return
         try:
             os.remove(segment.path)
@@ -412,22 +498,3 @@ class Journal:
 def _write(file: "BinaryIO", frame: memoryview) -> None:
     if file.write(frame) != len(frame):
         raise OSError("no room for the whole frame")
-
-
-def make_folder(folder: str) -> None:
-    path = ""
-    for part in folder.split("/"):
-        path += part
-        if path:
-            try:
-                os.mkdir(path)
-            except OSError:
-                pass  # it exists, or opening the first file says what is wrong with it
-        path += "/"
-
-
-def _random_id() -> int:
-    value = 0
-    while value == 0:
-        value = int.from_bytes(os.urandom(4), "little")
-    return value

@@ -7,7 +7,7 @@
     4   4   journal id
     8   4   boot number; drop and settled: priority of the segment
     12  8   anchor: UTC of the boot's ms 0 (signed); drop: frames lost
-    20  4   drop: first sequence number lost; settled: first number of the segment
+    20  4   boot: the first number that it may use; drop: first sequence number lost; settled: first of the segment
     24  4   drop: last sequence number lost; settled: last number that does not wait
     28  4   CRC-32 of everything before
 
@@ -64,10 +64,46 @@ def read_records(data: bytes) -> "list[Record]":
     return records
 
 
+def draw_id() -> int:
+    """Return a random journal id."""
+    value = 0
+    while value == 0:
+        value = int.from_bytes(os.urandom(4), "little")
+    return value
+
+
+def make_folder(folder: str) -> None:
+    """Make a folder and those above it."""
+    path = ""
+    for part in folder.split("/"):
+        path += part
+        if path:
+            try:
+                os.mkdir(path)
+                sync_folder(path[: path.rfind("/")] or "." if "/" in path else ".")
+            except OSError:
+                pass  # it exists, or opening the first file says what is wrong with it
+        path += "/"
+
+
+def sync_folder(folder: str) -> bool:
+    """Make the names of a folder's files durable; return whether the file system asks for that.
+
+    POSIX does: a file that was flushed can still lose its name. LittleFS does not, and does not open folders as files.
+    """
+    try:
+        with open(folder, "rb") as file:
+            file.flush()
+    except OSError:
+        return False
+    return True
+
+
 class JournalState:
     """The state file of one journal folder."""
 
     def __init__(self, folder: str) -> None:
+        self._folder = folder
         self._path = folder + "/state"
         self._path_new = folder + "/state.new"
 
@@ -86,6 +122,7 @@ class JournalState:
                 file.write(pack_record(record))
             file.flush()
         os.rename(self._path_new, self._path)
+        sync_folder(self._folder)
 
     def append(self, *records: Record) -> None:
         """Add records; durable when this returns. Raises OSError, and then none of them counts."""

@@ -15,6 +15,7 @@ FAMILIES = "rea"  # first letter of a segment's name by priority: routine, event
 SEQ_SPAN_MAX = 4096  # sequence numbers that one segment may span: bounds its bitmap to 512 bytes
 _SUFFIX = ".seg"
 _SEARCH_BYTES = const(512)
+_RUNS_MAX = const(16)  # of ranges to declare for one segment: each is an event, and takes heap
 
 
 def segment_name(priority: int, seq: int) -> str:
@@ -33,13 +34,17 @@ def parse_segment_name(name: str) -> "tuple[int, int] | None":
 
 
 class Segment:
-    """One file of the journal. A bit of `_pending` is set for every frame that is not acknowledged."""
+    """One file of the journal. A bit of `_pending` is set for every frame that is not acknowledged.
 
-    def __init__(self, folder: str, priority: int, first_seq: int) -> None:
+    It takes frames until it has `bytes_max`; 0: none, because its end is torn.
+    """
+
+    def __init__(self, folder: str, priority: int, first_seq: int, bytes_max: int = 0) -> None:
         self._folder = folder
         self.priority = priority
         self.first_seq = first_seq
         self.last_seq = first_seq - 1
+        self.bytes_max = bytes_max
         self.size_bytes = 0
         self.pending_count = 0
         self._pending = bytearray(8)
@@ -59,9 +64,9 @@ class Segment:
         self.last_seq = seq
         self.size_bytes += length
 
-    def is_full(self, seq: int, length: int, segment_bytes: int) -> bool:
-        """Say whether the frame `seq` of `length` bytes belongs into a new segment."""
-        return self.size_bytes + length > segment_bytes or seq - self.first_seq >= SEQ_SPAN_MAX
+    def takes(self, seq: int, length: int) -> bool:
+        """Say whether the frame `seq` of `length` bytes has room here."""
+        return self.size_bytes + length <= self.bytes_max and seq - self.first_seq < SEQ_SPAN_MAX
 
     def is_pending(self, seq: int) -> bool:
         """Say whether the frame `seq` lies here and is not acknowledged."""
@@ -80,16 +85,24 @@ class Segment:
 
     def settled_prefix(self) -> int:
         """Return the number up to which no frame waits."""
-        runs = self.pending_runs()
+        runs = self.pending_runs(runs_max=1)
         return runs[0][0] - 1 if runs else self.last_seq
 
-    def pending_runs(self, after: int = 0) -> "list[tuple[int, int]]":
-        """Return the pending frames with numbers above `after` as inclusive ranges."""
+    def count_pending(self, first: int, last: int) -> int:
+        """Return how many of the frames `first` to `last` wait."""
+        count = 0
+        for seq in range(max(first, self.first_seq), min(last, self.last_seq) + 1):
+            if self.is_pending(seq):
+                count += 1
+        return count
+
+    def pending_runs(self, after: int = 0, runs_max: int = _RUNS_MAX) -> "list[tuple[int, int]]":
+        """Return the pending frames above `after` as inclusive ranges; the last has gaps if there would be too many."""
         runs: "list[tuple[int, int]]" = []
         for seq in range(max(after + 1, self.first_seq), self.last_seq + 1):
             if not self.is_pending(seq):
                 continue
-            if runs and runs[-1][1] == seq - 1:
+            if runs and (runs[-1][1] == seq - 1 or len(runs) == runs_max):
                 runs[-1] = (runs[-1][0], seq)
             else:
                 runs.append((seq, seq))

@@ -4,13 +4,16 @@ import os
 
 from micropython import const
 
-from swapline_wire.frame import FRAME_BYTES_MAX
+from swapline_wire.frame import CRC_BYTES, FRAME_BYTES_MAX, HEADER_BYTES
 
 from .segment import SEQ_SPAN_MAX, Segment, file_size, find_frame, parse_segment_name, read_frame
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_FRAME_BYTES_MIN = HEADER_BYTES + CRC_BYTES
 
 
 class Recovery:
@@ -21,7 +24,7 @@ class Recovery:
         self.journal = 0
         self.boot_max = 0
         self.next_seq = 1
-        self.boots: "set[int]" = set()
+        self.next_seq_doubtful = 1  # above all numbers that unreadable ends of segments have room for
         self.uptimes: "dict[int, int]" = {}  # boot -> last uptime in ms told by its frames without time
         self.damaged: "list[tuple[int, int]]" = []  # sequence ranges that stood where the bytes are unreadable
 
@@ -51,8 +54,10 @@ def _by_seq(name: str) -> str:
 
 
 def _scan_segment(segment: Segment, recovery: Recovery, buffer: memoryview, holes: "list[tuple[int, int]]") -> None:
+    """Note the frames of a segment. One that is whole to its end gets its size as `bytes_max`."""
     size_bytes = file_size(segment.path)
-    offset = 0
+    offset = end = 0
+    is_ours = True
     with open(segment.path, "rb") as file:
         while offset < size_bytes:
             frame = read_frame(file, offset, buffer)
@@ -63,9 +68,15 @@ def _scan_segment(segment: Segment, recovery: Recovery, buffer: memoryview, hole
                     assert frame is not None
                     holes.append((segment.last_seq + 1, _seq(frame) - 1))
             if frame is not None:
-                _note_frame(segment, recovery, frame)
+                is_ours = _note_frame(segment, recovery, frame) and is_ours
                 offset += len(frame)
+                end = offset
     segment.size_bytes = size_bytes
+    if end < size_bytes:
+        lost = min((size_bytes - end) // _FRAME_BYTES_MIN + 1, SEQ_SPAN_MAX)
+        recovery.next_seq_doubtful = max(recovery.next_seq_doubtful, segment.last_seq + 1 + lost)
+    elif is_ours:
+        segment.bytes_max = size_bytes
 
 
 def _u32(data: memoryview, offset: int) -> int:
@@ -76,21 +87,22 @@ def _seq(frame: memoryview) -> int:
     return _u32(frame, 10)
 
 
-def _note_frame(segment: Segment, recovery: Recovery, frame: memoryview) -> None:
+def _note_frame(segment: Segment, recovery: Recovery, frame: memoryview) -> bool:
+    """Note a good frame; return False if it was not written here: somebody copied files."""
     seq = _seq(frame)
     boot = _u32(frame, 14)
     if not segment.last_seq < seq <= segment.first_seq + SEQ_SPAN_MAX or recovery.journal not in (0, _u32(frame, 6)):
-        return  # a good frame, but not one that was written here: somebody copied files
+        return False
     segment.add(seq, len(frame))
     recovery.journal = _u32(frame, 6)
     recovery.boot_max = max(recovery.boot_max, boot)
-    recovery.boots.add(boot)
     recovery.next_seq = max(recovery.next_seq, seq + 1)
     if frame[18] == 0:
         row_size = frame[38] | frame[39] << 8
         row_last_ms = _u32(frame, len(frame) - 4 - row_size)
         uptime_ms = int.from_bytes(bytes(frame[28:36]), "little") + (row_last_ms if row_last_ms < 0x80000000 else 0)
         recovery.uptimes[boot] = max(recovery.uptimes.get(boot, 0), uptime_ms)
+    return True
 
 
 def _note_damage(recovery: Recovery, first: int, last: int) -> None:

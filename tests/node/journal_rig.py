@@ -30,8 +30,9 @@ def append(journal: Journal, priority: int = ROUTINE, *, rows: int = 1, time_ms:
     return seq
 
 
-def open_journal(folder: Path, limit_bytes: int = LIMIT) -> Journal:
-    journal = Journal(str(folder), limit_bytes=limit_bytes)
+def open_journal(folder: Path, limit_bytes: int = LIMIT, small_max: int = 0) -> Journal:
+    """Open a journal that keeps its frames as on Linux; with `small_max`, as on LittleFS."""
+    journal = Journal(str(folder), limit_bytes=limit_bytes, small_max=small_max)
     journal.open()
     opened.append(journal)
     return journal
