@@ -81,8 +81,8 @@ class Figures:
 class LinkProxy:
     """The link to one target. `target_host` and `target_port` may change; open connections stay where they are."""
 
-    def __init__(self, target_host: str, target_port: int, *, seed: int = 0) -> None:
-        self.host = HOST
+    def __init__(self, target_host: str, target_port: int, *, seed: int = 0, host: str = HOST) -> None:
+        self.host = host
         self.port = 0
         self.impairment = HEALTHY
         self.figures = Figures()

