@@ -6,10 +6,13 @@ Nothing of the gateway is used here: a row is what the database itself answers.
 import json
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
+
+from swapline_bench.verdict import FrameRecord
 
 TAGS = ("fleet", "node", "bay", "module")
 _TIMEOUT_S = 30.0
@@ -47,6 +50,19 @@ class DuckDatabase:
         found = self.query(f"{statement} ORDER BY time, journal, seq", node)
         return [Row({name: value for name, value in row.items() if value is not None}) for row in found]
 
+    def nodes(self, stream: str) -> list[str]:
+        """Return the names of all nodes that have rows of a stream."""
+        found = self.query(f'SELECT DISTINCT node FROM "{stream}" ORDER BY node')  # noqa: S608
+        return [row["node"] for row in found]
+
+    def frames(self, node: str) -> list[FrameRecord]:
+        """Return the frames of a node in the order of journal and number."""
+        statement = (
+            "SELECT journal, seq, epoch_ms(first_time) AS first_utc_ms, epoch_ms(last_time) AS last_utc_ms "
+            "FROM frames WHERE node = ? ORDER BY journal, seq"
+        )
+        return [FrameRecord(**row) for row in self.query(statement, node)]
+
 
 class Influx1Database:
     """An InfluxDB 1.x, asked in InfluxQL."""
@@ -59,18 +75,35 @@ class Influx1Database:
 
     def rows(self, stream: str, node: str) -> list[Row]:
         # An empty tag value is the same as no tag in InfluxDB, so `*` leaves out what is empty.
-        statement = f"SELECT * FROM \"{stream}\" WHERE node = '{node}'"  # noqa: S608
-        query = urllib.parse.urlencode({"db": self._database, "epoch": "ms", "q": statement})
-        answer = json.loads(_get(f"{self._url}/query?{query}"))
-        rows = []
-        for series in answer["results"][0].get("series", []):
-            for values in series["values"]:
-                row = Row(
-                    {name: value for name, value in zip(series["columns"], values, strict=True) if value is not None}
-                )
-                row["time_utc_ms"] = row.pop("time")
-                rows.append(row)
-        return rows
+        return list(self._select(f"SELECT * FROM \"{stream}\" WHERE node = '{node}'"))  # noqa: S608
+
+    def nodes(self, stream: str) -> list[str]:
+        """Return the names of all nodes that have rows of a stream."""
+        return sorted(row["value"] for row in self._ask(f'SHOW TAG VALUES FROM "{stream}" WITH KEY = "node"'))
+
+    def frames(self, node: str) -> list[FrameRecord]:
+        """Return the frames of a node in the order of journal and number."""
+        rows = self._select(f"SELECT journal, seq, span_ms FROM frames WHERE node = '{node}'")  # noqa: S608
+        frames = (
+            FrameRecord(int(row["journal"]), row["seq"], row["time_utc_ms"], row["time_utc_ms"] + row["span_ms"])
+            for row in rows
+        )
+        return sorted(frames)
+
+    def _select(self, statement: str) -> Iterator[Row]:
+        for row in self._ask(statement):
+            row["time_utc_ms"] = row.pop("time")
+            yield row
+
+    def _ask(self, statement: str) -> Iterator[Row]:
+        """Yield what a statement finds, read in chunks: a long run's rows are one line of a gigabyte otherwise."""
+        query = urllib.parse.urlencode({"db": self._database, "epoch": "ms", "chunked": "true", "q": statement})
+        with urllib.request.urlopen(f"{self._url}/query?{query}", timeout=_TIMEOUT_S) as response:  # noqa: S310
+            for line in response:
+                for series in json.loads(line)["results"][0].get("series", []):
+                    columns = series["columns"]
+                    for values in series["values"]:
+                        yield Row({name: v for name, v in zip(columns, values, strict=True) if v is not None})
 
 
 class VictoriaDatabase:

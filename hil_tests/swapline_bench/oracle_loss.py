@@ -1,0 +1,116 @@
+"""Which losses the database itself declares: what nodes say of power cuts, dropped frames and dropped rows.
+
+The codes are written down here a second time, from docs/catalogue.md, so that a mistake there does not excuse a loss.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from swapline_bench.oracle_match import QUALITY_TOLERANCE_MS
+from swapline_bench.verdict import FrameRecord, RowSource, Truth
+
+FRAMES_DROPPED = 4
+ROWS_DROPPED = 5
+POWER_CUT = 3  # a reason of ROWS_DROPPED
+
+POLL_MS = 2000  # the poll under way, and the row that waited for the sealing to have its turn
+AFTER_CUT_MS = 1000  # an answer that was on the line when nobody was there any more
+CLOCK_MS = 2000  # what an event's own time may be wrong by
+BOOT_MS = 5000  # a boot that was cut short sooner may not have come to declare anything; then the next one does
+
+
+class Window:
+    """A stretch of time in which rows may be missing. `count` None: any number."""
+
+    def __init__(self, low_ms: float, high_ms: float, count: int | None = None) -> None:
+        self.low_ms = low_ms
+        self.high_ms = high_ms
+        self.count = count
+
+    def take(self, utc_ms: int) -> bool:
+        """Say whether a row of this time may be missing, and count it."""
+        if not self.low_ms <= utc_ms <= self.high_ms or self.count == 0:
+            return False
+        if self.count is not None:
+            self.count -= 1
+        return True
+
+
+class Losses:
+    """What one node's losses are excused by."""
+
+    def __init__(self, node: str, truth: Truth, database: RowSource) -> None:
+        self.cuts = sorted(cut.utc_ms for cut in truth.power_cuts if cut.node == node)
+        events = database.rows("event", node)
+        interval_ms = truth.seal_interval_ms
+        self._declared = _declarations(events)
+        self._windows = [*_dropped_rows(events, interval_ms), *_dropped_frames(events, database, node, interval_ms)]
+        self._interval_ms = interval_ms
+
+    def is_declared(self, utc_ms: int) -> bool:
+        """Say whether the database declares that a row of this time may be missing."""
+        return self._is_cut(utc_ms) or any(window.take(utc_ms) for window in self._windows)
+
+    def is_near_cut(self, utc_ms: int, *, before_ms: int, after_ms: int) -> bool:
+        """Say whether the power was cut shortly before or after a moment."""
+        i = bisect_left(self.cuts, utc_ms - before_ms)
+        return i < len(self.cuts) and self.cuts[i] <= utc_ms + after_ms
+
+    def _is_cut(self, utc_ms: int) -> bool:
+        low = bisect_left(self.cuts, utc_ms - AFTER_CUT_MS)
+        high = bisect_right(self.cuts, utc_ms + self._interval_ms + POLL_MS)
+        return any(self._has_declaration(i) for i in range(low, high))
+
+    def _has_declaration(self, cut: int) -> bool:
+        """Say whether a boot after the cut declares it: the first one that lived long enough to come to it."""
+        begin_ms = self.cuts[cut]
+        ends = [*self.cuts[cut + 1 :], float("inf")]
+        starts = self.cuts[cut:]
+        end_ms = next(end for start, end in zip(starts, ends, strict=True) if end - start >= BOOT_MS)
+        return any(begin_ms - slack_ms <= utc_ms <= end_ms + slack_ms for utc_ms, slack_ms in self._declared)
+
+
+def _declarations(events: Iterable[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Return when power cuts were declared, and how wrong that time may be."""
+    return [
+        (event["time_utc_ms"], QUALITY_TOLERANCE_MS.get(int(event.get("time_quality", 0)), CLOCK_MS))
+        for event in events
+        if int(event["code"]) == ROWS_DROPPED and event.get("reason") == POWER_CUT
+    ]
+
+
+def _dropped_rows(events: Iterable[dict[str, Any]], interval_ms: int) -> Iterable[Window]:
+    for event in events:
+        if int(event["code"]) == ROWS_DROPPED and event.get("reason") != POWER_CUT and event.get("count"):
+            end_ms = event["time_utc_ms"] + CLOCK_MS
+            yield Window(end_ms - interval_ms - POLL_MS - 2 * CLOCK_MS, end_ms, int(event["count"]))
+
+
+def _dropped_frames(
+    events: Iterable[dict[str, Any]], database: RowSource, node: str, interval_ms: int
+) -> Iterable[Window]:
+    """Yield a window for each dropped range, from the frames that are stored on either side of it.
+
+    An event in InfluxDB does not say which journal it is about, so every journal of the node is looked at.
+    """
+    ranges = [
+        (int(event["first_seq"]), int(event["last_seq"])) for event in events if int(event["code"]) == FRAMES_DROPPED
+    ]
+    if not ranges:
+        return
+    journals: dict[int, list[FrameRecord]] = {}
+    for frame in database.frames(node):
+        journals.setdefault(frame.journal, []).append(frame)
+    for first, last in ranges:
+        for frames in journals.values():
+            yield _between(frames, first, last, interval_ms)
+
+
+def _between(frames: Sequence[FrameRecord], first: int, last: int, interval_ms: int) -> Window:
+    """Return the time that frames `first` to `last` can be about: from the frame before to the frame behind."""
+    below = [frame.first_utc_ms for frame in frames if frame.seq < first]
+    above = [frame.last_utc_ms for frame in frames if frame.seq > last]
+    low_ms = below[-1] - interval_ms - POLL_MS if below else float("-inf")
+    high_ms = above[0] + interval_ms if above else float("inf")
+    return Window(low_ms, high_ms)
