@@ -1,7 +1,9 @@
 """Link: the node's one connection to the broker. Connects, retries, sends what the publisher chooses, hears answers.
 
 Everything below only fails; the retrying is here: capped, jittered backoff, every failure counted. QoS 1 publishes are
-counted against a window; what the broker does not acknowledge in time means that the connection is dead.
+counted against a window, a quarter of which is kept for live frames; the backlog takes no more of the link than its
+delay allows (`backlog_share.py`). A connection is dead when the broker is silent, answers no PUBLISH, or seems to have
+lost the subscription.
 """
 
 import asyncio
@@ -14,8 +16,10 @@ from swapline_wire import topic as topics
 from swapline_wire.error import WireError
 from swapline_wire.message import read_ack
 
+from .backlog_share import BacklogShare
 from .connection import open_stream, resolve
 from .mqtt import PINGRESP, PUBACK, PUBLISH, SUBACK, Mqtt, MqttError, pack_connect, parse_publish
+from .publisher import MESSAGE_BYTES
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
@@ -28,7 +32,10 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 _CONNECT_S = const(10)
+_RESOLVE_S = const(4)  # where it takes longer, the last address known is tried
 _PUBACK_MS_MAX = const(20000)  # a broker answers in one round trip; a mobile link may hold a packet for ten seconds
+_PUBACK_LIMITS_MAX = const(6)  # so many times longer for one of a queue that moves on: 32 KB at 2.2 kbit/s
+_TIMEOUTS_MAX = const(3)  # time limits of the publisher without an acknowledgement: after 20 + 40 + 80 s at most
 _OUTBOX_MAX = const(8)
 _STABLE_MS = const(10000)  # a connection that lived so long ends the series of failures
 IDLE_S = 0.25  # the backlog's rate limit is looked at so often
@@ -68,6 +75,11 @@ class Link:
         self._ended = asyncio.Event()
         self._error: "Exception | None" = None
         self._unacknowledged: "dict[int, int]" = {}  # packet id -> uptime in ms when it was sent
+        self._backlog_bytes: "dict[int, int]" = {}  # packet id -> size of those that carry backlog
+        self._share = BacklogShare(MESSAGE_BYTES)
+        self._address: "tuple[int, Any] | None" = None
+        self._answered_ms = 0
+        self._timeouts = 0  # the publisher's, as last looked at
         self._packet_id = 0
         self._connected_ms = 0
         self._heard_ms = 0
@@ -132,13 +144,12 @@ class Link:
         self._log.info("link", "connected to %s:%d" % (self._config.link["host"], self._config.link["port"]))
         self._failures = 0
         self._unacknowledged = {}
-        self._heard_ms = self._connected_ms = self._uptime_ms()
+        self._backlog_bytes = {}
+        self._heard_ms = self._connected_ms = self._answered_ms = self._uptime_ms()
+        self._share.restart(self._heard_ms)
         self._ended.clear()
         self._error = None
-        assert self._mqtt is not None
-        packet_id = self._next_packet_id()
-        self._unacknowledged[packet_id] = self._heard_ms  # a broker that never answers it would never bring an ack
-        self._mqtt.subscribe(packet_id, [self._topic(topics.ACK), self._topic(topics.DOWN)])
+        self._subscribe()
         self.on_session()
         if self.publisher is not None:
             self.publisher.restart()
@@ -155,7 +166,7 @@ class Link:
     async def _connect(self) -> None:
         link = self._config.link
         tls = link["tls"]
-        family, address = await self.resolve(link["host"], link["port"])
+        family, address = await self._find_broker(link["host"], link["port"])
         if tls is None:
             stream = await open_stream(family, address)
         else:
@@ -172,6 +183,23 @@ class Link:
                 password=link["password"],
             )
         )
+
+    async def _find_broker(self, host: str, port: int) -> "tuple[int, Any]":
+        """Return the broker's address; the last one known where the name service does not answer."""
+        try:
+            found: "tuple[int, Any]" = await asyncio.wait_for(self.resolve(host, port), _RESOLVE_S)
+        except (OSError, TimedOut):
+            if self._address is None:
+                raise
+            return self._address
+        self._address = found
+        return found
+
+    def _subscribe(self) -> None:
+        assert self._mqtt is not None
+        packet_id = self._next_packet_id()
+        self._unacknowledged[packet_id] = self._uptime_ms()  # a broker that never answers it would never bring an ack
+        self._mqtt.subscribe(packet_id, [self._topic(topics.ACK), self._topic(topics.DOWN)])
 
     async def _guard(self, part: "Awaitable[None]") -> None:
         """Run one part of the session; its failure ends the session, and `run` deals with it."""
@@ -192,10 +220,7 @@ class Link:
             kind, flags, body = await mqtt.read_packet()
             self._heard_ms = self._uptime_ms()
             if kind == PUBACK and len(body) == 2:
-                sent_ms = self._unacknowledged.pop(body[0] << 8 | body[1], None)
-                if sent_ms is not None:
-                    self.rtt_ms = self._heard_ms - sent_ms
-                self._wake.set()
+                self._take_puback(body[0] << 8 | body[1])
             elif kind == PUBLISH:
                 self._hear(mqtt, flags, body)
             elif kind == SUBACK:
@@ -204,6 +229,16 @@ class Link:
                 self._unacknowledged.pop(body[0] << 8 | body[1], None)
             elif kind != PINGRESP:
                 raise MqttError("unexpected packet of kind %d" % kind)
+
+    def _take_puback(self, packet_id: int) -> None:
+        sent_ms = self._unacknowledged.pop(packet_id, None)
+        if sent_ms is not None:
+            self._answered_ms = self._heard_ms
+            self.rtt_ms = self._heard_ms - sent_ms
+            size_bytes = self._backlog_bytes.pop(packet_id, 0)
+            if size_bytes:
+                self._share.answered(size_bytes, sent_ms, self._heard_ms)
+        self._wake.set()
 
     def _hear(self, mqtt: Mqtt, flags: int, body: bytes) -> None:
         if not body:
@@ -240,16 +275,28 @@ class Link:
             topic, payload, retain = self._outbox.pop(0)
             self._publish(mqtt, topic.encode(), payload, retain=retain)
             return True
-        message = self.publisher.next_message() if self.publisher is not None else None
+        publisher = self.publisher
+        if publisher is None:
+            return False
+        message = publisher.next_message(has_backlog_room=self._has_backlog_room())
         if message is None:
             return False
-        self._publish(mqtt, self._topic_up, message, retain=False)
+        packet_id = self._publish(mqtt, self._topic_up, message, retain=False)
+        if publisher.is_backlog:
+            self._backlog_bytes[packet_id] = len(message)
+            self._share.sent(len(message))
         return True
 
-    def _publish(self, mqtt: Mqtt, topic: bytes, payload: "bytes | memoryview", *, retain: bool) -> None:
+    def _has_backlog_room(self) -> bool:
+        """Say whether backlog may be sent: some places of the window stay free for what is sealed next."""
+        window = self._config.link["window"]
+        return len(self._unacknowledged) < window - window // 4 and self._share.has_room()
+
+    def _publish(self, mqtt: Mqtt, topic: bytes, payload: "bytes | memoryview", *, retain: bool) -> int:
         packet_id = self._next_packet_id()
         self._unacknowledged[packet_id] = self._uptime_ms()
         mqtt.publish(topic, payload, packet_id, retain=retain)
+        return packet_id
 
     def _next_packet_id(self) -> int:
         self._packet_id = self._packet_id % 65535 + 1
@@ -265,13 +312,34 @@ class Link:
             now_ms = self._uptime_ms()
             if now_ms - self._heard_ms > keepalive_ms + keepalive_ms // 2:
                 raise MqttError("broker is silent")
-            for sent_ms in self._unacknowledged.values():
-                if now_ms - sent_ms > self._puback_ms_max:
-                    raise MqttError("broker does not acknowledge")
+            self._check_pubacks(now_ms)
+            self._check_acknowledgements()
             if now_ms - max(self._heard_ms, self._pinged_ms) > keepalive_ms // 2:
                 self._pinged_ms = now_ms
                 mqtt.ping()
                 self._wake.set()
+
+    def _check_pubacks(self, now_ms: int) -> None:
+        """Raise MqttError where an answer is overdue. While others come, the link may just be slow."""
+        for sent_ms in self._unacknowledged.values():
+            waited_ms = now_ms - sent_ms
+            if min(waited_ms, now_ms - self._answered_ms) > self._puback_ms_max:
+                raise MqttError("broker does not acknowledge")
+            if waited_ms > self._puback_ms_max * _PUBACK_LIMITS_MAX:
+                raise MqttError("broker does not acknowledge one message")
+
+    def _check_acknowledgements(self) -> None:
+        """Where the gateway is not heard, subscribe anew: the broker may have forgotten. Raise MqttError after some."""
+        timeouts = self.publisher.timeouts if self.publisher is not None else 0
+        if timeouts <= self._timeouts:
+            self._timeouts = timeouts
+            return
+        self._timeouts = timeouts
+        self._log.warning("link", "no acknowledgement within the time limit, %d in a row" % timeouts)
+        if timeouts % _TIMEOUTS_MAX == 0:
+            raise MqttError("no gateway acknowledges")
+        self._subscribe()
+        self._wake.set()
 
 
 def _ignore(_: "Any") -> None:

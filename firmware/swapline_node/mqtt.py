@@ -1,6 +1,10 @@
 """MQTT 3.1.1 over a pair of asyncio streams: packets in, packets out. It only fails; `link.py` retries.
 
 QoS 1 publishes, one subscription packet, keep-alive, last will. Written for MicroPython and CPython alike.
+
+Only the task that publishes touches the stream: MicroPython's `drain` forgets what another task writes while it waits
+for room, which on a slow link were the PUBACKs, until the broker's window to this node was full and no acknowledgement
+came any more. So small packets queue, and leave before the next PUBLISH or in `drain`.
 """
 
 import struct
@@ -18,6 +22,7 @@ PUBLISH = 3
 PUBACK = 4
 SUBACK = 9
 PINGRESP = 13
+_QUEUE_BYTES_MAX = const(2048)  # 500 PUBACKs; a broker that waits for so many neither reads nor keeps to any window
 _PACKET_BYTES_MAX = const(8192)  # a configuration fits; anything larger is read past and counted
 
 _REFUSALS = {
@@ -80,11 +85,12 @@ def pack_publish_head(topic: bytes, packet_id: int, payload_bytes: int, *, retai
 
 
 class Mqtt:
-    """One connection. `read_packet` must be called by one task only; writes may come from several."""
+    """One connection. One task calls `read_packet`; one, perhaps another, `publish` and `drain`; the rest any."""
 
     def __init__(self, reader: "StreamReader", writer: "StreamWriter") -> None:
         self._reader = reader
         self._writer = writer
+        self._queue = b""
 
     async def connect(self, packet: bytes) -> None:
         """Send CONNECT and wait for its answer. Raises `MqttError` where the broker refuses."""
@@ -97,29 +103,29 @@ class Mqtt:
             raise MqttError("broker refuses: " + _REFUSALS.get(body[1], "code %d" % body[1]))
 
     def subscribe(self, packet_id: int, topics: "list[str]") -> None:
-        """Write a SUBSCRIBE."""
-        self._writer.write(pack_subscribe(packet_id, topics))
+        """Queue a SUBSCRIBE."""
+        self._put(pack_subscribe(packet_id, topics))
 
     def publish(self, topic: bytes, payload: "bytes | memoryview", packet_id: int, *, retain: bool = False) -> None:
         """Write a PUBLISH of QoS 1. The payload's bytes are taken before this returns."""
+        self._write_queue()
         self._writer.write(pack_publish_head(topic, packet_id, len(payload), retain=retain))
         self._writer.write(payload)
 
     def acknowledge(self, packet_id: int) -> None:
-        """Write a PUBACK."""
-        self._writer.write(b"\x40\x02" + struct.pack(">H", packet_id))
+        """Queue a PUBACK."""
+        self._put(b"\x40\x02" + struct.pack(">H", packet_id))
 
     def ping(self) -> None:
-        """Write a PINGREQ."""
-        self._writer.write(b"\xc0\x00")
-
-    def disconnect(self) -> None:
-        """Write a DISCONNECT: the broker then forgets the last will."""
-        self._writer.write(b"\xe0\x00")
+        """Queue a PINGREQ."""
+        self._put(b"\xc0\x00")
 
     async def drain(self) -> None:
-        """Wait until everything written has left. One task at a time."""
+        """Wait until everything that was written and queued has left."""
         await self._writer.drain()
+        while self._queue:
+            self._write_queue()
+            await self._writer.drain()
 
     def close(self) -> None:
         """Close the connection: its socket, which a MicroPython stream's own `close` leaves open."""
@@ -142,6 +148,18 @@ class Mqtt:
             await self._skip(first, length)
             return first >> 4, first & 15, b""
         return first >> 4, first & 15, await self._reader.readexactly(length) if length else b""
+
+    def _put(self, packet: bytes) -> None:
+        self._queue += packet
+        if len(self._queue) > _QUEUE_BYTES_MAX:
+            raise MqttError("broker does not read")
+
+    def _write_queue(self) -> None:
+        """Hand the queue to the stream, whose `drain` must not be running."""
+        if self._queue:
+            queue = self._queue
+            self._queue = b""
+            self._writer.write(queue)
 
     async def _skip(self, first: int, length: int) -> None:
         """Read past a packet; acknowledge a PUBLISH, or enough of them would fill the broker's window to this node."""

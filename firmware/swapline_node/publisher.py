@@ -1,10 +1,13 @@
 """Publisher: choose which frames travel next, and forget them when the gateway has stored them.
 
-Live first: alarms, events and what is sealed from now on go out at once, each once. Everything older that is not
-acknowledged is the backlog: it follows at a bounded rate, and only while not too much of it is unanswered. A frame
-that is not acknowledged in time, or whose connection died, is backlog again. The publisher knows no sockets; `link.py`
-sends.
+Live first: alarms, and what is sealed from now on, go out at once, each once. Everything older that is not
+acknowledged is the backlog, events before routine frames: it follows at a bounded rate, and only while not too much of
+it is unanswered. A frame that is not acknowledged in time, or whose connection died, is backlog again. Where nobody
+acknowledges anything (the gateway is away, the broker delivers nothing), the time limit doubles and the backlog only
+probes; the first acknowledgement ends that. The publisher knows no sockets; `link.py` sends.
 """
+
+import random
 
 from micropython import const
 
@@ -21,8 +24,12 @@ if TYPE_CHECKING:
     from .journal import Journal
 
 _ACKNOWLEDGE_MS_MAX = const(20000)  # a gateway commits in well under a second; a mobile link may hold a message for ten
+_DOUBLINGS_MAX = const(4)  # 320 s: then 60,000 nodes ask a dead gateway 200 times a second, not 3000 times
 _BACKLOG_FRAMES_IN_FLIGHT = const(256)  # at 200 frames/s and a round trip of one second, the pipe stays full
-_MESSAGE_BYTES = const(2048)  # TCP's overhead is then below 3 %, and an ESP32 without PSRAM has the room
+_PROBE_FRAMES = const(4)  # so many frames wait for an answer while there is none: enough for one to arrive
+_IN_FLIGHT_MAX = const(288)  # that are remembered: 5 KB of heap; a live frame beyond is sent, and is backlog at once
+_LIVE_LAG_MS_MAX = const(10000)  # a link slower than what is sealed: skip to the newest, and send the rest as backlog
+MESSAGE_BYTES = 2048  # TCP's overhead is then below 3 %, and an ESP32 without PSRAM has the room
 _FRAMES_MAX = const(255)  # in one message: more than fit
 _BURST_MS = const(250)  # the backlog's rate is held over a quarter of a second
 _HEAD_BYTES_MAX = 8 + 13 * ANCHORS_MAX + 4
@@ -39,13 +46,18 @@ class Publisher:
         *,
         backlog_frames_per_s: int,
         acknowledge_ms_max: int = _ACKNOWLEDGE_MS_MAX,
-        message_bytes: int = _MESSAGE_BYTES,
+        message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         self._journal = journal
         self._counters = counters
         self._uptime_ms = uptime_ms
         self._rate = backlog_frames_per_s
+        self.timeouts = 0  # time limits that passed since the last acknowledgement
+        self.is_backlog = False  # whether the last message was of backlog
         self._acknowledge_ms_max = acknowledge_ms_max
+        self._limit_ms = acknowledge_ms_max
+        self._judged_ms = 0  # frames sent before it say nothing more about whether anybody acknowledges
+        self._caught_up_ms = 0
         self._buffer = memoryview(bytearray(_HEAD_BYTES_MAX + message_bytes))
         self._live = [Cursor(journal, priority, message_bytes) for priority in (ROUTINE, EVENT, ALARM)]
         self._backlog = [Cursor(journal, priority, message_bytes) for priority in (ROUTINE, EVENT, ALARM)]
@@ -56,12 +68,14 @@ class Publisher:
         self._anchors: "list[Anchor]" = []
 
     def restart(self) -> None:
-        """Begin on a new connection: what was in flight is backlog, events and alarms go first."""
+        """Begin on a new connection: what was in flight is backlog, alarms go first of all."""
         self._counters.frames_sent_again += len(self._in_flight)
         self._in_flight = {}
-        self._live[ROUTINE].skip_to_end()
-        self._live[EVENT].rewind()
-        self._live[ALARM].rewind()
+        self._caught_up_ms = self._uptime_ms()
+        for cursor in self._live:
+            cursor.skip_to_end()
+        if not self.timeouts:  # else the probes of backlog begin with them
+            self._live[ALARM].rewind()
         self.restart_backlog()
 
     def restart_backlog(self) -> None:
@@ -74,14 +88,19 @@ class Publisher:
         """Return how many frames wait that are not on their way."""
         return max(0, self._journal.pending_frames - len(self._in_flight))
 
-    def next_message(self) -> "memoryview | None":
-        """Return the next message, a view that is valid until the next call, or None if nothing may be sent now."""
+    def next_message(self, *, has_backlog_room: bool = True) -> "memoryview | None":
+        """Return the next message, a view that is valid until the next call, or None if nothing may be sent now.
+
+        Without `has_backlog_room` it is one of live frames.
+        """
         self._expire()
         end = _HEAD_BYTES_MAX
         self._anchors = []
         for priority in (ALARM, EVENT, ROUTINE):
             end, _ = self._gather(self._live[priority], end, _FRAMES_MAX)
-        if end == _HEAD_BYTES_MAX and self._backlog_is_due:
+        self._watch_lag(is_behind=end > _HEAD_BYTES_MAX)
+        self.is_backlog = end == _HEAD_BYTES_MAX
+        if self.is_backlog and has_backlog_room and self._backlog_is_due:
             end = self._gather_backlog(end)
         if end == _HEAD_BYTES_MAX:
             return None
@@ -100,10 +119,24 @@ class Publisher:
                 if first <= seq <= last:
                     self._in_flight.pop(seq, None)
         self._counters.frames_acknowledged += settled
+        if ranges:
+            self.timeouts = 0
+            self._limit_ms = self._acknowledge_ms_max
+            self._judged_ms = self._uptime_ms()
         return settled
 
+    def _watch_lag(self, *, is_behind: bool) -> None:
+        """Leave live frames to the backlog where the link has not caught up with them for long."""
+        now_ms = self._uptime_ms()
+        if is_behind and now_ms - self._caught_up_ms <= _LIVE_LAG_MS_MAX:
+            return
+        self._caught_up_ms = now_ms
+        if is_behind:
+            self._live[ROUTINE].skip_to_end()
+            self._backlog_is_due = True
+
     def _gather_backlog(self, end: int) -> int:
-        room = _BACKLOG_FRAMES_IN_FLIGHT - len(self._in_flight)
+        room = (_PROBE_FRAMES if self.timeouts else _BACKLOG_FRAMES_IN_FLIGHT) - len(self._in_flight)
         frames_max = min(room, self._take_tokens())
         if frames_max <= 0:
             return end
@@ -135,7 +168,10 @@ class Publisher:
             if frame[18] == 0 and not self._carry_anchor(read_u32(frame, 14)):
                 cursor.unread()
                 break
-            self._in_flight[read_u32(frame, 10)] = now_ms
+            if len(self._in_flight) < _IN_FLIGHT_MAX:
+                self._in_flight[read_u32(frame, 10)] = now_ms
+            else:
+                self._backlog_is_due = True
             end += len(frame)
             taken += 1
         cursor.release()
@@ -157,12 +193,19 @@ class Publisher:
 
     def _expire(self) -> None:
         """Make frames that were not acknowledged in time backlog again."""
-        limit_ms = self._uptime_ms() - self._acknowledge_ms_max
+        now_ms = self._uptime_ms()
+        limit_ms = now_ms - self._limit_ms
         expired = [seq for seq, sent_ms in self._in_flight.items() if sent_ms <= limit_ms]
         if not expired:
             return
+        is_unheard = False
         for seq in expired:
-            self._in_flight.pop(seq)
+            is_unheard = self._in_flight.pop(seq) >= self._judged_ms or is_unheard
             if self._journal.is_pending(seq):
                 self._counters.frames_sent_again += 1
+        if is_unheard:
+            self._judged_ms = now_ms
+            self.timeouts += 1
+            limit_ms = self._acknowledge_ms_max << min(self.timeouts, _DOUBLINGS_MAX)
+            self._limit_ms = random.randint(limit_ms * 3 // 4, limit_ms)  # noqa: S311 - jitter
         self.restart_backlog()

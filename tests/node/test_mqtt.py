@@ -74,6 +74,7 @@ async def test_publish_that_is_too_large_is_acknowledged_so_that_the_broker_does
     sink = Sink()
     mqtt = Mqtt(reader, sink)  # type: ignore[arg-type]
     assert await mqtt.read_packet() == (PUBLISH, 2, b"")
+    await mqtt.drain()
     assert sink.data.hex() == "4002002a"
     assert (await mqtt.read_packet())[0] == 13
 
@@ -92,3 +93,42 @@ def test_publish_is_parsed() -> None:
 def test_broken_publish_is_an_mqtt_error(body: bytes) -> None:
     with pytest.raises(MqttError):
         parse_publish(2, body)
+
+
+class SlowWriter:
+    """Behaves as MicroPython's stream: `drain` forgets what is written while it waits for room."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.has_room = asyncio.Event()
+        self._out = b""
+
+    def write(self, data: bytes) -> None:
+        self._out += bytes(data)
+
+    async def drain(self) -> None:
+        data = self._out
+        await self.has_room.wait()
+        self.sent += data
+        self._out = b""
+
+
+async def test_answers_written_while_a_message_waits_for_room_leave_after_it() -> None:
+    writer = SlowWriter()
+    mqtt = Mqtt(asyncio.StreamReader(), writer)  # type: ignore[arg-type]
+    mqtt.publish(b"a", b"payload", 1)
+    draining = asyncio.create_task(mqtt.drain())
+    await asyncio.sleep(0)
+    mqtt.acknowledge(7)
+    mqtt.ping()
+    writer.has_room.set()
+    await draining
+    assert writer.sent == pack_publish_head(b"a", 1, 7, retain=False) + b"payload" + bytes.fromhex("40020007c000")
+
+
+async def test_broker_that_sends_for_ever_and_reads_nothing_is_given_up() -> None:
+    mqtt = Mqtt(asyncio.StreamReader(), SlowWriter())  # type: ignore[arg-type]
+    for packet_id in range(512):
+        mqtt.acknowledge(packet_id)
+    with pytest.raises(MqttError, match="does not read"):
+        mqtt.acknowledge(512)
