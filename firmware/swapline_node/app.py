@@ -143,6 +143,7 @@ class App:
         try:
             journal.open(watchdog.feed)
             self._is_open = True
+            self.clock.floor_utc_ms = max([0] + [utc_ms for utc_ms, _ in journal.anchors.values()])
         except OSError as error:
             self.config.problems.append("journal.path: %s cannot be used: %s" % (journal.folder, error))
             self.is_safe_mode = True
@@ -286,7 +287,7 @@ class App:
         self.sampler.shift(self.clock.step_ms)
         self.log.info("clock", "set, quality %d, step %d ms" % (self.clock.quality, self.clock.step_ms))
         self.publisher.restart_backlog()
-        self.sampler.event(CLOCK_STEP, reason=self.clock.quality)
+        self.sampler.event(CLOCK_STEP, reason=self.clock.quality, duration_s=max(0, -self.clock.step_ms) // 1000)
         if self.link.is_connected:
             self._send_birth()
 

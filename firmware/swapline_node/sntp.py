@@ -1,8 +1,8 @@
 """SNTP client (RFC 4330): one question, one checked answer, without blocking the event loop."""
 
 import asyncio
+import os
 import socket
-import struct
 
 from micropython import const
 
@@ -56,7 +56,7 @@ async def ask(
     try:
         connection.setblocking(False)
         sent_ms = uptime_ms()
-        transmit = struct.pack(">II", 1, sent_ms & 0xFFFFFFFF)  # a cookie: the server repeats it
+        transmit = os.urandom(8)  # a cookie that the server repeats: who has not seen the question cannot answer it
         connection.sendto(b"\x23" + bytes(39) + transmit, address)
         while uptime_ms() - sent_ms < timeout_ms:
             try:

@@ -250,7 +250,7 @@ async def test_dead_lines_stop_neither_health_nor_sending(make_node: MakeNode, b
 async def test_node_sets_its_clock_from_an_sntp_server(make_node: MakeNode, broker: services.Server) -> None:
     transport, port = await serve()
     node = make_node("n10", time={"ntp_host": "127.0.0.1", "ntp_port": port})
-    async with gateway_end(broker.port, "test", "n10", utc_ms=0) as end, node:
+    async with gateway_end(broker.port, "test", "n10", utc_ms=UTC) as end, node:
         await end.until(lambda: end.status.get("clock_quality") == TIME_NTP and len(end.rows("node")) > 0)
         assert abs(end.utc_of(end.rows("node")[-1]["header"]) - UTC) < 20_000
         await node.stop()

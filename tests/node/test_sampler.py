@@ -53,7 +53,8 @@ class Rig:
         self.now_ms = 0
         self.store = Store()
         self.counters = Counters()
-        self.clock = Clock(lambda: self.now_ms, lambda later, earlier: later - earlier)
+        # The clock of a node that plays recordings takes its first time from any source at once.
+        self.clock = Clock(lambda: self.now_ms, lambda later, earlier: later - earlier, utc_ms_min=0)
         self.sampler = Sampler(self.store, self.clock, self.counters)
         self.now_ms = 1000
 

@@ -5,10 +5,12 @@ line falls silent after the sentence that ended the epoch before; or when the li
 nor the last epoch is lost, whatever sentences a receiver sends and in which order. The row's time is the epoch's own
 UTC. Without a fix the receiver's clock is not believed: such a row says "no fix" at the node's own time.
 
-A wrong time that is plausible must not become a row's time. Once the clock is set, an epoch is believed at once if it
-follows the last one or agrees with the clock; another one is held until the next. If that is as it should have been,
-the held one was a glitch: it is counted, and its row stands at the node's own time. Else the time has really moved
-(or a recording has a gap), and the row stands at the time that it states.
+A wrong time that is plausible must not become a row's time: an epoch that the clock contradicts is counted, and its row
+stands at the node's own time. The clock is told all of them, and decides whether the time has really moved.
+
+In a recording that is played (`clock.is_recording`) the clock knows nothing of the receiver's time. Then an epoch is
+believed at once if it follows the last one or agrees with the clock; another one is held until the next. If that is as
+it should have been, the held one was a glitch. Else the recording has a gap, and the row stands at the time it states.
 
 Sentences without a time (GSA, GSV, VTG) belong to the epoch in which they arrive. Of two sentences that state the same
 quantity the more exact one counts: the position with more digits, VTG's km/h before RMC's knots.
@@ -34,7 +36,6 @@ _PAUSE_MS = const(150)  # a receiver sends an epoch in one go: gaps inside are s
 _SILENCE_MS = const(1500)  # after so long without a byte nothing more of this epoch will come
 _DAY_MS = const(86400000)
 _NEXT_MS_MAX = const(10000)  # an epoch so soon after the last one follows it
-_CLOCK_MS_MAX = const(2000)  # and one that is so near to the clock agrees with it: a receiver sends it up to 1 s late
 
 _RMC = const(0x524D43)
 _GGA = const(0x474741)
@@ -119,8 +120,10 @@ class Gnss(Driver):
             utc_ms = self._utc_ms() if self._has_fix else None
             if utc_ms is None:
                 self._source.commit()
-            else:
+            elif self.clock.is_recording:
                 self._judge(utc_ms)
+            else:
+                self._believe(utc_ms, self._heard_ms)
             self._end_type = self._last_type
             self._reset()
 
@@ -138,14 +141,20 @@ class Gnss(Driver):
     def _is_credible(self, utc_ms: int) -> bool:
         if 0 < utc_ms - self._last_utc_ms <= _NEXT_MS_MAX or not self.clock.quality:
             return True
-        return abs(self.clock.anchor_utc_ms + self._heard_ms - utc_ms) <= _CLOCK_MS_MAX
+        return self.clock.has_said(utc_ms, self._heard_ms)
 
     def _believe(self, utc_ms: int, heard_ms: int) -> None:
+        """Commit the row at the time that it states; at the node's own where the clock contradicts it."""
         self._last_utc_ms = utc_ms
         self._day = utc_ms // _DAY_MS
         self._last_time_ms = utc_ms % _DAY_MS
         self.clock.offer(TIME_GNSS, utc_ms, heard_ms)
-        self._source.commit(utc_ms=utc_ms)
+        if self.clock.is_recording or self.clock.has_said(utc_ms, heard_ms):
+            self._source.commit(utc_ms=utc_ms)
+            return
+        if self.clock.quality:
+            self.counters.count("bus_protocol_errors")
+        self._source.commit()
 
     def _settle_held(self, *, is_glitch: bool) -> None:
         """Commit a held row, at the time that it states or, if that is a glitch, at the node's own."""
