@@ -1,8 +1,8 @@
 """The pump: from the spool into the sink, in batches, until the spool is empty; then it waits for more.
 
 A sink that is busy is asked again with growing delays, for ever: the spool holds. Each failure halves the next batch
-and each success doubles it, so that a database that comes back, or is slow, is given the urgent and the newest first,
-and no more than it can take in time.
+and each success lets it grow by an eighth, so that a database that comes back, or is slow, is given the urgent and the
+newest first, and no more than it can take in time.
 
 What a sink never takes goes to quarantine: frames that cannot be decoded, frames that the sink names because it refuses
 rows of them (the other rows are stored), and, of a batch that a sink rejects as a whole, those that are found by
@@ -24,6 +24,7 @@ from .spool import Spool, SpooledFrame
 from .worker import Worker
 
 BATCH_FRAMES_MAX = 2000
+BATCH_FRAMES_MIN = 32
 BATCH_BYTES_MAX = 4 << 20
 IDLE_S_MAX = 2.0  # how late a frame is seen that the command line replayed behind our back
 LINGER_S = 0.2  # a transaction of one frame costs nearly as much as one of a hundred
@@ -102,7 +103,7 @@ class Pump:
                 await self._move(frames)
             self._figures.spool_works("pump")
         except SinkBusyError as error:
-            self._frames_max = max(1, self._frames_max // 2)
+            self._shrink()
             await self._wait(self._say_busy(error))
             return True
         except StorageError as error:
@@ -127,9 +128,13 @@ class Pump:
         readable, spoiled = await self._sink_worker.run(_decode, frames)
         await self._set_aside(spoiled)
         if readable and await self._write(readable):
-            self._frames_max = min(BATCH_FRAMES_MAX, self._frames_max * 2)
+            self._frames_max = min(BATCH_FRAMES_MAX, self._frames_max + self._frames_max // 8)
         elif readable:
-            self._frames_max = max(1, self._frames_max // 2)
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Halve the next batch: what is too much for a slow sink is then found soon, and alarms wait less."""
+        self._frames_max = max(BATCH_FRAMES_MIN, self._frames_max // 2)
 
     async def _write(self, frames: Sequence[FrameRows]) -> bool:
         """Have the sink take these frames, by halves where it rejects them, and remove them from the spool.

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 HOST = "127.0.0.1"
+SLOW_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Rules:
     conflict: tuple[str, str] | None = None  # measurement and field that have another type
     unparsable: str | None = None  # a text that no line may hold
     request_bytes_max: int | None = None
+    slow_bytes: int | None = None  # a larger request takes `SLOW_S`, and is not stored
     token: str | None = None
 
 
@@ -108,6 +110,9 @@ class FakeInflux:
             return Answer(401, self._json("unauthorized", "authorization failed"))
         if self.rules.request_bytes_max is not None and len(body) > self.rules.request_bytes_max:
             return Answer(413, self._json("request too large", "Request Entity Too Large"))
+        if self.rules.slow_bytes is not None and len(body) > self.rules.slow_bytes:
+            self._closing.wait(SLOW_S)
+            return Answer(503, self._json("unavailable", "timeout"))
         return self._store(body.decode().splitlines())
 
     def _store(self, lines: list[str]) -> Answer:
@@ -179,10 +184,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     fake: FakeInflux
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a client that gave up does not hear its answer."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 10
+    disable_nagle_algorithm = True  # else head and body of an answer are 40 ms apart
 
     def do_POST(self) -> None:
         server = self.server

@@ -6,13 +6,14 @@ divided: by the server's own hints where it gives some (so many points too old; 
 halves of the points in the order of their measurement and owner, so that guilty ones lie together. A thousand points
 that are refused for one reason cost a handful of requests.
 
-The search ends after `search_s_max`: what is not settled then is given again later, in smaller batches, so that one
-node's bad points cannot keep the sink from the others' good ones. A single frame is searched to its end.
+The search ends after `search_s_max`, or when at least one frame is settled: the others are given again later, in
+smaller batches, so that one node's bad points cannot keep the sink from the others' good ones, nor from alarms.
 
-Words that no InfluxDB is known to use about points are only believed if, after the search, the server still takes a
-point that it took before: else a broken proxy would empty the spool into quarantine.
+Words that no InfluxDB is known to use about points are only believed of a server that takes other points, before the
+search and still after it: else a broken proxy would empty the spool into quarantine.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from .line_protocol import FRAMES, count_values, format_lines
 SEARCH_S_MAX = 5.0  # an alarm that was sealed meanwhile waits for it
 REQUEST_BYTES_MAX = 8 << 20  # InfluxDB 1.x takes 25 MB; a spool's batch of 4 MB becomes up to 40 MB of text
 _REASONS_MAX = 2  # of one frame, in quarantine's line about it
+_PROBES_MAX = 8  # points of a batch that are tried alone before words of a stranger are believed
 
 
 class PointWriter:
@@ -64,17 +66,23 @@ class PointWriter:
 
     def _work_off(self, batch: "_Batch", todo: list[list[int]]) -> None:
         """Send the requests on the stack `todo`, dividing refused ones, until it is empty or time is over."""
-        end_s: float | None = None
+        end_s = math.inf
         while todo:
-            if end_s is not None and self._clock() > end_s and len(batch.frames) > 1:
-                return
+            if self._clock() > end_s:
+                if batch.has_settled():
+                    return
+                todo[:] = [batch.open_points_of_one_frame()]
+                end_s = math.inf
             points = todo.pop()
             body = batch.body(points)
             try:
                 self._post(body)
             except SinkRejectedError as error:
-                if end_s is None:
+                if not batch.is_searched:
+                    batch.is_searched = True
                     end_s = self._clock() + self._search_s_max
+                if error.is_doubtful and batch.last_taken is None:
+                    self._find_taken(batch, points, error)
                 if isinstance(error, SinkTooLargeError):
                     self._request_bytes_max = max(1, min(self._request_bytes_max, len(body) // 2))
                 if len(points) == 1 or error.refused_count == len(points):
@@ -84,14 +92,22 @@ class PointWriter:
             else:
                 batch.take(points)
 
+    def _find_taken(self, batch: "_Batch", points: Sequence[int], error: SinkRejectedError) -> None:
+        """Find a point that the server takes. Raises `SinkBusyError` if it takes none of some from all over."""
+        for point in points[:: max(1, len(points) // _PROBES_MAX)]:
+            try:
+                self._post(batch.body([point]))
+            except SinkRejectedError:
+                continue
+            batch.take([point])
+            return
+        raise SinkBusyError(str(error)) from error
+
     def _ask_again(self, batch: "_Batch") -> None:
         """Believe doubtful refusals only if a point that was taken before is taken now. Raises `SinkBusyError`."""
-        doubtful = batch.doubtful
-        if doubtful is None:
+        if not batch.is_doubtful or batch.last_taken is None:
             return
         try:
-            if batch.last_taken is None:
-                raise doubtful
             self._post(batch.body([batch.last_taken]))
         except SinkRejectedError as error:
             batch.forget_doubtful()
@@ -110,8 +126,9 @@ class _Batch:
     origin: list[tuple[int, int]] = field(default_factory=list)  # frame and row of a line; row_count: the frame's own
     taken: set[int] = field(default_factory=set)
     refused: dict[int, SinkRejectedError] = field(default_factory=dict)
-    doubtful: SinkRejectedError | None = None
+    is_doubtful: bool = False
     last_taken: int | None = None
+    is_searched: bool = False
 
     def __post_init__(self) -> None:
         stored_utc_ms = now_utc_ms()
@@ -145,8 +162,7 @@ class _Batch:
     def refuse(self, points: Sequence[int], error: SinkRejectedError) -> None:
         """Note that each of these points is refused."""
         self.refused.update(dict.fromkeys(points, error))
-        if error.is_doubtful:
-            self.doubtful = error
+        self.is_doubtful = self.is_doubtful or error.is_doubtful
 
     def forget_doubtful(self) -> None:
         """Take back what is not believed: nothing is known about these points."""
@@ -185,10 +201,21 @@ class _Batch:
         fields = self.lines[point].rsplit(" ", 2)[1]
         return self._measurement(point) == measurement and f",{name}=" in f",{fields}"
 
+    def _open_points(self) -> list[int]:
+        return [point for point in range(len(self.lines)) if point not in self.taken and point not in self.refused]
+
+    def has_settled(self) -> bool:
+        """Say whether of any frame everything is known."""
+        return len({self.origin[point][0] for point in self._open_points()}) < len(self.frames)
+
+    def open_points_of_one_frame(self) -> list[int]:
+        """Return what is not known yet of one frame."""
+        points = self._open_points()
+        return [point for point in points if self.origin[point][0] == self.origin[points[0]][0]]
+
     def result(self, trouble: SinkBusyError | None) -> Written:
         """Return what became of the frames."""
-        open_points = set(range(len(self.lines))) - self.taken - self.refused.keys()
-        unsettled = frozenset(self.origin[point][0] for point in open_points)
+        unsettled = frozenset(self.origin[point][0] for point in self._open_points())
         guilty: dict[int, list[int]] = {}
         for point in sorted(self.refused):
             index = self.origin[point][0]
