@@ -62,6 +62,18 @@ class Examined:
     spoiled: list[Spoiled]
 
 
+def count_frames(payload: bytes) -> int:
+    """Return how many frames a message seems to hold (one, if it cannot be read), by a look at their lengths only.
+
+    What a quota refuses must cost less than what it allows: reading a frame takes ten times as long.
+    """
+    try:
+        offset = message.read_up_head(payload)[2]
+        return len(message.split_frames(payload, offset))
+    except WireError:
+        return 1
+
+
 def examine_message(sender: Sender, payload: bytes) -> Examined:
     """Take a message apart. Never raises on bytes from outside."""
     found = Examined([], [])

@@ -12,8 +12,8 @@ from swapline_wire.error import WireError
 
 from .error import StorageError
 from .inbox import Inbox
-from .ingest import Item, Sender, Spoiled, examine_message
-from .log import get
+from .ingest import Item, Sender, Spoiled, count_frames, examine_message
+from .log import Novelty, get
 from .pipeline import PipelineFigures
 from .publisher import Publisher
 from .pump import Pump
@@ -59,6 +59,7 @@ class Intake:
         self._offers = offers
         self._figures = figures
         self._log = get("intake")
+        self._novelty = Novelty()
 
     async def run(self) -> None:
         """Work until the inbox is closed and empty."""
@@ -77,7 +78,7 @@ class Intake:
                 self._figures.refused[error.reason] += 1
                 continue
             sender = Sender(address.fleet, address.node)
-            if address.channel == topic.STATUS:
+            if address.channel == topic.STATUS and self._is_allowed(sender, 1, len(incoming.payload)):
                 self._take_status(sender, incoming.payload)
             elif address.channel == topic.UP:
                 self._examine(sender, incoming.payload, received_utc_ms, items, spoiled)
@@ -87,17 +88,20 @@ class Intake:
     def _examine(
         self, sender: Sender, payload: bytes, received_utc_ms: int, items: list[Item], spoiled: list[Spoiled]
     ) -> None:
-        if len(payload) > SPOILED_BYTES_MAX:
-            payload = payload[:SPOILED_BYTES_MAX]
-        found = examine_message(sender, payload)
-        count = len(found.items) + len(found.spoiled)
+        count = count_frames(payload)
         self._figures.received(sender, len(payload), count, received_utc_ms)
-        reason = self._quota.allow(sender, frame_count=count, size_bytes=len(payload))
-        if reason:
-            self._figures.refuse(sender.fleet, sender.node, reason, count)
+        if not self._is_allowed(sender, count, len(payload)):
             return
+        found = examine_message(sender, payload[:SPOILED_BYTES_MAX])
         items += found.items
         spoiled += found.spoiled
+
+    def _is_allowed(self, sender: Sender, count: int, size_bytes: int) -> bool:
+        """Charge a message to its node's quota, and count it where that is used up."""
+        reason = self._quota.allow(sender, frame_count=count, size_bytes=size_bytes)
+        if reason:
+            self._figures.refuse(sender.fleet, sender.node, reason, count)
+        return not reason
 
     async def _store(self, items: list[Item], spoiled: list[Spoiled], received_utc_ms: int) -> None:
         try:
@@ -137,9 +141,10 @@ class Intake:
             figures.is_spool_full = figures.is_spool_full or reason == "spool_full"
         for bad in outcome.quarantined:
             figures.quarantined(bad.sender.fleet, bad.sender.node, bad.reason)
-            self._log.warning(
-                "quarantined", reason=bad.reason, detail=bad.detail, fleet=bad.sender.fleet, node=bad.sender.node
-            )
+            count = self._novelty.take((bad.sender, bad.reason))
+            if count:
+                who = {"fleet": bad.sender.fleet, "node": bad.sender.node}
+                self._log.warning("quarantined", reason=bad.reason, detail=bad.detail, items=count, **who)
 
     def _show(self, items: list[Item]) -> None:
         """Bring the fleet's state up to date; a database that is away does not stop it."""

@@ -2,10 +2,16 @@
 
 import logging
 import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 
 import structlog
 
 from .config import LogConfig
+
+REPEAT_S = 60.0
+KEYS_MAX = 10_000
 
 
 def configure(config: LogConfig) -> None:
@@ -33,3 +39,24 @@ def get(part: str) -> structlog.typing.FilteringBoundLogger:
     """Return the logger of one part of the gateway."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=part)
     return logger
+
+
+class Novelty:
+    """Decides what of a stream of like messages is worth a line: the first of its kind, then one a minute.
+
+    A node that sends a thousand unreadable messages a second would fill the disk with what is said about them.
+    """
+
+    def __init__(self, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
+        self._said: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()  # key -> when last said, unsaid since
+
+    def take(self, key: Hashable, count: int = 1) -> int:
+        """Note `count` messages of one kind; return how many a line written now would stand for, 0: write none."""
+        now_s = self._monotonic_s()
+        said_s, unsaid = self._said.pop(key, (-REPEAT_S, 0))
+        is_due = now_s - said_s >= REPEAT_S
+        self._said[key] = (now_s, 0) if is_due else (said_s, unsaid + count)
+        if len(self._said) > KEYS_MAX:
+            self._said.popitem(last=False)
+        return unsaid + count if is_due else 0
