@@ -1,0 +1,458 @@
+"""The chaos runner: the whole stack as real processes, a seeded schedule of kills and faults, and a verdict.
+
+Order: everything starts; the schedule is played while the world goes on; faults end and all parts come up; a calm time;
+the devices fall silent; the nodes empty their journals; nodes, gateways, database and broker end in order; the oracle.
+"""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from swapline_bench import bundle, chaos_schedule, rig, services
+from swapline_bench.chaos_parts import GatewayPart, NodePart, ServerPart, make_broker, make_database
+from swapline_bench.chaos_report import ChaosReport, Disturbance
+from swapline_bench.chaos_schedule import (
+    BROKER,
+    CLOCK_FAULTS,
+    DATABASE,
+    GATEWAY,
+    KILL_AND_FORGET,
+    NODE,
+    Action,
+    Setting,
+)
+from swapline_bench.chaos_settle import Settling, Witness
+from swapline_bench.end_to_end import EndToEndError
+from swapline_bench.faces.gnss import WEEK_ROLLOVER, GnssFace
+from swapline_bench.link_proxy import Impairment, LinkProxy
+from swapline_bench.node_process import NodeError, NodeProcess
+from swapline_bench.oracle import ClockFault, Truth
+from swapline_bench.randomness import make_random
+from swapline_bench.sntp_server import SntpServer
+from swapline_bench.statement import StatementLog, read_statements
+from swapline_bench.world import World
+from swapline_wire import catalogue
+
+FLEET = "chaos"
+SPEED = 60.0
+SLOT_COUNT = 5
+SEAL_INTERVAL_MS = 5000  # the firmware's default
+JOURNAL_LIMIT_BYTES = 1_500_000
+STEP_S = 0.1
+STATUS_S = 5.0
+ENDS_SHOWN_MAX = 2  # of a node
+CALM_S = 15.0  # after the last fault: rows by which its recovery is measured
+SILENT_S = SEAL_INTERVAL_MS / 1000 + 3.0  # after the devices' last word every node has sealed it
+TICKS_WRAP_S = (20.0, 90.0)  # so long after a boot the tick counter of every second node wraps
+IMPAIRMENTS = {
+    "link_half_open": Impairment(is_silent=True),
+    "link_refused": Impairment(is_refusing=True),
+    "link_loss": Impairment(loss=0.3),
+    "link_delay": Impairment(delay_s=1.0),  # each way: 2 s there and back
+    "link_narrow": Impairment(rate_bit_s=20_000),
+}
+CLOCK_ERRORS = {
+    "gnss_day_ahead": timedelta(days=1),
+    "gnss_day_behind": timedelta(days=-1),
+    "gnss_week_rollover": WEEK_ROLLOVER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosConfig:
+    """What was asked for. `database` is influxdb1 or duckdb."""
+
+    setting: Setting
+    database: str
+    data_dir: Path
+
+
+@dataclass(slots=True)
+class Status:
+    """What a person sees while it runs."""
+
+    elapsed_s: float
+    kills: int
+    faults: int
+    nodes_up: int
+    nodes: int
+    frames_waiting: int
+    swaps: int
+
+
+class Chaos:
+    """One run. `run` returns the report; Ctrl-C or SIGTERM end the schedule early, in order."""
+
+    def __init__(
+        self,
+        config: ChaosConfig,
+        *,
+        on_step: Callable[[str], None] = lambda _: None,
+        on_status: Callable[[Status], None] = lambda _: None,
+    ) -> None:
+        self.config = config
+        self.setting = config.setting
+        self.stopping = asyncio.Event()
+        self.hurrying = asyncio.Event()
+        self.nodes: dict[str, NodePart] = {}
+        self.gateways: dict[str, GatewayPart] = {}
+        self.disturbances: list[Disturbance] = []
+        self.report = ChaosReport(seed=config.setting.seed, data_dir=str(config.data_dir))
+        self._on_step = on_step
+        self._on_status = on_status
+        self._kills: Counter[str] = Counter()
+        self._faults: Counter[str] = Counter()
+        self._database: ServerPart | None = None
+        self._is_settling = False
+
+    async def run(self) -> ChaosReport:
+        """Play the schedule and judge what was stored."""
+        async with AsyncExitStack() as stack:
+            self._watch_signals(stack)
+            await self._start(stack)
+            await self._play()
+            await self._settle()
+            await self._stop()
+            await self._judge()
+        return self.report
+
+    def _watch_signals(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt)
+            stack.callback(loop.remove_signal_handler, number)
+
+    def _interrupt(self) -> None:
+        """End the schedule at the first signal and the settling at the second."""
+        if self.stopping.is_set():
+            self.hurrying.set()
+        self.report.was_interrupted = True
+        self.stopping.set()
+
+    # ---- starting
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        folder, setting = self.config.data_dir, self.setting
+        self._on_step("starting: broker, database, gateways")
+        self._broker = make_broker(folder / "broker")
+        stack.push_async_callback(self._broker.close)
+        await self._broker.revive()
+        url = ""
+        if self.config.database == "influxdb1":
+            self._database = make_database(folder / "database")
+            stack.push_async_callback(self._database.close)
+            await self._database.revive()
+            url = self._database.server.url
+        self.witness = Witness(folder, url)
+        for name in setting.gateway_names:
+            gateway = GatewayPart(name, self._write_gateway(name, url))
+            self.gateways[name] = gateway
+            stack.push_async_callback(gateway.kill)
+        await asyncio.gather(*(gateway.revive() for gateway in self.gateways.values()))
+        self._sntp = await stack.enter_async_context(SntpServer())
+        firmware = await asyncio.to_thread(bundle.build, folder / "firmware")
+        self._make_world()
+        self._statements = stack.enter_context(StatementLog(folder / "statements.jsonl"))
+        await self._make_nodes(stack, firmware)
+        self._on_step(f"starting: {len(self.nodes)} nodes")
+        await asyncio.gather(*(node.revive() for node in self.nodes.values()))
+
+    def _write_gateway(self, name: str, database_url: str) -> Path:
+        folder = self.config.data_dir / name
+        folder.mkdir(parents=True)
+        mqtt: dict[str, Any] = {"host": self._broker.server.host, "port": self._broker.server.port, "fleet": FLEET}
+        mqtt |= {"share_group": FLEET} if self.setting.gateways > 1 else {"client_id": name}
+        sink = {"type": "influxdb1", "url": database_url} if database_url else {"type": "duckdb"}
+        tables: dict[str, dict[str, Any]] = {"mqtt": mqtt, "sink": sink}
+        tables |= {"http": {"port": 0, "console": False}, "log": {"format": "json"}}
+        lines = []
+        for table, entries in tables.items():
+            lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
+        (folder / "gateway.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return folder
+
+    def _make_world(self) -> None:
+        self._world = World(
+            van_count=self.setting.vans,
+            station_count=self.setting.stations,
+            slot_count=SLOT_COUNT,
+            speed=SPEED,
+            seed=self.setting.seed,
+            real_time_s=time.monotonic,
+        )
+
+    async def _make_nodes(self, stack: AsyncExitStack, firmware: Path) -> None:
+        folder = self.config.data_dir / "nodes"
+        rigs = []
+        for index, van in enumerate(self._world.vans):
+            driver = "jbd" if index % 3 == 2 else "seplos_v3"
+            rigs.append(rig.make_van_rig(van, folder / van.name, bms_driver=driver, statements=self._statements))
+        rigs += [
+            rig.make_station_rig(station, folder / station.name, statements=self._statements)
+            for station in self._world.stations
+        ]
+        for index, holder in enumerate(rigs):
+            target = (self._broker.server.host, self._broker.server.port)
+            link = await stack.enter_async_context(LinkProxy(*target, seed=self.setting.seed * 1000 + index))
+            node = NodePart(holder, link)
+            stack.push_async_callback(node.close)
+            self.nodes[node.name] = node
+            holder.plug()
+            holder.node = NodeProcess(
+                holder.name,
+                holder.folder,
+                bundle=firmware,
+                config=self._node_config(node),
+                on_line=_log_writer(holder.folder),
+                ticks_wrap_in_s=self._ticks_wrap_s(index),
+            )
+
+    def _node_config(self, node: NodePart) -> dict[str, object]:
+        return {
+            **node.rig.config(fleet=FLEET, host=node.link.host, port=node.link.port),
+            "journal": {"path": "journal", "limit_bytes": JOURNAL_LIMIT_BYTES},
+            "seal_interval_ms": SEAL_INTERVAL_MS,
+            "streams": {name: {"report": "all"} for name in catalogue.STREAM_NAMES if name not in {"event", "alarm"}},
+            "time": {"ntp_host": self._sntp.host, "ntp_port": self._sntp.port},
+        }
+
+    def _ticks_wrap_s(self, index: int) -> float | None:
+        return None if index % 2 else make_random(self.setting.seed, "ticks", index).uniform(*TICKS_WRAP_S)
+
+    # ---- running
+
+    async def _play(self) -> None:
+        """Let the world pass and do what is planned, until the time is over or somebody stops it."""
+        self._on_step(f"chaos for {self.setting.duration_s:.0f} s")
+        self._started_s = time.monotonic()
+        actions = chaos_schedule.plan(self.setting)
+        self._background = [
+            asyncio.create_task(self._pass_time(), name="world"),
+            asyncio.create_task(self._watch_nodes(), name="nodes"),
+            asyncio.create_task(self._show(), name="status"),
+        ]
+        deeds = [asyncio.create_task(self._act(action), name=f"{action.kind} {action.name}") for action in actions]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.setting.duration_s):
+                await self.stopping.wait()
+        if self.stopping.is_set():
+            for deed in deeds:
+                deed.cancel()
+        for error in await asyncio.gather(*deeds, return_exceptions=True):
+            if isinstance(error, Exception):
+                self.report.problems.append(f"{type(error).__name__}: {error}")
+        self.report.duration_s = round(time.monotonic() - self._started_s, 3)
+
+    async def _act(self, action: Action) -> None:
+        await asyncio.sleep(max(0.0, self._started_s + action.at_s - time.monotonic()))
+        if action.is_kill:
+            await self._kill(action)
+        else:
+            await self._impair(action)
+
+    async def _kill(self, action: Action) -> None:
+        async with self._disturbance(action):
+            part = self._part(action)
+            if await part.kill():
+                self._kills[action.part] += 1
+                self._faults["broker_forgets"] += action.kind == KILL_AND_FORGET
+            await asyncio.sleep(action.duration_s)
+            if action.kind == KILL_AND_FORGET:
+                await self._broker.revive(forgets=True)
+            else:
+                await part.revive()
+
+    def _part(self, action: Action) -> NodePart | GatewayPart | ServerPart:
+        if action.part == NODE:
+            return self.nodes[action.name]
+        if action.part == GATEWAY:
+            return self.gateways[action.name]
+        if action.part == DATABASE:
+            assert self._database is not None
+            return self._database
+        assert action.part == BROKER
+        return self._broker
+
+    async def _impair(self, action: Action) -> None:
+        async with self._disturbance(action):
+            self._faults[action.kind] += 1
+            if action.kind == "link_reset":
+                self.nodes[action.name].link.cut()
+            elif action.kind in IMPAIRMENTS:
+                link = self.nodes[action.name].link
+                link.impair(IMPAIRMENTS[action.kind])
+                await asyncio.sleep(action.duration_s)
+                link.heal()
+            elif action.kind in CLOCK_ERRORS:
+                face = _gnss_of(self.nodes[action.name])
+                face.clock_error = CLOCK_ERRORS[action.kind]
+                await asyncio.sleep(action.duration_s)
+                face.clock_error = timedelta(0)
+            else:
+                await self._impair_sntp(action)
+
+    async def _impair_sntp(self, action: Action) -> None:
+        self._sntp.is_silent = action.kind == "sntp_silent"
+        ahead = make_random(self.setting.seed, "lie", action.at_s).random() < 0.5
+        if action.kind == "sntp_lies":
+            self._sntp.clock_error = timedelta(days=1 if ahead else -1)
+        await asyncio.sleep(action.duration_s)
+        self._sntp.is_silent = False
+        self._sntp.clock_error = timedelta(0)
+
+    @asynccontextmanager
+    async def _disturbance(self, action: Action) -> AsyncIterator[None]:
+        """Note from when to when the action stood in the nodes' way."""
+        nodes = (action.name,) if action.part == NODE else tuple(self.nodes)
+        begin_utc_ms = _utc_ms()
+        try:
+            yield
+        finally:
+            self.disturbances.append(Disturbance(action.kind, action.name, nodes, begin_utc_ms, _utc_ms()))
+
+    async def _pass_time(self) -> None:
+        last_s = time.monotonic()
+        while True:
+            await asyncio.sleep(STEP_S)
+            now_s = time.monotonic()
+            self.report.bench_lag_s_max = max(self.report.bench_lag_s_max, round(now_s - last_s - STEP_S, 3))
+            self._world.step((now_s - last_s) * SPEED)
+            last_s = now_s
+
+    async def _watch_nodes(self) -> None:
+        """A van without a module has a node without power; a node that ended by itself is started again."""
+        unpowered: dict[str, int] = {}
+        while True:
+            await asyncio.sleep(STEP_S)
+            await asyncio.gather(*(node.watch() for node in self.nodes.values()))
+            for van in self._world.vans if not self._is_settling else ():
+                node = self.nodes[van.name]
+                if not van.is_powered and van.name not in unpowered:
+                    unpowered[van.name] = _utc_ms()
+                    self.report.power_cuts_by_swaps += await node.kill("swap")
+                elif van.is_powered and van.name in unpowered:
+                    await node.revive("swap")
+                    begin_utc_ms = unpowered.pop(van.name)
+                    self.disturbances.append(Disturbance("swap", van.name, (van.name,), begin_utc_ms, _utc_ms()))
+
+    async def _show(self) -> None:
+        while True:
+            await asyncio.sleep(STATUS_S)
+            figures = await asyncio.gather(*(gateway.figures() for gateway in self.gateways.values()))
+            self._on_status(
+                Status(
+                    elapsed_s=time.monotonic() - self._started_s,
+                    kills=sum(self._kills.values()),
+                    faults=sum(self._faults.values()),
+                    nodes_up=sum(node.process.is_running for node in self.nodes.values()),
+                    nodes=len(self.nodes),
+                    frames_waiting=sum(one["spool"]["frames"] for one in figures if one),
+                    swaps=len(self._world.swaps),
+                )
+            )
+
+    # ---- settling and stopping
+
+    async def _settle(self) -> None:
+        """End all faults, let things calm down, silence the devices, and wait until nothing is on its way."""
+        began_s = time.monotonic()
+        self._on_step("settling: faults end")
+        for node in self.nodes.values():
+            node.link.heal()
+        for van in self._world.vans:
+            _gnss_of(self.nodes[van.name]).clock_error = timedelta(0)
+        self._sntp.is_silent, self._sntp.clock_error = False, timedelta(0)
+        servers = [self._broker, *([self._database] if self._database else [])]
+        await self._try(*(server.revive() for server in servers))
+        await self._try(*(gateway.revive() for gateway in self.gateways.values()))
+        await self._try(*(node.revive() for node in self.nodes.values()))
+        await asyncio.sleep(CALM_S)
+        self._on_step("settling: devices fall silent, nodes send what they hold")
+        self._is_settling = True  # vans keep their power now, so that their nodes can send
+        for node in self.nodes.values():
+            node.rig.unplug()
+        self._statements.close()
+        await self._try(*(node.revive("swap") for node in self.nodes.values()))
+        await asyncio.sleep(SILENT_S)
+        settling = Settling(self.nodes, self.gateways, self.witness, on_step=self._on_step)
+        stuck = await settling.wait(self.hurrying)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self.report.is_settled = not stuck
+        self.report.problems += stuck
+        self.report.settle_s = round(time.monotonic() - began_s, 3)
+
+    async def _try(self, *work: Awaitable[object]) -> None:
+        """Do all of it; what fails becomes a problem in the report."""
+        for found in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(found, (services.ServiceError, EndToEndError, NodeError, OSError)):
+                self.report.problems.append(str(found))
+            elif isinstance(found, BaseException):
+                raise found
+
+    async def _stop(self) -> None:
+        self._on_step("stopping: nodes, gateways")
+        await self._try(*(node.stop() for node in self.nodes.values()))
+        await self._try(*(gateway.stop() for gateway in self.gateways.values()))
+
+    async def _judge(self) -> None:
+        self._on_step("judging")
+        report = self.report
+        report.nodes, report.gateways, report.database = len(self.nodes), len(self.gateways), self.config.database
+        report.kills, report.faults = dict(self._kills), {kind: count for kind, count in self._faults.items() if count}
+        report.swaps = len(self._world.swaps)
+        report.node_ends = sum(len(node.ends) for node in self.nodes.values())
+        for node in self.nodes.values():
+            report.problems += node.ends[:ENDS_SHOWN_MAX]
+        truth = Truth(
+            statements=read_statements(self._statements.path),
+            power_cuts=[cut for node in self.nodes.values() for cut in node.cuts],
+            seal_interval_ms=SEAL_INTERVAL_MS,
+            clock_faults=self._clock_faults(),
+        )
+        journals = {name: node.rig.journal_folder for name, node in self.nodes.items()}
+        await asyncio.to_thread(self.witness.judge, report, journals, truth, self.disturbances)
+
+    def _clock_faults(self) -> list[ClockFault]:
+        return [
+            ClockFault(node, one.begin_utc_ms, one.end_utc_ms, one.kind)
+            for one in self.disturbances
+            if one.kind in CLOCK_FAULTS
+            for node in one.nodes
+        ]
+
+
+def _gnss_of(node: NodePart) -> GnssFace:
+    return next(face for face in node.rig.faces if isinstance(face, GnssFace))
+
+
+def _utc_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _log_writer(folder: Path) -> Callable[[str], None]:
+    """Return a function that appends a node's lines to its log file."""
+    path = folder / "node.log"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(line: str) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.time():.3f} {line}\n")
+
+    return write
+
+
+def clear(folder: Path) -> None:
+    """Remove the data of a run that nobody needs."""
+    shutil.rmtree(folder, ignore_errors=True)

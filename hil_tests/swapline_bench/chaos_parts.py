@@ -1,0 +1,190 @@
+"""The parts of a chaos run that can be killed: nodes, broker, gateways, database. All are real processes.
+
+`kill` is SIGKILL at whatever the part is doing and says whether there was something to kill; `revive` starts it again
+on the data that it left. Both may be called in any state.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any
+
+import aiohttp
+
+from swapline_bench import services
+from swapline_bench.end_to_end import EndToEndError, Gateway
+from swapline_bench.link_proxy import LinkProxy
+from swapline_bench.node_process import NodeProcess
+from swapline_bench.oracle import PowerCut
+from swapline_bench.rig import HolderRig
+
+START_ATTEMPTS = 5
+RESTART_S = 1.0  # before a node is started again that ended by itself
+_FIGURES_S_MAX = 5.0
+
+
+class ServerPart:
+    """A broker or a database: one server on one port, with its data in a folder."""
+
+    def __init__(self, name: str, server: services.Server, *, forget: Callable[[], None] = lambda: None) -> None:
+        self.name = name
+        self.server = server
+        self._forget = forget
+        self._lock = asyncio.Lock()
+
+    async def kill(self) -> bool:
+        async with self._lock:
+            is_there = self.server.is_running()
+            await asyncio.to_thread(self.server.kill)
+            return is_there
+
+    async def revive(self, *, forgets: bool = False) -> None:
+        """Start it again; one that forgets has lost what it kept on disk. Raises `ServiceError`."""
+        async with self._lock:
+            if self.server.is_running():
+                return
+            if forgets:
+                self._forget()
+            await _retry(lambda: asyncio.to_thread(self.server.start))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.server.close)
+
+    def log_tail(self) -> str:
+        return self.server.log_tail()
+
+
+async def _retry(start: Callable[[], Any]) -> None:
+    """Start something on two busy cores, where a start may take longer than its own deadline."""
+    for attempt in range(START_ATTEMPTS):
+        try:
+            await start()
+        except (services.ServiceError, EndToEndError):
+            if attempt == START_ATTEMPTS - 1:
+                raise
+        else:
+            return
+
+
+def make_broker(folder: Path) -> ServerPart:
+    """Prepare a mosquitto that saves its sessions, queues and retained messages every few seconds."""
+    folder.mkdir(parents=True)
+    persistence = folder / "mosquitto.db"
+    settings = ("persistence true", f"persistence_location {folder}/", "autosave_interval 5")
+    server = services.mosquitto(folder, settings)
+    return ServerPart("broker", server, forget=lambda: persistence.unlink(missing_ok=True))
+
+
+def make_database(folder: Path) -> ServerPart:
+    """Prepare an InfluxDB 1.x."""
+    folder.mkdir(parents=True)
+    return ServerPart("database", services.influxd(folder))
+
+
+class GatewayPart:
+    """One replica of the gateway. Its configuration is in its folder already."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.process = Gateway(name, folder)
+        self._is_up = False
+        self._lock = asyncio.Lock()
+
+    async def kill(self) -> bool:
+        async with self._lock:
+            was_up, self._is_up = self._is_up, False
+            await self.process.kill()
+            return was_up
+
+    async def revive(self) -> None:
+        """Start it again. Raises `EndToEndError` if it does not come up."""
+        async with self._lock:
+            if not self._is_up:
+                await _retry(self.process.start)
+                self._is_up = True
+
+    async def stop(self) -> int:
+        async with self._lock:
+            self._is_up = False
+            return await self.process.stop()
+
+    async def figures(self) -> dict[str, Any] | None:
+        """Return its own figures, None while it does not answer."""
+        if not self._is_up:
+            return None
+        timeout = aiohttp.ClientTimeout(total=_FIGURES_S_MAX)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{self.process.url.rstrip('/')}/api/pipeline") as answer,
+            ):
+                figures: dict[str, Any] = await answer.json()
+                return figures
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None
+
+    def log_tail(self) -> str:
+        return self.process.log_tail()
+
+
+class NodePart:
+    """One node with its serial lines and its own link. It is on while nothing keeps it off."""
+
+    def __init__(self, rig: HolderRig, link: LinkProxy) -> None:
+        self.rig = rig
+        self.link = link
+        self.name = rig.name
+        self.cuts: list[PowerCut] = []
+        self.ends: list[str] = []  # how it ended when nobody had killed it
+        self._off: set[str] = set()
+        self._lock = asyncio.Lock()
+
+    @property
+    def process(self) -> NodeProcess:
+        assert self.rig.node is not None
+        return self.rig.node
+
+    async def kill(self, reason: str = "kill") -> bool:
+        """Cut its power for `reason`."""
+        async with self._lock:
+            is_there = self.process.is_running
+            self._off.add(reason)
+            if is_there:
+                await self.process.cut_power()
+                self.cuts.append(PowerCut(self.name, time.time_ns() // 1_000_000))
+            return is_there
+
+    async def revive(self, reason: str = "kill") -> None:
+        """Take `reason` away; the node starts when nothing else keeps it off."""
+        async with self._lock:
+            self._off.discard(reason)
+            if not self._off and not self.process.is_running:
+                await self.process.start()
+
+    async def watch(self) -> None:
+        """Start it again if it ended by itself."""
+        if self._off or self.process.is_running:
+            return
+        code = self.process.returncode
+        if code != -SIGKILL:
+            self.ends.append(f"{self.name} ended by itself with {code}; its last lines:\n{self.process.log_tail(8)}")
+            await asyncio.sleep(RESTART_S)
+        async with self._lock:
+            if not self._off and not self.process.is_running:
+                await self.process.start()
+
+    async def stop(self) -> int:
+        async with self._lock:
+            self._off.add("stop")
+            return await self.process.stop()
+
+    async def close(self) -> None:
+        self._off.add("closed")
+        with contextlib.suppress(ProcessLookupError):
+            await self.rig.close()
+
+    def log_tail(self) -> str:
+        return self.process.log_tail()
