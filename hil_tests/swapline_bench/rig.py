@@ -4,6 +4,7 @@ A van has a line a bay, one to its controller and one from its GNSS receiver; a 
 all chargers and one with the grid meter. A van whose last module leaves loses power, and so does its node.
 """
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from swapline_bench.statement import StatementLog
 from swapline_bench.station import Station
 from swapline_bench.van import Van
 
+HUSH_S_MAX = 10.0
+LOOK_S = 0.02
 SEAL_INTERVAL_MS = 2000  # people watch: a row is seen 2 s later at most
 JOURNAL_LIMIT_BYTES = 1_500_000
 STREAMS = {"van": ("module", "cells", "vehicle", "position"), "station": ("module", "cells", "slot", "meter")}
@@ -76,6 +79,16 @@ class HolderRig:
         """Let all faces fall silent; the lines stay."""
         for line, _ in self._plugs:
             line.detach()
+
+    async def hush(self) -> None:
+        """Let all faces fall silent, and wait until the node has taken in what they said. Raises `TimeoutError`.
+
+        Before a node is stopped in order: it ends the polls that are under way, and nobody declares those lost.
+        """
+        self.unplug()
+        async with asyncio.timeout(HUSH_S_MAX):
+            while any(line.unread_bytes() for line, _ in self._plugs):  # noqa: ASYNC110 - another process reads
+                await asyncio.sleep(LOOK_S)
 
     @property
     def faces(self) -> list[Face]:

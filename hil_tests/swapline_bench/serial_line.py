@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from swapline_bench.faces.witness import Witness
 
 PORTION_S = 0.02  # an answer is written in portions of this duration: coarse for a UART, cheap for an event loop
+STALL_BEFORE_S = 0.25  # a request may have waited for a bench that stood still until so shortly before
 _READ_BYTES_MAX = 4096
 _PARITY_BITS = {"none": 0, "even": 1, "odd": 1}
 
@@ -172,4 +173,4 @@ class RequestFace:
         await line.write(reply)
         if self.witness is not None:
             late_s = time.monotonic() - heard_s - self.turnaround_s - len(reply) * line.character_s
-            self.witness.said(max(late_s, self.witness.lag.stalled_s(heard_s - len(request) * line.character_s)))
+            self.witness.said(max(late_s, self.witness.lag.stalled_s(heard_s - STALL_BEFORE_S)))

@@ -182,7 +182,9 @@ class GnssFace:
             return
         fix = fix_of(self._van, epoch + self.clock_error)
         await asyncio.sleep(LATENCY_S)
-        await line.write(burst(fix))
-        self.bursts += 1
-        if self.witness is not None:
-            self.witness.said(fix, SKY, epoch)
+        try:
+            await line.write(burst(fix))
+            self.bursts += 1
+        finally:  # what was said of a burst that is cut short may become a row as well
+            if self.witness is not None:
+                self.witness.said(fix, SKY, epoch)
