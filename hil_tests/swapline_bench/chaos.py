@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,7 +45,7 @@ from swapline_wire import catalogue
 
 FLEET = "chaos"
 SPEED = 60.0
-SLOT_COUNT = 5
+SLOT_COUNT = 4
 SEAL_INTERVAL_MS = 5000  # the firmware's default
 JOURNAL_LIMIT_BYTES = 1_500_000
 STEP_S = 0.1
@@ -237,8 +237,8 @@ class Chaos:
         self._started_s = time.monotonic()
         actions = chaos_schedule.plan(self.setting)
         self._background = [
-            asyncio.create_task(self._pass_time(), name="world"),
             asyncio.create_task(self._watch_nodes(), name="nodes"),
+            asyncio.create_task(self._pass_time(), name="world"),
             asyncio.create_task(self._show(), name="status"),
         ]
         deeds = [asyncio.create_task(self._act(action), name=f"{action.kind} {action.name}") for action in actions]
@@ -379,6 +379,7 @@ class Chaos:
         await asyncio.sleep(CALM_S)
         self._on_step("settling: devices fall silent, nodes send what they hold")
         self._is_settling = True  # vans keep their power now, so that their nodes can send
+        await _cancel(self._background[1:])
         for node in self.nodes.values():
             node.rig.unplug()
         self._statements.close()
@@ -386,9 +387,7 @@ class Chaos:
         await asyncio.sleep(SILENT_S)
         settling = Settling(self.nodes, self.gateways, self.witness, on_step=self._on_step)
         stuck = await settling.wait(self.hurrying)
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await _cancel(self._background)
         self.report.is_settled = not stuck
         self.report.problems += stuck
         self.report.settle_s = round(time.monotonic() - began_s, 3)
@@ -431,6 +430,15 @@ class Chaos:
             if one.kind in CLOCK_FAULTS
             for node in one.nodes
         ]
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End tasks that run for ever."""
+    for task in tasks:
+        task.cancel()
+    for error in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(error, Exception):
+            raise error
 
 
 def _gnss_of(node: NodePart) -> GnssFace:
