@@ -380,8 +380,7 @@ class Chaos:
         self._on_step("settling: devices fall silent, nodes send what they hold")
         self._is_settling = True  # vans keep their power now, so that their nodes can send
         await _cancel(self._background[1:])
-        for node in self.nodes.values():
-            node.rig.unplug()
+        await self._try(*(node.rig.hush() for node in self.nodes.values()))
         self._statements.close()
         await self._try(*(node.revive("swap") for node in self.nodes.values()))
         await asyncio.sleep(SILENT_S)

@@ -13,7 +13,7 @@ import duckdb
 from swapline_bench import chaos_report
 from swapline_bench.chaos_parts import GatewayPart, NodePart
 from swapline_bench.chaos_report import ChaosReport, Disturbance
-from swapline_bench.database import Database, DuckDatabase, Influx1Database
+from swapline_bench.database import DuckDatabase, Influx1Database
 from swapline_bench.journal_reader import JournalContents, JournalError, read_journal
 from swapline_bench.oracle import Truth, judge
 
@@ -31,7 +31,7 @@ class Witness:
         self._url = url
 
     @property
-    def database(self) -> Database:
+    def database(self) -> Influx1Database | DuckDatabase:
         """Return the database, which may be asked when its gateway has ended (InfluxDB: always)."""
         if self._url:
             return Influx1Database(self._url, "swapline")
