@@ -1,0 +1,40 @@
+"""Two minutes of kills and faults over the whole stack: nothing is lost, stored twice or credited to somebody else."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swapline_bench.chaos_schedule import FAULTS, PARTS, Setting, plan
+
+SEED = 1
+DURATION_S = 120
+RUN_S_MAX = 600.0
+_PROGRAM = "from swapline_bench.chaos_cli import chaos; chaos()"
+
+
+@pytest.mark.usefixtures("mosquitto", "influxd")
+def test_two_minutes_of_chaos_lose_nothing(tmp_path: Path) -> None:
+    arguments = ["--seed", str(SEED), "--duration", str(DURATION_S), "--vans", "3", "--stations", "1", "--json"]
+    run = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *arguments, "--data-dir", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=RUN_S_MAX,
+        check=False,
+    )
+    assert run.stdout, run.stderr
+    report = json.loads(run.stdout)
+    assert run.returncode == 0, run.stderr
+    wrong = ("rows_lost_undeclared", "duplicates", "altered", "misowned", "mistimed", "frames_unaccounted")
+    assert {name: report[name] for name in wrong} == dict.fromkeys(wrong, 0)
+    assert report["rows_true"] > 1000
+    assert report["rows_stored"] > 1000
+    assert set(report["kills"]) == set(PARTS)
+    assert set(report["faults"]) == {*FAULTS, "broker_forgets"}
+    planned = plan(Setting(seed=SEED, duration_s=DURATION_S, vans=3, stations=1))
+    kills = sum(action.is_kill for action in planned)
+    assert kills - 5 <= sum(report["kills"].values()) <= kills, "a van that is swapped has no power to be cut"
+    assert report["recovery_s_p99"] < 60
