@@ -8,10 +8,12 @@ import asyncio
 import contextlib
 import importlib.util
 from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING
 
 import aiomqtt
 
+from . import books
 from .config import GatewayConfig
 from .error import ConfigurationError, GatewayError, StorageError
 from .inbox import Inbox
@@ -98,7 +100,7 @@ class Gateway:
             quarantine_node_bytes_max=config.quota.quarantine_bytes,
         )
         stack.push_async_callback(self._spool_worker.run, self._spool.close)
-        self._sink = make_sink(config.sink)
+        self._sink = make_sink(config.sink, partial(books.read, config.spool.path))
         self._pump = Pump(
             spool=self._spool,
             spool_worker=self._spool_worker,

@@ -1,6 +1,5 @@
 """History out of the DuckDB file, through cursors of the sink's own connection: a file has one process."""
 
-from contextlib import closing
 from threading import Timer
 from typing import Any
 
@@ -80,7 +79,7 @@ class DuckdbHistory:
 
     def _query(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
         try:
-            with closing(self._sink.cursor()) as cursor:
+            with self._sink.cursor() as cursor:
                 deadline = Timer(self._query_s_max, cursor.interrupt)
                 deadline.start()
                 try:

@@ -17,6 +17,8 @@ This header is its specification.
    disk that is really full SQLite could not even delete, so the spool would not drain when the database is back.
 5. `quarantine` keeps what could not be read or was rejected, with reason, topic, bytes and time. Same bytes again only
    raise a count. What was acknowledged is never pushed out; a node over its quarantine quota is no longer acknowledged.
+6. A file that is damaged, at the start or later, is replaced by what can be read of it (`spool_file.py`). Nothing is
+   acknowledged meanwhile.
 
 One object belongs to one thread. A lock file keeps a second gateway away; the command line may look in and replay.
 """
@@ -25,7 +27,6 @@ import hashlib
 import json
 import shutil
 import sqlite3
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -41,8 +42,10 @@ from .ingest import Item, Sender, Spoiled
 from .lock import Lock
 from .log import get
 from .ranges import as_ranges, covers, merge
+from .spool_file import connect, is_damage, mend, now_utc_ms, open_file
 
-SCHEMA_VERSION = 1
+__all__ = ["ENTRY_BYTES", "Backlog", "Outcome", "Spool", "SpooledFrame", "connect", "now_utc_ms"]
+
 RANGES_MAX = 4096  # of one journal; a node that one gateway serves alone has one to three
 TRIM_INTERVAL = 5000  # stores; a scan of the ranges of 100,000 nodes takes a tenth of a second
 DISK_RESERVE_BYTES = 48 << 20  # the write-ahead log grows to 16 MB, one group to 5 MB; the rest is for neighbours
@@ -50,31 +53,14 @@ RESERVE_SHARE = 0.02  # of the limit, for events and alarms only
 ENTRY_BYTES = 1024  # what an entry of quarantine costs beside its bytes: a million tiny ones would fill a disk unseen
 _ROWS_PER_INSERT = 100  # one statement's step releases the interpreter lock once, so few large ones suffer least
 
-_SCHEMA = """
-CREATE TABLE node (id INTEGER PRIMARY KEY, fleet TEXT NOT NULL, node TEXT NOT NULL, UNIQUE (fleet, node));
-CREATE TABLE frame (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, node_id INTEGER NOT NULL, journal INTEGER NOT NULL, seq INTEGER NOT NULL,
-    priority INTEGER NOT NULL, anchor_utc_ms INTEGER NOT NULL, time_quality INTEGER NOT NULL,
-    received_utc_ms INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (node_id, journal, seq)
-);
-CREATE INDEX frame_urgent ON frame (priority DESC, id) WHERE priority > 0;
-CREATE TABLE taken (
-    node_id INTEGER NOT NULL, journal INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
-    PRIMARY KEY (node_id, journal, first)
-) WITHOUT ROWID;
-CREATE TABLE quarantine (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, node_id INTEGER NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL,
-    detail TEXT NOT NULL, journal INTEGER, seq INTEGER, anchor_utc_ms INTEGER NOT NULL, time_quality INTEGER NOT NULL,
-    first_utc_ms INTEGER NOT NULL, last_utc_ms INTEGER NOT NULL, times INTEGER NOT NULL DEFAULT 1,
-    digest BLOB NOT NULL, data BLOB NOT NULL, UNIQUE (node_id, digest)
-);
-"""
 _FRAME_COLUMNS = "node_id, journal, seq, priority, anchor_utc_ms, time_quality, received_utc_ms, data"
 _SELECT = (
     "SELECT frame.id, fleet, node, anchor_utc_ms, time_quality, received_utc_ms, data"
     " FROM frame JOIN node ON node.id = node_id"
 )
 
+# The last frame of the last batch: a database that lacks it has lost what it took (see `books.py`).
+_DELIVERED = "INSERT OR REPLACE INTO delivered SELECT 1, node_id, journal, seq FROM frame WHERE id = ?"
 _TRIM = """
 DELETE FROM taken WHERE (node_id, journal, first) IN (
     SELECT node_id, journal, first FROM (
@@ -119,26 +105,6 @@ class Backlog:
     is_disk_full: bool = False
 
 
-def now_utc_ms() -> int:
-    """Return this machine's UTC."""
-    return time.time_ns() // 1_000_000
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open the file, make its tables if it is new. Raises `sqlite3.Error`."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
-        if not connection.execute("PRAGMA user_version").fetchone()[0]:
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 class Spool:
     """See the module's header."""
 
@@ -170,26 +136,13 @@ class Spool:
         self._log = get("spool")
         self._lock = Lock(path.with_name(path.name + ".lock"))
         try:
-            self._connection = self._open()
+            self._connection = open_file(path)
+            self._is_open = True
             self._page_bytes = int(self._connection.execute("PRAGMA page_size").fetchone()[0])
             self._count()
         except sqlite3.Error as error:
             self._lock.close()
             raise StorageError(f"The spool {path} cannot be opened: {error}.") from error
-
-    def _open(self) -> sqlite3.Connection:
-        """Open the file; one that is damaged is put beside, so that nobody has to come and do it."""
-        try:
-            return connect(self.path)
-        except sqlite3.OperationalError:
-            raise  # no permission, disk full: the file itself is sound
-        except sqlite3.DatabaseError as error:
-            aside = self.path.with_name(f"{self.path.name}.damaged-{now_utc_ms()}")
-            self._log.error("spool is damaged: put aside, beginning a new one", error=str(error), kept_as=str(aside))
-            self.path.rename(aside)
-            for suffix in ("-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-            return connect(self.path)
 
     def _count(self) -> None:
         count, size = self._connection.execute("SELECT COUNT(*), SUM(LENGTH(data)) FROM frame").fetchone()
@@ -206,20 +159,41 @@ class Spool:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit what the block did, durably, or none of it. Raises `StorageError` when the disk does not take it."""
-        connection = self._connection
         try:
+            self._ensure_open()
+            connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
         except BaseException as error:
             self._node_ids.clear()  # some may have been rolled back
             with suppress(sqlite3.Error):  # a disk that does not answer is said below, by its first error
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 self._count()
             if isinstance(error, (sqlite3.Error, OSError)):
+                self._mend_if_damaged(error)
                 raise StorageError(f"The spool {self.path} cannot be written: {error}.") from error
             raise
+
+    def _mend_if_damaged(self, error: sqlite3.Error | OSError) -> None:
+        """Replace a file in which damage was found. The caller raises all the same: what it began was not done."""
+        if is_damage(error):
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            try:
+                mend(self.path, error)
+            except (sqlite3.Error, OSError) as problem:
+                self._log.error("damaged spool cannot be mended yet", error=str(problem))
+            self._is_open = False
+
+    def _ensure_open(self) -> None:
+        """Open the file again after a repair. Raises `sqlite3.Error`, `OSError`."""
+        if not self._is_open:
+            self._connection = open_file(self.path)
+            self._node_ids.clear()
+            self._count()
+            self._is_open = True
 
     def store(self, items: Sequence[Item], spoiled: Sequence[Spoiled], received_utc_ms: int) -> Outcome:
         """Make a group of frames durable. Raises `StorageError`; then nothing was stored."""
@@ -398,12 +372,14 @@ class Spool:
     def batch(self, *, frames_max: int, bytes_max: int) -> list[SpooledFrame]:
         """Return frames for the sink, the urgent ones first; nothing is removed. Raises `StorageError`."""
         try:
+            self._ensure_open()
             rows = self._connection.execute(
                 f"{_SELECT} WHERE priority > 0 ORDER BY priority DESC, frame.id LIMIT ?", (frames_max,)
             ).fetchall()
             if len(rows) < frames_max:
                 rows += self._routine(frames_max - len(rows))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
+            self._mend_if_damaged(error)
             raise StorageError(f"The spool {self.path} cannot be read: {error}.") from error
         frames: list[SpooledFrame] = []
         size = 0
@@ -429,6 +405,8 @@ class Spool:
     def remove(self, frames: Sequence[SpooledFrame]) -> None:
         """Delete what the sink took. Raises `StorageError`; then the sink will be given it again, and drop it."""
         with self._transaction() as connection:
+            if frames:
+                connection.execute(_DELIVERED, (frames[-1].id,))
             deleted = connection.execute(
                 "DELETE FROM frame WHERE id IN (SELECT value FROM json_each(?))",
                 (json.dumps([frame.id for frame in frames]),),
@@ -454,6 +432,7 @@ class Spool:
     def backlog(self) -> Backlog:
         """Return what waits. Raises `StorageError`."""
         try:
+            self._ensure_open()
             oldest = self._connection.execute("SELECT received_utc_ms FROM frame ORDER BY id LIMIT 1").fetchone()
             (quarantined,) = self._connection.execute("SELECT COUNT(*) FROM quarantine").fetchone()
             if quarantined != self._quarantine_count:  # the command line has replayed some
@@ -462,6 +441,7 @@ class Spool:
         except OSError as error:
             raise StorageError(f"The disk of the spool {self.path} does not answer: {error.strerror}.") from error
         except sqlite3.Error as error:
+            self._mend_if_damaged(error)
             raise StorageError(f"The spool {self.path} cannot be read: {error}.") from error
         return Backlog(self.frame_count, self.size_bytes, oldest[0] if oldest else None, quarantined, is_disk_full)
 

@@ -10,7 +10,7 @@ import pytest
 from swapline_bench.custody import CustodyEvent
 from swapline_bench.custody_check import Truth
 from swapline_bench.demo_report import Report, close_books, format_report
-from swapline_gateway.sinks.duckdb_file import make_tables
+from swapline_gateway.sinks.duckdb_schema import make_tables
 from swapline_gateway.spool import Spool
 from swapline_node.journal import Journal
 from swapline_wire import catalogue

@@ -178,7 +178,7 @@ async def test_question_that_takes_too_long_is_ended_and_the_next_one_answered(t
     sink = DuckdbSink(DuckdbConfig(path=tmp_path / "d.duckdb"))
     with closing(sink):
         sink.open()
-        with closing(sink.cursor()) as cursor:
+        with sink.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO vehicle (time, fleet, node)"
                 " SELECT make_timestamp(i * 1000), 'f', 'n' FROM range(3_000_000) AS numbers(i)"

@@ -182,8 +182,8 @@ def test_damaged_spool_is_put_aside_and_begun_anew(tmp_path: Path) -> None:
     path.write_bytes(b"this is no database, and long enough to be looked at as one" * 100)
     with closing(Spool(path, limit_bytes=LIMIT_BYTES)) as spool:
         assert spool.store(numbered(FrameSource(), 1), [], 0).stored
-    (aside,) = tmp_path.glob("spool.sqlite.damaged-*")
-    assert aside.read_bytes().startswith(b"this is no database")
+    (aside,) = tmp_path.glob("spool.sqlite.damaged-*[0-9]")
+    assert b"this is no database" in aside.read_bytes()
 
 
 def test_ranges_of_a_journal_are_bounded_and_forgetting_them_costs_only_a_repeat(tmp_path: Path) -> None:

@@ -9,30 +9,33 @@ the decimal that the device meant.
 """
 
 import contextlib
+import sqlite3
+import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import cast
 
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from swapline_gateway.books import Books
 from swapline_gateway.config import DuckdbConfig
 from swapline_gateway.error import SinkBusyError, SinkRejectedError, StorageError
-from swapline_gateway.log import get
 from swapline_gateway.reading import FrameRows, no_value_codes
 from swapline_gateway.spool import now_utc_ms
-from swapline_wire.catalogue import KEY, STREAMS, Signal, Stream
+from swapline_wire.catalogue import KEY, Signal, Stream
 
 from .base import Written, count_written
+from .duckdb_loss import declare_losses
+from .duckdb_repair import finish, repair, verify
+from .duckdb_salvage import is_damage
+from .duckdb_schema import make_tables
 
-_IDENTITY = "time TIMESTAMP, fleet VARCHAR, node VARCHAR, bay UTINYINT, module VARCHAR"
-_ORIGIN = "time_quality UTINYINT, journal UINTEGER, seq UINTEGER"
-_FRAMES = """CREATE TABLE IF NOT EXISTS frames (
-    fleet VARCHAR, node VARCHAR, journal UINTEGER, seq UINTEGER, boot UINTEGER, stream VARCHAR, bay UTINYINT,
-    module VARCHAR, priority UTINYINT, row_count USMALLINT, value_count UINTEGER, first_time TIMESTAMP,
-    last_time TIMESTAMP, time_quality UTINYINT, received_time TIMESTAMP, stored_time TIMESTAMP)"""
+READERS_S_MAX = 15.0  # longer than a question about history may take
+
 _BATCH = pa.schema(
     [
         ("frame", pa.int32()),
@@ -61,20 +64,69 @@ class DuckdbSink:
 
     name = "duckdb"
 
-    def __init__(self, config: DuckdbConfig) -> None:
+    def __init__(self, config: DuckdbConfig, read_books: Callable[[], Books] | None = None) -> None:
         self._config = config
+        self._read_books = read_books
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._log = get("duckdb")
+        self._damage: Exception | None = None
+        self._readers = 0
+        self._changed = threading.Condition()  # guards the two before it: questions come from other threads
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return a connection of its own to the same file, for another thread. The caller closes it."""
-        if self._connection is None:
-            raise SinkBusyError("the database is not open at this moment")
-        return self._connection.cursor()
+    @contextlib.contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection of its own to the same file, for another thread. Raises `SinkBusyError` if it is closed."""
+        with self._changed:
+            if self._connection is None:
+                raise SinkBusyError("the database is not open at this moment")
+            cursor = self._connection.cursor()
+            self._readers += 1
+        try:
+            with cursor:
+                yield cursor
+        except duckdb.Error as error:
+            self._note_damage(error)
+            raise
+        finally:
+            with self._changed:
+                self._readers -= 1
+                self._changed.notify_all()
+
+    def _note_damage(self, error: Exception) -> None:
+        """Remember that a place in the file could not be read: the next write begins with a repair."""
+        if self._damage is None and is_damage(error):
+            self._damage = error
 
     def open(self) -> None:
-        """Open the file and bring its tables up to the catalogue."""
-        self._connection = self._connect()
+        """Open the file, mend it if it is damaged, and bring its tables up to the catalogue."""
+        path = self._config.path
+        try:
+            finish(path)
+            if self._damage is not None:
+                self._repair(self._damage)
+            self._connection = self._connect()
+        except DamagedError as error:
+            self._repair(error)
+            self._connection = self._connect_anew()
+        except OSError as error:
+            raise StorageError(f"The folder {path.parent} cannot be used: {error.strerror}.") from error
+
+    def _connect_anew(self) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._connect()
+        except DamagedError as error:
+            raise StorageError(f"{self._config.path} cannot be read, though it is new: {error}.") from error
+
+    def _repair(self, error: Exception) -> None:
+        """Replace the file. Nobody may read it meanwhile: DuckDB would give a later opening the file put aside."""
+        self._drop_connection()
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._readers == 0, timeout=READERS_S_MAX):
+                raise SinkBusyError("the damaged database waits for a question that is being answered")
+        try:
+            repair(self._config.path, error)
+        except (OSError, duckdb.Error) as problem:
+            raise SinkBusyError(f"the damaged database cannot be replaced yet: {_line(problem)}") from problem
+        self._damage = None
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         path = self._config.path
@@ -85,18 +137,26 @@ class DuckdbSink:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = duckdb.connect(str(path), config=settings)
-            make_tables(connection)
         except OSError as error:
             raise StorageError(f"The folder {path.parent} cannot be used: {error.strerror}.") from error
-        except duckdb.IOException as error:
-            raise StorageError(_open_sentence(str(path), str(error))) from error
         except duckdb.Error as error:
-            raise StorageError(f"{path} is not a database of ours that DuckDB can open: {_line(error)}.") from error
+            raise _sort_error(path, error) from error
+        try:
+            make_tables(connection)
+            verify(connection, path)
+            if self._read_books is not None:
+                declare_losses(connection, self._read_books)
+        except duckdb.Error as error:
+            connection.close()
+            raise _sort_error(path, error) from error
+        except sqlite3.Error as error:  # the spool's own books; it says more itself
+            connection.close()
+            raise SinkBusyError(f"the spool cannot be read beside the database: {error}") from error
         return connection
 
     def write(self, frames: Sequence[FrameRows]) -> Written:
         """Store the frames in one transaction, without those that are there already."""
-        if self._connection is None:
+        if self._connection is None or self._damage is not None:
             self.open()
         connection = cast("duckdb.DuckDBPyConnection", self._connection)
         try:
@@ -110,16 +170,18 @@ class DuckdbSink:
             self._drop_connection()
             raise SinkRejectedError(_line(error)) from error
         except duckdb.Error as error:  # also a table that somebody changed: people can mend it, the spool holds
+            self._note_damage(error)
             self._drop_connection()
             raise SinkBusyError(_line(error)) from error
         return count_written(list(fresh.values()), duplicates=len(known))
 
     def _drop_connection(self) -> None:
         """Let the next write begin with a new connection, whatever state the error left this one in."""
-        if self._connection is not None:
-            with contextlib.suppress(duckdb.Error):
-                self._connection.close()
-            self._connection = None
+        with self._changed:
+            if self._connection is not None:
+                with contextlib.suppress(duckdb.Error):
+                    self._connection.close()
+                self._connection = None
 
     def _register(self, connection: duckdb.DuckDBPyConnection, frames: Sequence[FrameRows]) -> set[int]:
         """Show the frames that are new to DuckDB as `batch`; return the indexes of those that are stored already."""
@@ -207,31 +269,24 @@ def _scale(signal: Signal) -> str:
     return f"CASE WHEN {column} IN ({unavailable}, {abnormal}) THEN NULL ELSE {scaled} END"
 
 
-def column_type(signal: Signal) -> str:
-    """Return the type of a signal's column: whole numbers stay whole."""
-    return "BIGINT" if signal.decimals == 0 else "DOUBLE"
+class DamagedError(Exception):
+    """What is in the file cannot be read."""
 
 
-def make_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make a table a stream, and add the columns of signals that are newer than the file."""
-    connection.execute(_FRAMES)
-    for stream in STREAMS:
-        connection.execute(f'CREATE TABLE IF NOT EXISTS "{stream.name}" ({_IDENTITY}, {_ORIGIN})')
-        for signal in stream.signals:
-            connection.execute(
-                f'ALTER TABLE "{stream.name}" ADD COLUMN IF NOT EXISTS "{signal.name}" {column_type(signal)}'
-            )
-
-
-def _open_sentence(path: str, error: str) -> str:
-    if "lock" in error:
-        return f"{path} is open in another process; DuckDB files have one user at a time, so stop the other one."
-    if "No space" in error:
-        return f"{path} cannot be opened: the disk is full."
-    return (
-        f"{path} cannot be opened: {error.splitlines()[0].rstrip('.!')}. Put a good copy in its place, or move it away "
-        "(then a new one is begun); frames that are not stored yet wait in the spool."
-    )
+def _sort_error(path: Path, error: duckdb.Error) -> Exception:
+    """Return the error to raise: damage we mend ourselves, the rest is for people."""
+    text = _line(error)
+    if is_damage(error):
+        return DamagedError(text)
+    if "set lock" in text:
+        return StorageError(
+            f"{path} is open in another process; DuckDB files have one user at a time, so stop the other one."
+        )
+    if "No space" in text:
+        return StorageError(f"{path} cannot be opened: the disk is full.")
+    if isinstance(error, duckdb.IOException):
+        return StorageError(f"{path} cannot be opened: {text}.")
+    return StorageError(f"{path} is not a database of ours that DuckDB can open: {text}.")
 
 
 def _line(error: Exception) -> str:

@@ -1,0 +1,110 @@
+"""What becomes of a damaged DuckDB file: nobody has to come.
+
+1. What can be read of it is copied into a new file beside it, `<name>.mending`, by a process of its own
+   (`duckdb_salvage.py`): a damaged file may make the library itself fail, and the gateway must not go with it.
+2. When that is complete and on the disk it becomes `<name>.mended`. Then the damaged file and its write-ahead log are
+   put aside as `<name>.damaged-<ms>`, and the new file takes the name. A kill in between is finished by the next start.
+
+What is gone is declared afterwards: `duckdb_loss.py`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+
+from swapline_gateway.log import get
+from swapline_gateway.spool import now_utc_ms
+from swapline_wire.catalogue import STREAMS
+
+from .duckdb_salvage import record_repair
+from .duckdb_schema import make_tables
+
+# A file of this size is read whole in a second. Damage in a larger one is found when its place is read.
+VERIFY_BYTES_MAX = 64 << 20
+ROOM_BYTES = 64 << 20  # that stay free on the disk beside the copy
+_log = get("duckdb")
+
+
+def verify(connection: duckdb.DuckDBPyConnection, path: Path, *, bytes_max: int = VERIFY_BYTES_MAX) -> None:
+    """Read everything in a file that is not large. Raises `duckdb.Error` where it cannot be read."""
+    if path.stat().st_size > bytes_max:
+        return
+    for name in ("frames", "loss", *(stream.name for stream in STREAMS)):
+        connection.execute(f'SELECT max(hash(everything)) FROM "{name}" AS everything').fetchall()  # noqa: S608
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def finish(path: Path) -> None:
+    """Put the new file of a repair in its place, if there is one that is complete."""
+    mended = _beside(path, ".mended")
+    if not mended.exists():
+        return
+    aside = _beside(path, f".damaged-{now_utc_ms()}")
+    for suffix in (".wal", ""):  # the log first: beside the new file it would be taken for that one's
+        if _beside(path, suffix).exists():
+            _beside(path, suffix).rename(_beside(aside, suffix))
+    mended.rename(path)
+    _sync_folder(path)
+
+
+def repair(path: Path, error: Exception) -> None:
+    """Replace a damaged file by a new one with what could be read of it. Raises `OSError`, `duckdb.Error`."""
+    first_line = str(error).splitlines()[0]
+    _log.error("database is damaged: copying what can be read of it", path=str(path), error=first_line)
+    mending = _beside(path, ".mending")
+    report = _salvage(path, mending, first_line)
+    if report is None:  # nothing of it can be read
+        _discard(mending)
+        with duckdb.connect(str(mending)) as connection:
+            make_tables(connection)
+            record_repair(connection, first_line, {})
+        report = {}
+    with mending.open("rb+") as file:
+        os.fsync(file.fileno())
+    mending.rename(_beside(path, ".mended"))
+    _sync_folder(path)
+    finish(path)
+    rows = {name: count for name, count in report.items() if name != "unreadable"}
+    _log.error(
+        "database was damaged: a new file has what could be read",
+        frames=rows.pop("frames", 0),
+        rows=sum(rows.values()),
+        rows_unreadable=report.get("unreadable", 0),
+    )
+
+
+def _salvage(path: Path, mending: Path, error: str) -> dict[str, int] | None:
+    """Copy in a process of its own; return rows copied by table, or None when that did not end well."""
+    _discard(mending)
+    size = path.stat().st_size if path.exists() else 0
+    if shutil.disk_usage(path.parent).free < size + ROOM_BYTES:
+        _log.error("no room to copy what can be read: it stays in the file put aside", bytes=size)
+        return None
+    command = [sys.executable, "-m", "swapline_gateway.sinks.duckdb_salvage", str(path), str(mending), error]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own module)
+    if child.returncode:
+        _log.error("copying ended early", code=child.returncode, error=child.stderr.strip()[-300:])
+        return None
+    report: dict[str, int] = json.loads(child.stdout)
+    return report
+
+
+def _discard(file: Path) -> None:
+    for suffix in ("", ".wal"):
+        _beside(file, suffix).unlink(missing_ok=True)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
