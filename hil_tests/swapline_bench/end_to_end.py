@@ -189,10 +189,17 @@ class EndToEnd:
 
     async def start_node(self, name: str, buses: Sequence[Mapping[str, Any]], **config: Any) -> NodeProcess:
         """Start a node's firmware on `buses` and wait for its birth; `config` replaces defaults of the path."""
-        whole = {**self._node_config(name), "buses": list(buses), **config}
-        node = NodeProcess(name, self.folder / name, bundle=await self.firmware(), config=whole)
-        self.nodes[name] = node
+        node = await self.add_node(name, buses, **config)
         await self.start_node_again(node)
+        return node
+
+    async def add_node(
+        self, name: str, buses: Sequence[Mapping[str, Any]], *, prefix: Sequence[str] = (), **config: Any
+    ) -> NodeProcess:
+        """Configure a node that is switched on later; `prefix` as `NodeProcess` takes it."""
+        whole = {**self._node_config(name), "buses": list(buses), **config}
+        node = NodeProcess(name, self.folder / name, bundle=await self.firmware(), config=whole, prefix=prefix)
+        self.nodes[name] = node
         return node
 
     async def start_node_again(self, node: NodeProcess) -> None:

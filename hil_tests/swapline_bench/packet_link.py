@@ -86,16 +86,16 @@ class PacketLink:
         self.impair(HEALTHY)
 
     async def _open(self) -> None:
-        await _ip("netns", "add", self.name)
-        self._stack.push_async_callback(_ip, "netns", "delete", self.name)
+        await ip("netns", "add", self.name)
+        self._stack.push_async_callback(ip, "netns", "delete", self.name)
         near, far = self._tun(f"{self.name}a"), self._tun(f"{self.name}b")
-        await _ip("link", "set", f"{self.name}a", "netns", self.name)
+        await ip("link", "set", f"{self.name}a", "netns", self.name)
         here: tuple[tuple[str, ...], str, str, str] = ((), f"{self.name}b", self.host, self.far_host)
         there = (("-n", self.name), f"{self.name}a", self.far_host, self.host)
         for namespace, device, own, peer in (here, there):
-            await _ip(*namespace, "address", "add", own, "peer", peer, "dev", device)
-            await _ip(*namespace, "link", "set", device, "up")
-        await _ip("-n", self.name, "link", "set", "lo", "up")
+            await ip(*namespace, "address", "add", own, "peer", peer, "dev", device)
+            await ip(*namespace, "link", "set", device, "up")
+        await ip("-n", self.name, "link", "set", "lo", "up")
         for source, sink in ((near, far), (far, near)):
             line = _PacketLine(self, source, sink)
             asyncio.get_running_loop().add_reader(source, line.carry)
@@ -157,7 +157,8 @@ class _PacketLine:
                 os.write(self._sink, packet)
 
 
-async def _ip(*arguments: str) -> None:
+async def ip(*arguments: str) -> None:
+    """Run the command `ip`. Raises `PacketLinkError` with its output where it fails."""
     process = await asyncio.create_subprocess_exec(
         "ip", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
