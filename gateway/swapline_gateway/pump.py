@@ -1,8 +1,8 @@
 """The pump: from the spool into the sink, in batches, until the spool is empty; then it waits for more.
 
 A sink that is busy is asked again with growing delays, for ever: the spool holds. Each failure halves the next batch
-and each success lets it grow by an eighth, so that a database that comes back, or is slow, is given the urgent and the
-newest first, and no more than it can take in time.
+and each success lets it grow by an eighth, as long as it takes no longer than half a second: a new frame waits for one
+batch at most before its own begins, however much of the past there is to write.
 
 What a sink never takes goes to quarantine: frames that cannot be decoded, frames that the sink names because it refuses
 rows of them (the other rows are stored), and, of a batch that a sink rejects as a whole, those that are found by
@@ -10,6 +10,7 @@ halves. A frame leaves the spool only when the sink has taken it, or for quarant
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from swapline_wire.error import WireError
@@ -25,6 +26,8 @@ from .worker import Worker
 
 BATCH_FRAMES_MAX = 2000
 BATCH_FRAMES_MIN = 32
+BATCH_FRAMES_FIRST = 250
+BATCH_S_MAX = 0.5  # a frame of an outage's end is stored within 3 s of its sealing; two batches are a part of that
 BATCH_BYTES_MAX = 4 << 20
 IDLE_S_MAX = 2.0  # how late a frame is seen that the command line replayed behind our back
 LINGER_S = 0.2  # a transaction of one frame costs nearly as much as one of a hundred
@@ -52,7 +55,7 @@ class Pump:
         self._figures = figures
         self._backoff = backoff
         self._linger_s = linger_s
-        self._frames_max = BATCH_FRAMES_MAX
+        self._frames_max = BATCH_FRAMES_FIRST
         self._work = asyncio.Event()
         self._urgent = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -125,12 +128,22 @@ class Pump:
         return delay_s
 
     async def _move(self, frames: Sequence[SpooledFrame]) -> None:
+        begun_s = time.monotonic()
         readable, spoiled = await self._sink_worker.run(_decode, frames)
         await self._set_aside(spoiled)
-        if readable and await self._write(readable):
-            self._frames_max = min(BATCH_FRAMES_MAX, self._frames_max + self._frames_max // 8)
-        elif readable:
+        if readable:
+            is_settled = await self._write(readable)
+            self._fit(len(frames), time.monotonic() - begun_s, is_settled=is_settled)
+
+    def _fit(self, frame_count: int, duration_s: float, *, is_settled: bool) -> None:
+        """Choose the size of the next batch by what this one took."""
+        if not is_settled:
             self._shrink()
+        elif duration_s > BATCH_S_MAX:
+            fitting = max(self._frames_max // 2, round(frame_count * BATCH_S_MAX / duration_s))
+            self._frames_max = max(BATCH_FRAMES_MIN, min(self._frames_max, fitting))
+        else:
+            self._frames_max = min(BATCH_FRAMES_MAX, self._frames_max + self._frames_max // 8)
 
     def _shrink(self) -> None:
         """Halve the next batch: what is too much for a slow sink is then found soon, and alarms wait less."""

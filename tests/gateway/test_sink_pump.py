@@ -14,7 +14,7 @@ from swapline_gateway.config import Influxdb1Config, Influxdb2Config
 from swapline_gateway.error import SinkRejectedError
 from swapline_gateway.ingest import Item, Sender, examine_message
 from swapline_gateway.pipeline import PipelineFigures
-from swapline_gateway.pump import BATCH_FRAMES_MIN, Pump
+from swapline_gateway.pump import BATCH_FRAMES_MIN, BATCH_S_MAX, Pump
 from swapline_gateway.quarantine import Quarantine
 from swapline_gateway.reading import FrameRows
 from swapline_gateway.retry import Backoff
@@ -311,6 +311,35 @@ async def test_sink_that_rejects_whole_batches_gets_all_frames_but_the_guilty(tm
         await rig.until_empty()
         assert rig.details() == ["I do not like it"] * 2
     assert sorted(sink.stored) == sorted({*range(1, 41)} - {7, 13})
+
+
+class SlowSink(PickySink):
+    """Takes 2 ms a frame, which is as slow as a small computer with large frames."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: True)
+        self.batches: list[int] = []
+
+    def write(self, frames: Sequence[FrameRows]) -> Written:
+        self.batches.append(len(frames))
+        time.sleep(0.002 * len(frames))
+        return super().write(frames)
+
+
+async def test_batches_of_a_slow_sink_become_so_small_that_a_new_frame_need_not_wait_long(tmp_path: Path) -> None:
+    source = FrameSource()
+    sink = SlowSink()
+    async with pumping(tmp_path, sink) as rig:
+        await rig.store(source, *(source.frame() for _ in range(1500)))
+        async with asyncio.timeout(60):
+            while len(sink.batches) < 4:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await rig.store(source, source.frame())
+        place = len(sink.batches)
+        await rig.until_empty()
+    assert max(sink.batches) <= BATCH_S_MAX / 0.002 * 1.125
+    assert sink.stored.index(1501) < sum(sink.batches[: place + 2])
+    assert sorted(sink.stored) == list(range(1, 1502))
 
 
 async def test_frame_that_cannot_be_decoded_is_set_aside_and_its_neighbours_are_stored(tmp_path: Path) -> None:
