@@ -35,7 +35,7 @@ from swapline_bench.chaos_settle import Settling, Witness
 from swapline_bench.end_to_end import EndToEndError
 from swapline_bench.faces.gnss import WEEK_ROLLOVER, GnssFace
 from swapline_bench.link_proxy import Impairment, LinkProxy
-from swapline_bench.node_process import NodeError, NodeProcess
+from swapline_bench.node_process import HEAP_BYTES, NodeError, NodeProcess
 from swapline_bench.oracle import ClockFault, Truth
 from swapline_bench.randomness import make_random
 from swapline_bench.sntp_server import SntpServer
@@ -75,6 +75,7 @@ class ChaosConfig:
     setting: Setting
     database: str
     data_dir: Path
+    heap_bytes: int = HEAP_BYTES  # of each node
 
 
 @dataclass(slots=True)
@@ -213,6 +214,7 @@ class Chaos:
                 holder.folder,
                 bundle=firmware,
                 config=self._node_config(node),
+                heap_bytes=self.config.heap_bytes,
                 on_line=_log_writer(holder.folder),
                 ticks_wrap_in_s=self._ticks_wrap_s(index),
             )

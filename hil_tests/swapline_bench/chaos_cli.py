@@ -34,6 +34,7 @@ def _show(status: Status) -> None:
 @click.option("--database", default="influxdb1", show_default=True, type=click.Choice(["influxdb1", "duckdb"]))
 @click.option("--kills-per-min", default=18.0, show_default=True, type=click.FloatRange(0, 60))
 @click.option("--faults-per-min", default=8.0, show_default=True, type=click.FloatRange(0, 60))
+@click.option("--heap", "heap_kib", default=256, show_default=True, type=click.IntRange(200), help="KiB of each node.")
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="A new folder, kept.  [default: temporary]"
 )
@@ -50,6 +51,7 @@ def chaos(
     database: str,
     kills_per_min: float,
     faults_per_min: float,
+    heap_kib: int,
     data_dir: Path | None,
     keep: bool,
     only_plan: bool,
@@ -77,7 +79,7 @@ def chaos(
     if data_dir is not None and data_dir.exists() and any(data_dir.iterdir()):
         raise click.BadParameter(f"{data_dir} is not empty.", param_hint="--data-dir")
     folder = (data_dir or Path(tempfile.mkdtemp(prefix="swapline-chaos-"))).resolve()
-    report = asyncio.run(_run(ChaosConfig(setting, database, folder)))
+    report = asyncio.run(_run(ChaosConfig(setting, database, folder, heap_kib * 1024)))
     _say(format_report(report))
     if as_json:
         click.echo(json.dumps(report.as_json()))
