@@ -114,6 +114,7 @@ class Chaos:
         self._kills: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
         self._database: ServerPart | None = None
+        self._is_over = False  # the schedule
         self._is_settling = False
 
     async def run(self) -> ChaosReport:
@@ -134,8 +135,8 @@ class Chaos:
             stack.callback(loop.remove_signal_handler, number)
 
     def _interrupt(self) -> None:
-        """End the schedule at the first signal and the settling at the second."""
-        if self.stopping.is_set():
+        """End what goes on: the schedule, or the settling after it."""
+        if self.stopping.is_set() or self._is_over:
             self.hurrying.set()
         self.report.was_interrupted = True
         self.stopping.set()
@@ -368,6 +369,7 @@ class Chaos:
     async def _settle(self) -> None:
         """End all faults, let things calm down, silence the devices, and wait until nothing is on its way."""
         began_s = time.monotonic()
+        self._is_over = True
         self._on_step("settling: faults end")
         for node in self.nodes.values():
             node.link.heal()
