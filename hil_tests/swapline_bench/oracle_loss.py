@@ -17,7 +17,7 @@ POWER_CUT = 3  # a reason of ROWS_DROPPED
 POLL_MS = 2000  # the poll under way, and the row that waited for the sealing to have its turn
 AFTER_CUT_MS = 1000  # an answer that was on the line when nobody was there any more
 CLOCK_MS = 2000  # what an event's own time may be wrong by
-BOOT_MS = 5000  # a boot that was cut short sooner may not have come to declare anything; then the next one does
+BOOT_MS = 10_000  # a node that is off again so soon may not have come to declare anything; then the next boot does
 
 
 class Window:
@@ -68,16 +68,20 @@ class Losses:
         ends = [*self.cuts[cut + 1 :], float("inf")]
         starts = self.cuts[cut:]
         end_ms = next(end for start, end in zip(starts, ends, strict=True) if end - start >= BOOT_MS)
-        return any(begin_ms - slack_ms <= utc_ms <= end_ms + slack_ms for utc_ms, slack_ms in self._declared)
+        return any(begin_ms - slack_ms <= utc_ms <= end_ms + poor_ms for utc_ms, slack_ms, poor_ms in self._declared)
 
 
-def _declarations(events: Iterable[dict[str, Any]]) -> list[tuple[int, int]]:
-    """Return when power cuts were declared, and how wrong that time may be."""
-    return [
-        (event["time_utc_ms"], QUALITY_TOLERANCE_MS.get(int(event.get("time_quality", 0)), CLOCK_MS))
-        for event in events
-        if int(event["code"]) == ROWS_DROPPED and event.get("reason") == POWER_CUT
-    ]
+def _declarations(events: Iterable[dict[str, Any]]) -> list[tuple[int, int, int]]:
+    """Return when power cuts were declared, and how far too early and too late that may seem.
+
+    Too late only with a poor clock: behind its boot's end a declaration is about the next power cut.
+    """
+    found = []
+    for event in events:
+        if int(event["code"]) == ROWS_DROPPED and event.get("reason") == POWER_CUT:
+            poor_ms = QUALITY_TOLERANCE_MS.get(int(event.get("time_quality", 0)), 0)
+            found.append((event["time_utc_ms"], max(poor_ms, CLOCK_MS), poor_ms))
+    return found
 
 
 def _dropped_rows(events: Iterable[dict[str, Any]], interval_ms: int) -> Iterable[Window]:

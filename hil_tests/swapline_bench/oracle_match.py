@@ -173,19 +173,19 @@ class Offsets:
     def _samples(self, series: Series) -> Iterable[tuple[int, int]]:
         for row in series.stored:
             equal = series.equal(row.key)
-            if len(equal) == 1 and abs(row.utc_ms - equal[0].utc_ms) <= TOLERANCE_MS:
+            if len(equal) == 1 and abs(row.utc_ms - equal[0].utc_ms) <= row.tolerance_ms:
                 yield row.utc_ms, row.utc_ms - equal[0].utc_ms
 
-    def error_ms(self, utc_ms: int) -> int:
-        """Return how far ahead of the truth the node's clock was at a time of its own; 0 where nobody can tell."""
-        i = bisect_left(self._times, utc_ms)
+    def error_ms(self, row: Stored) -> int | None:
+        """Return how far ahead of the truth the node's clock was when it took a row, or None where nobody can tell."""
+        i = bisect_left(self._times, row.utc_ms)
         low, high = max(i - 2, 0), i + 2
         near = [
             error_ms
             for time_ms, error_ms in zip(self._times[low:high], self._errors[low:high], strict=True)
-            if abs(time_ms - utc_ms) <= OFFSET_AGE_MS
+            if abs(time_ms - row.utc_ms) <= OFFSET_AGE_MS and abs(error_ms) <= row.tolerance_ms
         ]
-        return sorted(near)[len(near) // 2] if near else 0
+        return sorted(near)[len(near) // 2] if near else None
 
 
 def match(series: Series, offsets: Offsets, keys: Keys) -> list[Stored]:
@@ -193,10 +193,17 @@ def match(series: Series, offsets: Offsets, keys: Keys) -> list[Stored]:
     rows = series.stored
     if series.stream == SELF_TIMED:
         rows = _pair(series, rows, lambda row: (row.utc_ms, TIGHT_MS // 2))
-    rows = _pair(series, rows, lambda row: (row.utc_ms - offsets.error_ms(row.utc_ms), TIGHT_MS))
-    rows = _pair(series, rows, lambda row: (row.utc_ms, TOLERANCE_MS))
-    rows = _pair(series, rows, lambda row: (row.utc_ms, row.tolerance_ms))
+    rows = _pair(series, rows, lambda row: (row.utc_ms - (offsets.error_ms(row) or 0), TIGHT_MS))
+    rows = _pair(series, rows, lambda row: _reach(row, offsets))
     return _pair_partly(series, rows, keys)
+
+
+def _reach(row: Stored, offsets: Offsets) -> tuple[int, int]:
+    """Return where a row's statement is at the farthest: a poor clock may be wrong, but is so for all rows alike."""
+    error_ms = offsets.error_ms(row)
+    if row.tolerance_ms == TOLERANCE_MS or error_ms is None:
+        return row.utc_ms, row.tolerance_ms
+    return row.utc_ms - error_ms, TOLERANCE_MS
 
 
 def _pair(series: Series, rows: list[Stored], aim: Callable[[Stored], tuple[int, int]]) -> list[Stored]:

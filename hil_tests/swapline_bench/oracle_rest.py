@@ -39,7 +39,7 @@ class Rest:
         own = self._series.get(place)
         what = f"{self._stream} row of {describe(place)} at {moment(row.utc_ms)}"
         if own is not None:
-            twin = own.nearest(row.key, row.utc_ms, row.tolerance_ms, _any)
+            twin = own.nearest(row.key, row.utc_ms, row.tolerance_ms, lambda said: _is_twin(said, row))
             if twin is not None and twin.row is not None:
                 return Finding("duplicates", f"{what} says again what the row at {moment(twin.row.utc_ms)} says")
         return (
@@ -94,6 +94,10 @@ class Rest:
 def _any(said: Said) -> bool:
     del said
     return True
+
+
+def _is_twin(said: Said, row: Stored) -> bool:
+    return said.row is not None and abs(said.row.utc_ms - row.utc_ms) <= TOLERANCE_MS
 
 
 def _take(row: Stored, said: Said) -> None:

@@ -1,0 +1,244 @@
+"""The oracle on a real run: whole path, a power cut, two databases. It is clean, and whatever is spoiled shows."""
+
+import asyncio
+import re
+import shutil
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pytest
+
+from swapline_bench import rig, services
+from swapline_bench.database import TAGS, DuckDatabase, Influx1Database, Row
+from swapline_bench.end_to_end import FLEET, EndToEnd
+from swapline_bench.oracle import PowerCut, Truth, Verdict, judge
+from swapline_bench.statement import StatementLog, read_statements
+from swapline_bench.world import World
+
+BEFORE_CUT_S = 8.0  # the node's clock is set, and several sealing intervals have passed
+AFTER_CUT_S = 8.0
+STEP_S = 0.1
+SPEED = 10.0  # values change from poll to poll; no swap comes within half a minute
+
+
+class Run(NamedTuple):
+    """A run that has settled."""
+
+    folder: Path
+    influx_url: str
+    cuts: list[PowerCut]
+
+    def truth(self, *, cuts: list[PowerCut] | None = None) -> Truth:
+        return Truth(
+            read_statements(self.folder / "statements.jsonl"),
+            self.cuts if cuts is None else cuts,
+            seal_interval_ms=rig.SEAL_INTERVAL_MS,
+        )
+
+    @property
+    def influx(self) -> Influx1Database:
+        return Influx1Database(self.influx_url, "swapline")
+
+    @property
+    def duckdb(self) -> Path:
+        return self.folder / "gateway-duckdb" / "swapline.duckdb"
+
+
+async def play(folder: Path, influxd_url: str) -> list[PowerCut]:
+    """Run a van and a station on the whole path and cut the van's power once."""
+    world = World(van_count=1, station_count=1, slot_count=2, speed=SPEED, seed=7, real_time_s=time.monotonic)
+    with StatementLog(folder / "statements.jsonl") as log:
+        async with EndToEnd(folder) as path:
+            rigs = [
+                rig.make_van_rig(world.vans[0], folder / "van", statements=log),
+                rig.make_station_rig(world.stations[0], folder / "station", statements=log),
+            ]
+            for one in rigs:
+                path.stack.push_async_callback(one.close)
+            path.run(pass_time(world), "world")
+            await path.start_gateway("duckdb")
+            await path.start_gateway("influxdb1", {"influxdb1": influxd_url})
+            for one in rigs:
+                one.plug()
+                config = one.config(fleet=FLEET, host=path.broker.host, port=path.broker.port)
+                config["streams"]["node"] = {"report": "all"}
+                await path.start_node(one.name, config.pop("buses"), **config)
+            van = path.nodes["van-001"]
+            await path.tap.wait_rows("van-001", "module", int(3 * BEFORE_CUT_S))
+            cuts = [PowerCut("van-001", int(time.time() * 1000))]
+            await van.cut_power()
+            await path.start_node_again(van)
+            await path.tap.wait_rows("van-001", "module", int(3 * (BEFORE_CUT_S + AFTER_CUT_S)))
+            await asyncio.gather(*(settle(path, one) for one in rigs))
+            await path.stop()
+    return cuts
+
+
+async def settle(path: EndToEnd, one: rig.HolderRig) -> None:
+    """Let the devices fall silent, and wait until all that they said is acknowledged."""
+    await one.hush()
+    await path.wait_health(one.name)  # a row that is sealed with or after the last ones of the devices
+    await path.tap.wait(path.tap[one.name].is_acknowledged, f"acknowledgements for {one.name}")
+
+
+async def pass_time(world: World) -> None:
+    while True:
+        await asyncio.sleep(STEP_S)
+        world.step(STEP_S * world.speed)
+
+
+@pytest.fixture(scope="module")
+def run(mosquitto: None, require: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    del mosquitto
+    require("influxd")
+    folder = tmp_path_factory.mktemp("oracle")
+    with services.influxd() as server:  # one of its own: the oracle asks for the rows of everybody
+        cuts = asyncio.run(play(folder, server.url))
+        yield Run(folder, server.url, cuts)
+
+
+def test_a_real_run_is_clean_in_both_databases(run: Run) -> None:
+    for verdict in (judge(run.truth(), DuckDatabase(run.duckdb)), judge(run.truth(), run.influx)):
+        assert verdict.is_good, (verdict, verdict.examples)
+        assert verdict.rows_true > 150
+        assert verdict.rows_stored >= verdict.rows_true - verdict.rows_lost_declared
+
+
+def test_every_stream_of_the_devices_is_judged(run: Run) -> None:
+    stated = {(one.node, one.stream) for one in read_statements(run.folder / "statements.jsonl")}
+    vans = {("van-001", stream) for stream in ("module", "cells", "vehicle", "position")}
+    assert stated == vans | {("station-001", stream) for stream in ("module", "cells", "slot", "meter")}
+
+
+class Victims:
+    """Rows of a station's modules that can be spoiled: neither among the first nor among the last of the run."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.bays = {bay: [row for row in rows if int(row["bay"]) == bay] for bay in (1, 2)}
+
+    def row(self, place: int) -> Row:
+        """Return a row of bay 1, counted from the middle."""
+        rows = self.bays[1]
+        return rows[len(rows) // 2 + place]
+
+    @property
+    def other_module(self) -> str:
+        return str(self.bays[2][0]["module"])
+
+
+@pytest.fixture
+def copy(run: Run, tmp_path: Path) -> Path:
+    return Path(shutil.copy(run.duckdb, tmp_path / "copy.duckdb"))
+
+
+def spoil(database: Path, statement: str) -> None:
+    with duckdb.connect(str(database)) as connection:
+        (count,) = connection.execute(statement).fetchone() or (0,)
+    assert count > 0, statement
+
+
+WRONG = ("rows_lost_undeclared", "duplicates", "altered", "misowned", "mistimed")
+
+
+def counts(verdict: Verdict) -> dict[str, int]:
+    return {kind: getattr(verdict, kind) for kind in WRONG if getattr(verdict, kind)}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "sentence"),
+    [
+        ("DELETE FROM module {victim}", "rows_lost_undeclared", "has no row, and nobody declared it lost"),
+        ("INSERT INTO module SELECT * FROM module {victim}", "duplicates", "says again what the row at"),
+        (
+            "INSERT INTO module SELECT * REPLACE (time + INTERVAL 90 MILLISECOND AS time) FROM module {victim}",
+            "duplicates",
+            "says again what the row at",
+        ),
+        ("UPDATE module SET bay = 2, module = '{other}' {victim}", "misowned", "is what station-001 bay 1 module"),
+        ("UPDATE module SET node = 'van-001' {victim}", "misowned", "is what station-001 bay 1 module"),
+        ("UPDATE module SET node = 'nobody' {victim}", "misowned", "row of nobody bay 1"),
+        ("UPDATE module SET time = time + INTERVAL 1 DAY {victim}", "mistimed", r"\+86400.. s, time quality"),
+        ("UPDATE module SET time = time - INTERVAL 4 SECOND {victim}", "mistimed", r"-4.. s, time quality"),
+        ("UPDATE module SET voltage_v = voltage_v + 0.01 {victim}", "altered", r"voltage_v 5\d.* instead of 5\d"),
+        ("UPDATE module SET cycles = NULL {victim}", "altered", "cycles None instead of"),
+        ("UPDATE module SET energy_in_kwh = 1 {victim}", "altered", "energy_in_kwh 1.0 instead of None"),
+    ],
+)
+def test_what_is_spoiled_in_a_real_database_is_found(
+    run: Run, copy: Path, change: str, kind: str, sentence: str
+) -> None:
+    victims = Victims(DuckDatabase(copy).rows("module", "station-001"))
+    victim = f"WHERE node = 'station-001' AND bay = 1 AND epoch_ms(time) = {victims.row(0)['time_utc_ms']}"
+    spoil(copy, change.format(victim=victim, other=victims.other_module))
+    verdict = judge(run.truth(), DuckDatabase(copy))
+    assert counts(verdict) == {kind: 1}, verdict.examples
+    assert re.search(sentence, verdict.examples[kind][0])
+
+
+def van_rows_before_cut(cut: PowerCut, *, from_ms: int, to_ms: int) -> str:
+    low_ms, high_ms = cut.utc_ms - from_ms, cut.utc_ms - to_ms
+    return f"DELETE FROM module WHERE node = 'van-001' AND epoch_ms(time) BETWEEN {low_ms} AND {high_ms}"  # noqa: S608
+
+
+def test_rows_that_a_power_cut_costs_are_excused_if_the_node_declares_it(run: Run, copy: Path) -> None:
+    spoil(copy, van_rows_before_cut(run.cuts[0], from_ms=3500, to_ms=0))
+    verdict = judge(run.truth(), DuckDatabase(copy))
+    assert verdict.is_good, verdict.examples
+    assert verdict.rows_lost_declared >= 3
+    spoil(copy, "DELETE FROM event WHERE code = 5 AND reason = 3")
+    undeclared = judge(run.truth(), DuckDatabase(copy))
+    assert counts(undeclared) == {"rows_lost_undeclared": verdict.rows_lost_declared}
+
+
+def test_rows_that_are_lost_too_long_before_a_power_cut_are_not_excused(run: Run, copy: Path) -> None:
+    spoil(copy, van_rows_before_cut(run.cuts[0], from_ms=6500, to_ms=5500))
+    assert judge(run.truth(), DuckDatabase(copy)).rows_lost_undeclared >= 2
+
+
+def test_a_power_cut_that_nobody_knows_of_excuses_nothing(run: Run, copy: Path) -> None:
+    spoil(copy, van_rows_before_cut(run.cuts[0], from_ms=3500, to_ms=0))
+    assert judge(run.truth(cuts=[]), DuckDatabase(copy)).rows_lost_undeclared >= 3
+
+
+def test_what_is_spoiled_in_influxdb_is_found(run: Run) -> None:
+    victims = Victims(run.influx.rows("module", "station-001"))
+    point = Point(run.influx_url)
+    lost, twice, strange, late, altered = (victims.row(place) for place in (-6, -3, 0, 3, 6))
+    point.delete(lost)
+    point.write(twice, time_utc_ms=twice["time_utc_ms"] + 90)
+    point.delete(strange)
+    point.write(strange, bay="2", module=victims.other_module)
+    point.delete(late)
+    point.write(late, time_utc_ms=late["time_utc_ms"] + 86_400_000)
+    point.write(altered, soc_pct=altered["soc_pct"] + 0.1)
+    verdict = judge(run.truth(), run.influx)
+    assert counts(verdict) == dict.fromkeys(WRONG, 1), verdict.examples
+
+
+class Point:
+    """Points of `module` in InfluxDB, rewritten one at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._integers = {"cell_count", "cycles", "switches", "protections", "balancing", "insulation_kohm"}
+
+    def delete(self, row: Row) -> None:
+        where = f"node = '{row['node']}' AND bay = '{row['bay']}' AND time = {row['time_utc_ms']}000000"
+        statement = f"DELETE FROM module WHERE {where}"  # noqa: S608
+        services.post(f"{self._url}/query?db=swapline&{urllib.parse.urlencode({'q': statement})}", b"")
+
+    def write(self, row: Row, **changes: Any) -> None:
+        """Write a row again; what is `changes` is changed."""
+        changed = {**row, **changes}
+        tags = "".join(f",{name}={changed.pop(name)}" for name in TAGS)
+        time_ms = changed.pop("time_utc_ms")
+        fields = ",".join(f"{name}={value}{self._suffix(name)}" for name, value in changed.items())
+        services.post(f"{self._url}/write?db=swapline&precision=ms", f"module{tags} {fields} {time_ms}".encode())
+
+    def _suffix(self, name: str) -> str:
+        is_integer = name in self._integers or name.endswith(("_cell", "_sensor", "_quality"))
+        return "i" if is_integer else ""
