@@ -21,7 +21,7 @@ from .intake import Intake
 from .log import get
 from .pipeline import PipelineFigures
 from .publisher import Publisher
-from .pump import Pump
+from .pump import BACKOFF_S_MAX, Pump
 from .quota import Quota
 from .restore import restore
 from .retry import Backoff
@@ -106,7 +106,7 @@ class Gateway:
             spool_worker=self._spool_worker,
             sink=self._sink,
             figures=self.figures,
-            backoff=Backoff(),
+            backoff=Backoff(delay_s_max=BACKOFF_S_MAX),
         )
         stack.push_async_callback(self._pump.close)
         await self._pump.open()

@@ -31,6 +31,7 @@ BATCH_S_MAX = 0.5  # a frame of an outage's end is stored within 3 s of its seal
 BATCH_BYTES_MAX = 4 << 20
 IDLE_S_MAX = 2.0  # how late a frame is seen that the command line replayed behind our back
 LINGER_S = 0.2  # a transaction of one frame costs nearly as much as one of a hundred
+BACKOFF_S_MAX = 5.0  # after an outage of hours too: an attempt is a request of a few frames, and people wait
 RETRY_AFTER_S_MAX = 60.0  # a server may ask for patience, but not for an hour of it
 REJECTED = "sink_rejected"
 
