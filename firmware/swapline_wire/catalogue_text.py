@@ -233,7 +233,11 @@ _EVENT = {
     "first_seq": Text("First frame", "First sequence number of a lost range, in this journal."),
     "last_seq": Text("Last frame", "Last sequence number of a lost range, in this journal."),
     "count": Text("Count", "Frames or rows that were lost; the boot number for `boot`."),
-    "duration_s": Text("Duration", "How long the module sat there before it was taken out."),
+    "duration_s": Text(
+        "Duration",
+        "How long the module sat there before it was taken out; how long a power cut's loss may be; by how much a clock"
+        " step went back.",
+    ),
 }
 
 _ALARM = {
