@@ -423,8 +423,9 @@ class Chaos:
             seal_interval_ms=SEAL_INTERVAL_MS,
             clock_faults=self._clock_faults(),
         )
+        obstacles = [one for one in self.disturbances if one.kind not in CLOCK_FAULTS]
         journals = {name: node.rig.journal_folder for name, node in self.nodes.items()}
-        await asyncio.to_thread(self.witness.judge, report, journals, truth, self.disturbances)
+        await asyncio.to_thread(self.witness.judge, report, journals, truth, obstacles)
 
     def _clock_faults(self) -> list[ClockFault]:
         return [
