@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from swapline_wire.catalogue import FRAMES_DROPPED, KEY, MEASUREMENT, Signal, stream_by_name
 
 from .config import DuckdbConfig, SinkConfig
+from .missing import Missing
 from .pipeline import LOSS_NAMES
 from .sinks.base import Sink
 
@@ -91,6 +92,9 @@ class History(Protocol):
 
     async def pipeline(self, *, start_utc_ms: int, end_utc_ms: int, fleet: str | None = None) -> list[NodeFlow]:
         """Return what came from each node, by the times of its rows."""
+
+    async def missing(self, *, fleet: str | None = None, node: str | None = None) -> list[Missing]:
+        """Return which frames and rows are not stored, and why: `missing.MISSING_MAX` ranges at most."""
 
     def close(self) -> None:
         """Let go of threads and connections."""

@@ -7,6 +7,7 @@ import duckdb
 
 from .error import GatewayError, SinkBusyError
 from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, SeriesQuery, is_averaged
+from .missing import MISSING_MAX, Missing
 from .sinks.duckdb_file import DuckdbSink
 from .worker import Worker
 
@@ -28,6 +29,13 @@ _LOST = """
 SELECT fleet, node, reason, SUM("count")::BIGINT FROM event
 WHERE code = ? AND time >= make_timestamp(?) AND time < make_timestamp(?) AND (fleet = ? OR ? IS NULL)
 GROUP BY fleet, node, reason
+"""
+
+_MISSING = """
+SELECT fleet, node, journal, first_seq, last_seq, frame_count, row_count, reason,
+    epoch_ms(after_time), epoch_ms(before_time)
+FROM missing WHERE (fleet = ? OR ? IS NULL) AND (node = ? OR ? IS NULL)
+ORDER BY fleet, node, first_seq IS NULL, journal, first_seq, before_time LIMIT ?
 """
 
 
@@ -77,6 +85,11 @@ class DuckdbHistory:
             for fleet_name, node, frames, rows, values, missing, mean_ms, max_ms in self._query(_FLOW, span)
         ]
 
+    async def missing(self, *, fleet: str | None = None, node: str | None = None) -> list[Missing]:
+        """See `History.missing`."""
+        rows = await self._worker.run(self._query, *missing_statement(fleet, node))
+        return [Missing(*row) for row in rows]
+
     def _query(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
         try:
             with self._sink.cursor() as cursor:
@@ -93,6 +106,11 @@ class DuckdbHistory:
     def close(self) -> None:
         """End the thread."""
         self._worker.close()
+
+
+def missing_statement(fleet: str | None, node: str | None) -> tuple[str, list[Any]]:
+    """Return the question to the view `missing`; a row of its answer is a `Missing`."""
+    return _MISSING, [fleet, fleet, node, node, MISSING_MAX]
 
 
 def _where(query: SeriesQuery) -> tuple[str, list[Any]]:

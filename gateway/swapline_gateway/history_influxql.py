@@ -7,9 +7,12 @@ import urllib3
 
 from swapline_wire.catalogue import Signal
 
+from . import history_missing
 from .config import Influxdb1Config, Influxdb2Config
 from .error import SinkBusyError
 from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, SeriesQuery, Value, is_averaged
+from .history_missing import text
+from .missing import MISSING_MAX, Missing
 from .sinks.influxdb1 import credentials
 from .sinks.line_protocol import tag_value
 from .worker import Worker
@@ -59,7 +62,7 @@ class InfluxqlHistory:
     def _pipeline(self, start_utc_ms: int, end_utc_ms: int, fleet: str | None) -> list[NodeFlow]:
         span = f"time >= {start_utc_ms}ms AND time < {end_utc_ms}ms"
         if fleet is not None:
-            span += f' AND "fleet" = {_text(fleet)}'
+            span += f' AND "fleet" = {text(fleet)}'
         lost = self._lost(span)
         groups = self._query(
             "SELECT count(seq), sum(row_count), sum(value_count), min(seq), max(seq), sum(delay_ms), max(delay_ms)"  # noqa: S608
@@ -84,6 +87,11 @@ class InfluxqlHistory:
                 name = LOSS_NAMES.get(reason, "unknown")
                 counts[name] = counts.get(name, 0) + (count or 0)
         return lost
+
+    async def missing(self, *, fleet: str | None = None, node: str | None = None) -> list[Missing]:
+        """See `History.missing`."""
+        found = await self._worker.run(history_missing.ask, self._query, fleet=fleet, node=node)
+        return found[:MISSING_MAX]
 
     def _query(self, statement: str) -> list[dict[str, Any]]:
         """Return the series of one statement's answer, times in ms."""
@@ -135,16 +143,12 @@ def _identifier(name: str) -> str:
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _text(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def _where(query: SeriesQuery) -> str:
-    conditions = [f"time >= {query.start_utc_ms}ms", f"time < {query.end_utc_ms}ms", f'"fleet" = {_text(query.fleet)}']
+    conditions = [f"time >= {query.start_utc_ms}ms", f"time < {query.end_utc_ms}ms", f'"fleet" = {text(query.fleet)}']
     module = None if query.module is None else tag_value(query.module)
     for tag, value in (("node", query.node), ("module", module)):
         if value is not None:
-            conditions.append(f'"{tag}" = {_text(value)}')
+            conditions.append(f'"{tag}" = {text(value)}')
     if query.bay is not None:
         conditions.append(f"\"bay\" = '{query.bay or ''}'")  # no bay, no tag
     return " AND ".join(conditions)

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from .config import HttpConfig
-from .error import ConfigurationError, UnavailableError
+from .error import ConfigurationError, SinkBusyError, UnavailableError
 from .history import History
 from .metrics import FiguresCollector
 from .pipeline import PipelineFigures
@@ -32,6 +32,7 @@ class HttpServer:
         self._app.router.add_get("/healthz", self._healthz)
         self._app.router.add_get("/metrics", self._metrics)
         self._app.router.add_get("/api/pipeline", self._pipeline)
+        self._app.router.add_get("/api/missing", self._missing)
         if config.console:
             from .console import add_routes  # noqa: PLC0415
 
@@ -75,3 +76,13 @@ class HttpServer:
 
     async def _pipeline(self, _request: web.Request) -> web.Response:
         return web.json_response(self._figures_json(), dumps=lambda data: json.dumps(data, separators=(",", ":")))
+
+    async def _missing(self, request: web.Request) -> web.Response:
+        """Answer what is missing; `fleet` and `node` narrow it."""
+        if self._history is None:
+            return web.json_response({"error": "this gateway has no database to ask"}, status=404)
+        try:
+            found = await self._history.missing(fleet=request.query.get("fleet"), node=request.query.get("node"))
+        except SinkBusyError as error:
+            return web.json_response({"error": str(error)}, status=503)
+        return web.json_response({"missing": [one.as_json() for one in found]})
