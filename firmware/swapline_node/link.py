@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .publisher import Publisher
     from .settings import Settings
 
-_CONNECT_S = const(10)
+_CONNECT_S = const(10)  # with TLS twice as long; a link of 2 s delay takes 8 s, and 16 s with TLS
 _RESOLVE_S = const(4)  # where it takes longer, the last address known is tried
 _PUBACK_MS_MAX = const(20000)  # a broker answers in one round trip; a mobile link may hold a packet for ten seconds
 _PUBACK_LIMITS_MAX = const(6)  # so many times longer for one of a queue that moves on: 32 KB at 2.2 kbit/s
@@ -78,6 +78,8 @@ class Link:
         self._backlog_bytes: "dict[int, int]" = {}  # packet id -> size of those that carry backlog
         self._share = BacklogShare(MESSAGE_BYTES)
         self._address: "tuple[int, Any] | None" = None
+        self._connect_s_min = _CONNECT_S if config.link["tls"] is None else 2 * _CONNECT_S
+        self._connect_s = self._connect_s_min  # every other time twice that, until it works
         self._answered_ms = 0
         self._timeouts = 0  # the publisher's, as last looked at
         self._packet_id = 0
@@ -137,7 +139,10 @@ class Link:
         if self.connect_network is not None:
             await self.connect_network()
         try:
-            await asyncio.wait_for(self._connect(), _CONNECT_S)
+            await asyncio.wait_for(self._connect(), self._connect_s)
+        except TimedOut:
+            self._connect_s = self._connect_s_min * 2 if self._connect_s == self._connect_s_min else self._connect_s_min
+            raise
         except ValueError as error:  # MicroPython's TLS: a certificate that does not verify or cannot be read
             raise MqttError("TLS: %s" % str(error).strip().replace("\n", "; ")) from None
         self._counters.link_connects += 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from swapline_bench import services
+from swapline_bench.link_proxy import Impairment, LinkProxy
 from swapline_bench.node_process import NodeProcess
 from tests.node.node_rig import gateway_end
 
@@ -95,4 +96,16 @@ async def test_link_is_refused_where_a_certificate_is_wrong(
     async with make_node(compiled, tmp_path / "node", tls_port, files | name) as node:
         await node.wait_for_line("warning link")
         assert not any("connected" in line for line in node.lines)
+        assert await node.stop() == 0
+
+
+async def test_node_connects_over_a_link_of_two_seconds_delay(
+    compiled: Path, tls_broker: services.Server, tls_port: int, certificates: Path, tmp_path: Path
+) -> None:
+    """TCP, TLS and MQTT shake hands in four round trips of four seconds."""
+    files = {"ca": "authority.der", "certificate": "tls1.der", "key": "tls1.key.der"}
+    tls = {key: str(certificates / value) for key, value in files.items()} | {"server_hostname": "broker.test"}
+    async with LinkProxy(tls_broker.host, tls_port) as link, make_node(compiled, tmp_path, link.port, tls) as node:
+        link.impair(Impairment(delay_s=2.0))
+        await node.wait_for_line("connected", timeout_s=90)
         assert await node.stop() == 0
