@@ -16,7 +16,8 @@ This header is its specification.
    counted by the caller. The nodes hold them. The same when the disk has no more than `disk_reserve_bytes` free: on a
    disk that is really full SQLite could not even delete, so the spool would not drain when the database is back.
 5. `quarantine` keeps what could not be read or was rejected, with reason, topic, bytes and time. Same bytes again only
-   raise a count. What was acknowledged is never pushed out; a node over its quarantine quota is no longer acknowledged.
+   raise a count. What was acknowledged is never pushed out; a node over its quarantine quota is no longer acknowledged
+   (what the sink refuses of it counts too; its events and alarms are held from twice the quota on).
 6. A file that is damaged, at the start or later, is replaced by what can be read of it (`spool_file.py`). Nothing is
    acknowledged meanwhile.
 
@@ -235,8 +236,9 @@ class Spool:
         node_id = self._node_id(sender)
         known = self._taken_near(node_id, journal, min(by_seq), max(by_seq))
         fresh: list[int] = []
-        refused = 0
+        refused = held = 0
         routine, urgent = room
+        quarantined = self._quarantine_bytes.get(node_id, 0) / self._quarantine_node_bytes_max
         for seq in sorted(by_seq):
             item = by_seq[seq]
             if covers(known, seq):
@@ -244,7 +246,11 @@ class Spool:
                 outcome.acknowledge[sender, journal].add(seq)
                 continue
             size = len(item.data)
-            if size > (routine if item.decoded.header.priority == ROUTINE else urgent):
+            is_routine = item.decoded.header.priority == ROUTINE
+            if quarantined > (1 if is_routine else 2):
+                held += 1
+                continue
+            if size > (routine if is_routine else urgent):
                 refused += 1
                 continue
             routine, urgent = routine - size, urgent - size
@@ -255,6 +261,8 @@ class Spool:
             outcome.acknowledge[sender, journal].update(fresh)
         if refused:
             outcome.refused.append((sender, "spool_full", refused))
+        if held:
+            outcome.refused.append((sender, "quarantine_full", held))
         return routine, urgent
 
     def _node_id(self, sender: Sender) -> int:

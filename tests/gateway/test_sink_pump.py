@@ -21,7 +21,7 @@ from swapline_gateway.retry import Backoff
 from swapline_gateway.sinks.base import Sink, Written, count_written
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from swapline_gateway.sinks.influxdb2 import Influxdb2Sink
-from swapline_gateway.spool import Spool, now_utc_ms
+from swapline_gateway.spool import Outcome, Spool, now_utc_ms
 from swapline_gateway.worker import Worker
 from swapline_wire.catalogue import ALARM_STREAM, MODULE
 from tests.gateway.fake_influx import Answer, FakeInflux
@@ -39,10 +39,11 @@ class Rig:
     figures: PipelineFigures
     path: Path
 
-    async def store(self, source: FrameSource, *frames: bytes) -> None:
+    async def store(self, source: FrameSource, *frames: bytes) -> Outcome:
         """Take frames of a node, as the intake does."""
-        await self.worker.run(self.spool.store, items(source, *frames), [], now_utc_ms())
+        outcome = await self.worker.run(self.spool.store, items(source, *frames), [], now_utc_ms())
         self.pump.wake()
+        return outcome
 
     async def until_empty(self) -> None:
         async with asyncio.timeout(60):
@@ -66,10 +67,13 @@ def items(source: FrameSource, *frames: bytes) -> list[Item]:
 
 
 @asynccontextmanager
-async def pumping(folder: Path, sink: Sink, *, delay_s_max: float = 0.02) -> AsyncIterator[Rig]:
+async def pumping(
+    folder: Path, sink: Sink, *, delay_s_max: float = 0.02, quarantine_node_bytes_max: int = 16 << 20
+) -> AsyncIterator[Rig]:
     path = folder / "spool.sqlite"
     worker = Worker("spool")
-    spool = await worker.run(Spool, path, limit_bytes=1 << 30, disk_reserve_bytes=0)
+    limits = {"limit_bytes": 1 << 30, "disk_reserve_bytes": 0, "quarantine_node_bytes_max": quarantine_node_bytes_max}
+    spool = await worker.run(Spool, path, **limits)
     figures = PipelineFigures(spool_limit_bytes=1 << 30, sink_name=sink.name)
     backoff = Backoff(delay_s_min=0.01, delay_s_max=delay_s_max)
     pump = Pump(spool=spool, spool_worker=worker, sink=sink, figures=figures, backoff=backoff, linger_s=0.0)
@@ -242,6 +246,31 @@ async def test_node_whose_every_frame_is_refused_costs_a_few_requests_and_delays
         assert rig.figures.nodes["test", "van-001"].quarantined == 0
     assert sorted(seqs(fake)) == list(range(1, 101))
     assert len(fake.statuses) < 60
+
+
+async def test_node_whose_frames_are_refused_beyond_its_quota_is_held_and_no_other_node(
+    tmp_path: Path, fake: FakeInflux
+) -> None:
+    now_ms = now_utc_ms()
+    bad = FrameSource(node="van-666", anchor_utc_ms=now_ms - 1000 * 86_400_000)
+    good = FrameSource(node="van-001", anchor_utc_ms=now_ms)
+    fake.rules.oldest_ns = (now_ms - 86_400_000) * NS_PER_MS
+    async with pumping(tmp_path, sink_of(fake), quarantine_node_bytes_max=20_000) as rig:
+        await rig.store(bad, *(bad.frame() for _ in range(40)))
+        await rig.until_empty()
+        assert len(rig.details()) == 40
+        outcome = await rig.store(bad, bad.frame())
+        assert ([reason for _, reason, _ in outcome.refused], outcome.stored) == (["quarantine_full"], [])
+        assert not outcome.acknowledge
+        assert len((await rig.store(good, good.frame())).stored) == 1
+        with Quarantine(rig.path) as quarantine:
+            fake.rules.oldest_ns = None
+            for entry in quarantine.entries(limit=-1):
+                assert quarantine.replay(entry) == ""
+        await rig.worker.run(rig.spool.backlog)  # which counts again, as the gateway does twice a second
+        assert len((await rig.store(bad, bad.frame(seq=41))).stored) == 1
+        await asyncio.to_thread(fake.wait_for, 42)
+    assert sorted(seqs(fake)) == sorted([*range(1, 42), 1])
 
 
 async def test_batch_that_is_larger_than_the_server_takes_is_sent_in_parts(tmp_path: Path, fake: FakeInflux) -> None:
