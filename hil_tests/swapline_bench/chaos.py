@@ -423,9 +423,20 @@ class Chaos:
             seal_interval_ms=SEAL_INTERVAL_MS,
             clock_faults=self._clock_faults(),
         )
+        self._write_truth(truth)
         obstacles = [one for one in self.disturbances if one.kind not in CLOCK_FAULTS]
         journals = {name: node.rig.journal_folder for name, node in self.nodes.items()}
         await asyncio.to_thread(self.witness.judge, report, journals, truth, obstacles)
+
+    def _write_truth(self, truth: Truth) -> None:
+        """Keep beside the statements what else the oracle is told, so that a run can be judged again."""
+        told = {
+            "power_cuts": truth.power_cuts,
+            "seal_interval_ms": truth.seal_interval_ms,
+            "clock_faults": truth.clock_faults,
+            "disturbances": self.disturbances,
+        }
+        (self.config.data_dir / "truth.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
     def _clock_faults(self) -> list[ClockFault]:
         return [
