@@ -21,7 +21,7 @@ from .quota import Quota
 from .ranges import as_ranges
 from .spool import Outcome, Spool, now_utc_ms
 from .state import FleetState
-from .time_offer import TimeOffers, offered_utc_ms
+from .time_offer import TimeOffers
 from .uplink import Uplink
 from .worker import Worker
 
@@ -112,6 +112,7 @@ class Intake:
                 self._figures.refuse(sender.fleet, sender.node, "spool_error", 1)
             return
         self._figures.spool_works("intake")
+        self._offers.witness(outcome.stored, received_utc_ms)
         self._acknowledge(outcome)
         self._count(outcome, received_utc_ms)
         self._pump.wake(is_urgent=any(item.decoded.header.priority for item in outcome.stored))
@@ -123,7 +124,7 @@ class Intake:
         say("nothing is acknowledged", error=str(error))
 
     def _acknowledge(self, outcome: Outcome) -> None:
-        utc_ms = offered_utc_ms()
+        utc_ms = self._offers.utc_ms()
         for (sender, journal), seqs in outcome.acknowledge.items():
             ranges = as_ranges(seqs)
             name = topic.format_topic(sender.fleet, sender.node, topic.ACK)

@@ -2,16 +2,22 @@
 
 Given when a birth says `clock_quality` 0, and again in intervals until a later birth says otherwise: an offer may get
 lost, and a node without any time does not send frames that would say so.
+
+A gateway whose own clock is wrong must not hand it on. Nodes that know the time from GNSS or SNTP show it: their rows
+come from the future, or none of them is younger than ten minutes. While most of those heard say so, and at least two,
+nothing is offered, in acknowledgements neither.
 """
 
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from swapline_wire import message, topic
-from swapline_wire.catalogue import TIME_NONE
+from swapline_wire.catalogue import TIME_NONE, TIME_NTP
 
-from .ingest import Sender
+from .ingest import Item, Sender
+from .log import get
 from .pipeline import PipelineFigures
 from .spool import now_utc_ms
 from .uplink import Uplink
@@ -21,10 +27,43 @@ WAITING_MAX = 10_000
 UTC_MS_PLAUSIBLE = 1_704_067_200_000
 
 
-def offered_utc_ms() -> int:
-    """Return the time that acknowledgements carry: ours, or 0 (not offered) while our own clock cannot be true."""
-    utc_ms = now_utc_ms()
-    return utc_ms if utc_ms >= UTC_MS_PLAUSIBLE else 0
+WITNESSES_MAX = 1000
+WITNESSES_MIN = 2
+WITNESS_S_MAX = 600.0  # what a node's rows said about our clock is judged anew so often
+LIVE_S = 60.0  # within so long a node that has old rows to send has sent new ones too
+JUDGE_INTERVAL_S = 1.0  # asking a thousand witnesses takes 0.1 ms
+FUTURE_MS_MAX = 10_000
+PAST_MS_MAX = 600_000
+
+
+class FleetTime:
+    """What the nodes that know the time by themselves say about this computer's clock."""
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
+        self._witnesses: OrderedDict[Sender, tuple[float, int]] = OrderedDict()  # since when, delay of the newest row
+
+    def take(self, sender: Sender, time_quality: int, delay_ms: int) -> None:
+        """Note by how much a row was older than our clock when it came."""
+        if time_quality < TIME_NTP:
+            return
+        now_s = self._monotonic_s()
+        since_s, least_ms = self._witnesses.get(sender, (now_s, delay_ms))
+        if now_s - since_s > WITNESS_S_MAX:
+            since_s, least_ms = now_s, delay_ms
+        self._witnesses[sender] = (since_s, min(least_ms, delay_ms))
+        if len(self._witnesses) > WITNESSES_MAX:
+            self._witnesses.popitem(last=False)
+
+    def is_contradicted(self) -> bool:
+        """Say whether most of the nodes that can tell show that our clock is wrong."""
+        now_s = self._monotonic_s()
+        heard = [witness for witness in self._witnesses.values() if now_s - witness[0] <= 2 * WITNESS_S_MAX]
+        against = sum(
+            least_ms < -FUTURE_MS_MAX or (least_ms > PAST_MS_MAX and now_s - since_s > LIVE_S)
+            for since_s, least_ms in heard
+        )
+        return against >= WITNESSES_MIN and 2 * against > len(heard)
 
 
 class TimeOffers:
@@ -34,6 +73,29 @@ class TimeOffers:
         self._uplink = uplink
         self._figures = figures
         self._waiting: OrderedDict[Sender, int] = OrderedDict()  # sender -> journal
+        self._fleet_time = FleetTime()
+        self._is_contradicted = False
+        self._judged_s = -JUDGE_INTERVAL_S
+        self._log = get("time")
+
+    def witness(self, items: Iterable[Item], received_utc_ms: int) -> None:
+        """Compare our clock with the rows of frames that have just come."""
+        for item in items:
+            delay_ms = received_utc_ms - item.anchor_utc_ms - item.decoded.rows[-1][0]
+            self._fleet_time.take(item.sender, item.time_quality, delay_ms)
+        now_s = time.monotonic()
+        if now_s - self._judged_s < JUDGE_INTERVAL_S:
+            return
+        self._judged_s = now_s
+        is_contradicted = self._fleet_time.is_contradicted()
+        if is_contradicted and not self._is_contradicted:
+            self._log.error("this computer's clock is wrong, say the nodes: no time is offered to those without")
+        self._is_contradicted = is_contradicted
+
+    def utc_ms(self) -> int:
+        """Return the time that acknowledgements carry: ours, or 0 (not offered) while our own clock cannot be true."""
+        utc_ms = now_utc_ms()
+        return utc_ms if utc_ms >= UTC_MS_PLAUSIBLE and not self._is_contradicted else 0
 
     def take(self, sender: Sender, birth: Mapping[str, Any]) -> None:
         """Note what a birth says about its node's clock, and offer time if it has none."""
@@ -57,7 +119,7 @@ class TimeOffers:
             self._offer(sender, journal)
 
     def _offer(self, sender: Sender, journal: int) -> None:
-        utc_ms = offered_utc_ms()
+        utc_ms = self.utc_ms()
         if not utc_ms:
             return
         name = topic.format_topic(sender.fleet, sender.node, topic.ACK)
