@@ -67,7 +67,7 @@ def find_missing(
     return [
         found
         for origin in sorted({*stored, *declared})
-        for found in _of_journal(origin, sorted(stored.get(origin, ())), sorted(declared.get(origin, ())))
+        for found in _of_journal(origin, sorted(stored.get(origin, ())), declared.get(origin, ()))
     ]
 
 
@@ -75,13 +75,15 @@ def _of_journal(origin: Origin, stored: Sequence[Stored], declared: Sequence[Dec
     edges: list[Stored | None] = [None, *stored, None]
     for before, after in pairwise(edges):
         first, last = before.seq + 1 if before else 1, after.seq - 1 if after else SEQ_MAX
+        if first > last:
+            continue
         known = first - 1
         times = (before.last_utc_ms if before else None, after.first_utc_ms if after else None)
         is_between = before is not None and after is not None
-        for low, high, reason in declared:
-            low, high = max(low, known + 1), min(high, last)  # noqa: PLW2901 (the part of it in this hole)
-            if low > high:
+        for low, high, reason in sorted((max(low, first), min(high, last), reason) for low, high, reason in declared):
+            if low > high or high <= known:
                 continue
+            low = max(low, known + 1)  # noqa: PLW2901 (what no range before it has)
             if is_between and low > known + 1:
                 yield Missing(*origin, known + 1, low - 1, low - known - 1, None, NOT_ARRIVED, *times)
             yield Missing(*origin, low, high, high - low + 1, None, reason, *times)

@@ -1,6 +1,7 @@
 """What is missing, from whom, why: the same answer from DuckDB's view, from InfluxQL and from the command line."""
 
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import cast
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,11 +19,13 @@ from swapline_bench.frame_source import FrameSource, row_of
 from swapline_bench.gateway_process import GatewayProcess
 from swapline_gateway.config import DuckdbConfig, Influxdb1Config, SinkConfig
 from swapline_gateway.history import History, make
+from swapline_gateway.history_duckdb import missing_statement
 from swapline_gateway.missing import Declared, Missing, Origin, Stored, count_missing, find_missing
 from swapline_gateway.reading import read_rows
 from swapline_gateway.sinks import make as make_sink
 from swapline_gateway.sinks.base import Sink
 from swapline_gateway.sinks.duckdb_file import DuckdbSink
+from swapline_gateway.sinks.duckdb_schema import make_tables
 from swapline_gateway.spool import SpooledFrame
 from swapline_wire.catalogue import (
     EVENT_STREAM,
@@ -151,13 +155,31 @@ def test_every_number_is_stored_or_missing_once_and_only_holes_and_declared_ones
     between = set(range(min(stored), max(stored))) if stored else set()
     assert len(listed) == len(set(listed))
     assert set(listed) == (given_up | between) - stored
-    undeclared = {
-        seq
-        for one in found
-        if one.reason == "not_arrived"
-        for seq in range(one.first_seq or 0, (one.last_seq or 0) + 1)
-    }
-    assert undeclared == between - stored - given_up
+    holes = [(one.first_seq or 0, one.last_seq or 0) for one in found if one.reason == "not_arrived"]
+    assert {seq for first, last in holes for seq in range(first, last + 1)} == between - stored - given_up
+
+
+def test_view_and_python_agree_on_random_books() -> None:
+    chance = random.Random(7)  # noqa: S311 (test data, not a secret)
+    with duckdb.connect() as connection:
+        make_tables(connection)
+        for _ in range(40):
+            connection.execute("DELETE FROM frames; DELETE FROM loss")
+            stored = sorted(chance.sample(range(1, 60), chance.randint(1, 40)))
+            firsts = [chance.randint(1, 60) for _ in range(chance.randint(0, 5))]
+            declared = [Declared(first, first + chance.randint(0, 15), chance.choice("ab")) for first in firsts]
+            for seq in stored:
+                connection.execute(
+                    "INSERT INTO frames (fleet, node, journal, seq, first_time, last_time)"
+                    " VALUES (?, ?, ?, ?, make_timestamp(?), make_timestamp(?))",
+                    [*ORIGIN, seq, seq * 1000, seq * 2000],
+                )
+            for one in declared:
+                connection.execute("INSERT INTO loss VALUES (?, ?, ?, ?, ?, 1, NULL, ?, NULL)", [*ORIGIN, *one])
+            statement, parameters = missing_statement(None, None)
+            rows = connection.execute(statement, parameters).fetchall()
+            expected = find_missing({ORIGIN: [Stored(seq, seq, seq * 2) for seq in stored]}, {ORIGIN: declared})
+            assert [Missing(*row) for row in rows] == expected
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
