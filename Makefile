@@ -66,6 +66,7 @@ format: $(SETUP) ## let ruff arrange the code
 
 bench: $(SETUP) ## measure the figures that the README states
 	@$(BIN)/python tools/bench_wire.py
+	@$(BIN)/python tools/bench_wear.py
 	@$(BIN)/swapline bench gateway $(ARGS)
 
 fuzz: $(SETUP) ## look for input that breaks a reader: make fuzz ARGS="--seconds 600"

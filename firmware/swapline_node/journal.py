@@ -18,11 +18,11 @@ import os
 from micropython import const
 
 from swapline_wire.catalogue import (
+    ALARM,
     LOSS_JOURNAL_DAMAGED,
     LOSS_JOURNAL_FULL,
     LOSS_NO_MEMORY,
     ROUTINE,
-    TIME_ESTIMATED,
     TIME_NONE,
 )
 
@@ -36,6 +36,7 @@ from .journal_state import (
     JournalState,
     Record,
     draw_id,
+    estimate_anchors,
     make_folder,
     sync_folder,
 )
@@ -50,15 +51,16 @@ if TYPE_CHECKING:
     from .segment_scan import Recovery
 
 _BLOCK_BYTES = const(4096)  # a file of one byte takes a whole erase block
-_SEGMENTS_PER_LIMIT = const(32)  # a drop then costs about 3 % of what is kept
+_SEGMENTS_PER_LIMIT = const(24)  # a drop then costs about 4 % of what is kept; each segment takes heap
 _SEGMENT_BYTES_MIN = const(4096)
 _SEGMENT_BYTES_MAX = const(65536)
-_SEGMENTS_MAX = const(40)  # of a family: each takes heap
+_SEGMENTS_MAX = const(48)  # 300 bytes of heap each on the 64-bit unix port
 _SMALL_BYTES = const(512)  # what LittleFS keeps inline: an eighth of a block (docs/decisions/0016)
-_SMALL_MAX = const(12)  # of a family: two sealing intervals of a van; more would not fit into the folder's metadata
-_BOOTS_MAX = const(32)  # whose frames one segment may hold: each needs an anchor, which takes heap
+_SMALL_MAX = const(12)  # two sealing intervals of a van; more would not fit into the folder's metadata
+_BOOTS_MAX = const(128)  # whose frames without time wait: each takes heap
 _SMALL_SHARE_BYTES = const(65536)  # of the limit, for each small segment: the limit counts it as a block
 _STATE_BYTES = const(2 * _BLOCK_BYTES)  # the state file and its successor
+_STATE_BYTES_MAX = const(3072)  # 45 drops; then it is written anew
 
 Drop = Record
 
@@ -79,7 +81,7 @@ class Journal:
         self.families: "list[list[Segment]]" = [[], [], []]  # by priority, oldest first
         self._block_bytes = block_bytes
         self._segment_bytes = min(max(limit_bytes // _SEGMENTS_PER_LIMIT, _SEGMENT_BYTES_MIN), _SEGMENT_BYTES_MAX)
-        self._small_max = min(_SMALL_MAX, limit_bytes // _SMALL_SHARE_BYTES) if small_max < 0 else small_max
+        self._small_max = small_max  # -1: found out when it is opened
         self._state = JournalState(folder)
         self._open: "list[Segment | None]" = [None, None, None]
         self._files: "list[BinaryIO | None]" = [None, None, None]
@@ -89,6 +91,7 @@ class Journal:
         self._is_recovered = False
         self._witness: "Segment | None" = None  # the durable segment with the highest number
         self._dropped: "list[Drop]" = []
+        self._declaring: "list[Drop]" = []  # taken, but their events are not durable yet
         self._uptimes: "dict[int, int]" = {}  # boot without anchor -> last uptime in ms that a frame of it tells
 
     # ---- opening
@@ -100,21 +103,30 @@ class Journal:
         """
         make_folder(self.folder)
         self._is_posix = sync_folder(self.folder)
-        if self._is_posix:
-            self._small_max = 0  # appending to one file costs least there
+        if self._small_max < 0:
+            is_inline = not self._is_posix and self._state.is_inline(_SMALL_BYTES)
+            self._small_max = min(_SMALL_MAX, self.limit_bytes // _SMALL_SHARE_BYTES) if is_inline else 0
         records = self._state.read()
         recovery = call_once("segment_scan", "scan_folder", self.folder, on_progress)
         self._take_over(records, recovery)
         self._finish_drops(records)
-        self.anchors.update(self._estimate_anchors(self.anchors))
+        self.anchors.update(estimate_anchors(self.boot, self.anchors, self._uptimes))
+        for boot in list(self.anchors):
+            if boot not in recovery.uptimes and boot != max(self.anchors):
+                del self.anchors[boot]
+        self._replace_state()
+        self._is_recovered = True
+        if len(recovery.uptimes) > _BOOTS_MAX:
+            self._drop_oldest(ALARM)  # the next boot will see whether that was enough
+
+    def _replace_state(self) -> None:
+        """Write the state file anew, without what has no meaning any more."""
         keep = [Record(BOOT, 0, self.id, self.boot, 0, self.next_seq, 0)]
-        for boot in sorted(self.anchors):
-            if boot in recovery.uptimes or boot == self.boot - 1:
-                keep.append(self._anchor_record(boot, self.anchors[boot]))
+        keep.extend([self._anchor_record(boot, self.anchors[boot]) for boot in sorted(self.anchors)])
         keep.extend(self._dropped)
+        keep.extend(self._declaring)
         keep.extend(self._settled_records())
         self._state.replace(keep)
-        self._is_recovered = True
 
     def _take_over(self, records: "list[Record]", recovery: "Recovery") -> None:
         self.is_first_boot = not records and not recovery.segments
@@ -132,8 +144,7 @@ class Journal:
         self.id = self.id or recovery.journal or draw_id()
         self.boot = max(self.boot, recovery.boot_max) + 1
         self._uptimes = recovery.uptimes
-        bytes_max = self._segment_bytes if len(recovery.uptimes) < _BOOTS_MAX else 0
-        self._take_segments(recovery.segments, [r for r in records if r.kind == SETTLED], bytes_max)
+        self._take_segments(recovery.segments, [r for r in records if r.kind == SETTLED])
         for first, last in recovery.damaged:
             self._note_drop(LOSS_JOURNAL_DAMAGED, first, last, last - first + 1)
         doubtful = recovery.next_seq_doubtful - self.next_seq
@@ -142,7 +153,7 @@ class Journal:
             self.next_seq += doubtful
         self._reap_all()
 
-    def _take_segments(self, segments: "list[Segment]", settled: "list[Record]", bytes_max: int) -> None:
+    def _take_segments(self, segments: "list[Segment]", settled: "list[Record]") -> None:
         for segment in segments:
             self.families[segment.priority].append(segment)
             self.pending_frames += segment.pending_count
@@ -152,17 +163,11 @@ class Journal:
             if self._witness is None or segment.last_seq >= self._witness.last_seq:
                 self._witness = segment
             if segment.bytes_max > (_SMALL_BYTES if self._small_max else 0):
-                segment.bytes_max = bytes_max  # whole to its end, so it may grow
+                segment.bytes_max = self._segment_bytes
 
     def _finish_drops(self, records: "list[Record]") -> None:
         """Complete the drops that a power cut interrupted, and have them declared (again: same range, same count)."""
-        open_drops: "list[Record]" = []
-        for record in records:
-            if record.kind == DROP:
-                open_drops.append(record)
-            elif record.kind == DROP_DECLARED and open_drops:
-                open_drops = [r for r in open_drops if r.first_seq != record.first_seq or r.last_seq != record.last_seq]
-        for drop in open_drops:
+        for drop in [record for record in records if record.kind == DROP]:
             for segment in list(self.families[drop.boot % 3]):
                 if segment.first_seq <= drop.first_seq and segment.last_seq >= drop.last_seq:
                     self._settle(segment, drop.first_seq, drop.last_seq)
@@ -179,22 +184,9 @@ class Journal:
         decided = {self.boot: (utc_ms, quality)}
         known = dict(self.anchors)
         known.update(decided)
-        decided.update(self._estimate_anchors(known))
+        decided.update(estimate_anchors(self.boot, known, self._uptimes))
         self._state.append(*[self._anchor_record(boot, decided[boot]) for boot in sorted(decided, reverse=True)])
         self.anchors.update(decided)
-
-    def _estimate_anchors(self, known: "dict[int, tuple[int, int]]") -> "dict[int, tuple[int, int]]":
-        """Date boots that ended without an anchor back from the next one that has one, as far as `known` leads.
-
-        The next boot began after the last frame of this one: its start minus the last uptime is the latest possible
-        anchor. How long the power was off is not known, hence the quality "estimated".
-        """
-        known = dict(known)
-        dated = {}
-        for boot in range(self.boot - 1, min(self._uptimes) - 1 if self._uptimes else self.boot, -1):
-            if boot not in known and boot + 1 in known:
-                known[boot] = dated[boot] = (known[boot + 1][0] - self._uptimes.get(boot, 0), TIME_ESTIMATED)
-        return dated
 
     def _anchor_record(self, boot: int, anchor: "tuple[int, int]") -> Record:
         utc_ms, quality = anchor
@@ -271,9 +263,10 @@ class Journal:
         segment = self._open[priority]
         if segment is None:
             family = self.families[priority]
-            if not family or self._is_small(family[-1]):
+            if not family or not family[-1].bytes_max or self._new_bytes_max(length, priority) < self._segment_bytes:
                 return None
             segment = family[-1]
+            segment.bytes_max = self._segment_bytes  # a small one too: there are enough of them
         # Where the gateway keeps up, what is acknowledged goes soon, and is not sent again after a power cut.
         is_spent = not segment.pending_count and segment.size_bytes >= (1 if self._small_max else self._block_bytes)
         return segment if segment.takes(seq, length) and not is_spent else None
@@ -282,7 +275,7 @@ class Journal:
         segment = self._segment_to_continue(seq, length, priority)
         if segment is None:
             segment = self._open_segment(priority, seq, self._new_bytes_max(length, priority))
-            self._drop_beyond_count(priority)
+            self._drop_beyond_count()
         elif segment is not self._open[priority]:
             self._files[priority] = open(segment.path, "ab")  # noqa: SIM115 - stays open over many frames
             self._open[priority] = segment
@@ -290,11 +283,10 @@ class Journal:
 
     def _new_bytes_max(self, length: int, priority: int) -> int:
         """Return how long a family's next segment may become: small as long as only few and small ones wait."""
-        smalls = 0
-        for segment in self.families[priority]:
-            if segment.pending_count:
-                smalls += 1 if self._is_small(segment) else self._small_max
-        return max(length, _SMALL_BYTES) if smalls < self._small_max else self._segment_bytes
+        waiting = [s for family in self.families for s in family if s.pending_count]
+        smalls = sum(self._is_small(s) for s in waiting)
+        is_behind = any(s.priority == priority and not self._is_small(s) for s in waiting)
+        return self._segment_bytes if is_behind or smalls >= self._small_max else max(length, _SMALL_BYTES)
 
     def _open_segment(self, priority: int, seq: int, bytes_max: int) -> Segment:
         """Begin a new segment. Where one of this name exists it holds no whole frame, else the number were used up."""
@@ -350,7 +342,7 @@ class Journal:
         return _STATE_BYTES + sum(self._blocks_bytes(s.size_bytes) for family in self.families for s in family)
 
     def _blocks_bytes(self, size_bytes: int) -> int:
-        return max(1, -(-size_bytes // self._block_bytes)) * self._block_bytes
+        return (max(size_bytes, 1) + self._block_bytes - 1) // self._block_bytes * self._block_bytes
 
     def _make_room(self, length: int, priority: int) -> int:
         while True:
@@ -384,10 +376,10 @@ class Journal:
         self._witness = self._open_segment(ROUTINE, self.next_seq, self._segment_bytes)
         sync_folder(self.folder)
 
-    def _drop_beyond_count(self, priority: int) -> None:
-        family = self.families[priority]
-        if len(family) > _SEGMENTS_MAX:
-            self._drop(family[0])
+    def _drop_beyond_count(self) -> None:
+        for _ in range(sum(len(family) for family in self.families) - _SEGMENTS_MAX):
+            if not self._drop_oldest(ALARM):
+                break
 
     def _drop(self, segment: Segment, after: int = 0) -> None:
         """Declare the waiting frames of `segment` with numbers above `after` as lost; delete it if none is left."""
@@ -410,12 +402,17 @@ class Journal:
         """Return the drops that no event has declared yet. The caller stores the events and calls `drop_declared`."""
         dropped = self._dropped
         self._dropped = []
+        self._declaring.extend(dropped)
         return dropped
 
     def drop_declared(self, drop: Drop) -> None:
         """Note that the event which declares `drop` is durable."""
+        if drop in self._declaring:
+            self._declaring.remove(drop)
         try:
             self._state.append(Record(DROP_DECLARED, 0, self.id, drop.boot, 0, drop.first_seq, drop.last_seq))
+            if self._state.size_bytes > _STATE_BYTES_MAX:
+                self._replace_state()
         except OSError:
             pass  # then the next boot declares the same range again
 

