@@ -6,7 +6,7 @@ Nothing of the gateway is used here: a row is what the database itself answers.
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,15 +40,22 @@ class DuckDatabase:
         self._path = path
 
     def query(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
-        with duckdb.connect(str(self._path), read_only=True) as connection:
-            found = connection.execute(statement, list(parameters))
-            names = [column[0] for column in found.description or ()]
-            return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+        names, found = self._fetch(statement, parameters)
+        return [dict(zip(names, values, strict=True)) for values in found]
 
     def rows(self, stream: str, node: str) -> list[Row]:
         statement = f'SELECT epoch_ms(time) AS time_utc_ms, * EXCLUDE (time) FROM "{stream}" WHERE node = ?'  # noqa: S608
-        found = self.query(f"{statement} ORDER BY time, journal, seq", node)
-        return [Row({name: value for name, value in row.items() if value is not None}) for row in found]
+        names, found = self._fetch(f"{statement} ORDER BY time, journal, seq", (node,))
+        return [
+            Row({name: value for name, value in zip(names, values, strict=True) if value is not None})
+            for values in found
+        ]
+
+    def _fetch(self, statement: str, parameters: Sequence[object]) -> tuple[list[str], list[tuple[Any, ...]]]:
+        with duckdb.connect(str(self._path), read_only=True) as connection:
+            found = connection.execute(statement, list(parameters))
+            names = [column[0] for column in found.description or ()]
+            return names, found.fetchall()
 
     def nodes(self, stream: str) -> list[str]:
         """Return the names of all nodes that have rows of a stream."""
