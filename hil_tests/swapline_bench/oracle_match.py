@@ -196,6 +196,7 @@ def match(series: Series, offsets: Offsets, keys: Keys) -> list[Stored]:
         rows = _pair(series, rows, lambda row: (row.utc_ms, TIGHT_MS // 2))
     late_ms = BURST_MS if series.stream == SELF_TIMED else 0
     rows = _pair(series, rows, lambda row: (row.utc_ms - late_ms - (offsets.error_ms(row) or 0), TIGHT_MS))
+    rows = _pair(series, rows, lambda row: (row.utc_ms, TIGHT_MS))  # the error is that of another boot's rows
     rows = _pair(series, rows, lambda row: _reach(row, offsets))
     return _pair_partly(series, rows, keys)
 
