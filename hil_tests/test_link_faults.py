@@ -1,8 +1,9 @@
 """Bad links between real nodes and a real broker: nodes live through all of them, and everything is stored once.
 
-Two paths run beside each other. On one, each node has a link of its own with a fault of its own, all at the same time;
-on the other, the broker itself fails in three ways, one after the other, and all nodes of that path with it. Where this
-process is root, some links are of real packets, in network namespaces, and a name server goes away.
+Three paths run beside each other. On the first, each node has a link of its own with a fault of its own, all at the
+same time; on the second, the broker itself fails in three ways, one after the other, and all nodes of that path with
+it; on the third it is the gateway's link that fails. Where this process is root, some links are of real packets, in
+network namespaces, and a name server goes away.
 """
 
 import asyncio
@@ -39,7 +40,12 @@ BAD_LINKS = {
     "slow": Impairment(rate_bit_s=20_000),
     "dreadful": Impairment(delay_s=2.0, jitter_s=0.5, loss=0.3, rate_bit_s=20_000),
 }
-DEAD_LINKS = {"half-open": Impairment(is_silent=True), "refused": Impairment(is_refusing=True)}
+DEAD_LINKS = {
+    "half-open": Impairment(is_silent=True),
+    "mute": Impairment(is_silent_up=True),
+    "refused": Impairment(is_refusing=True),
+}
+DEAF_LINKS = {"deaf": Impairment(is_silent_down=True)}
 BAD_PACKETS = {
     "packets-lossy": Impairment(loss=0.3, delay_s=0.05),
     "packets-slow": Impairment(delay_s=2.0, rate_bit_s=20_000),
@@ -47,11 +53,12 @@ BAD_PACKETS = {
 DEAD_PACKETS = {"packets-gone": Impairment(is_silent=True)}
 NAMES_GONE, BOOTED_WITHOUT_NAMES = "names-gone", "booted-without-names"
 BROKER_FAULTS = ("broker-1", "broker-2", "broker-3")
+GATEWAY_FAULTS = ("gateway-1", "gateway-2")
 IS_ROOT = packet_link.is_available()
 STILL_USABLE = [*BAD_LINKS, *(BAD_PACKETS if IS_ROOT else ())]
 UNUSABLE = [*DEAD_LINKS, *(DEAD_PACKETS if IS_ROOT else ())]
 NAMED = [NAMES_GONE, BOOTED_WITHOUT_NAMES] if IS_ROOT else []
-ALL = [*STILL_USABLE, *UNUSABLE, *NAMED, *BROKER_FAULTS]
+ALL = [*STILL_USABLE, *UNUSABLE, *DEAF_LINKS, *NAMED, *BROKER_FAULTS, *GATEWAY_FAULTS]
 
 
 @dataclass
@@ -111,7 +118,7 @@ async def run_link_faults(folder: Path) -> Outcome:
         await path.start_gateway("duckdb")
         for name in BAD_LINKS:
             await stage.add(name)
-        for name in DEAD_LINKS:
+        for name in [*DEAD_LINKS, *DEAF_LINKS]:
             await stage.add(name, keepalive_s=KEEPALIVE_S)
         names = await add_packet_nodes(stage) if IS_ROOT else None
         outcome = Outcome(folder, stage.nodes)
@@ -147,7 +154,7 @@ async def add_packet_nodes(stage: Stage) -> NameServer:
 
 
 async def spoil_links(stage: Stage, names: NameServer | None) -> None:
-    for name, impairment in {**BAD_LINKS, **DEAD_LINKS}.items():
+    for name, impairment in {**BAD_LINKS, **DEAD_LINKS, **DEAF_LINKS}.items():
         stage.nodes[name].link.impair(impairment)
     if names is not None:
         for name, impairment in {**BAD_PACKETS, **DEAD_PACKETS}.items():
@@ -179,6 +186,28 @@ async def run_broker_faults(folder: Path) -> Outcome:
         return outcome
 
 
+async def run_gateway_faults(folder: Path) -> Outcome:
+    async with EndToEnd(folder) as path:
+        stage = Stage(path)
+        link = await path.stack.enter_async_context(LinkProxy(path.broker.host, path.broker.port))
+        await path.start_gateway("duckdb", host=link.host, port=link.port, keepalive_s=5, backoff_s_max=2.0)
+        for name in GATEWAY_FAULTS:
+            await stage.add(name)
+        await asyncio.gather(*(node.start() for node in stage.nodes.values()))
+        outcome = Outcome(folder, stage.nodes)
+        start_ms = now_ms()
+        for impairment in (Impairment(is_silent=True), Impairment(is_silent_down=True)):
+            link.impair(impairment)
+            await asyncio.sleep(FAULT_S / 2)
+            outcome.facts["connections"] = link.figures.connections
+        outcome.fault_ms = (start_ms, now_ms())
+        link.impair(BAD_LINKS["dreadful"])
+        await asyncio.sleep(FAULT_S / 2)
+        link.heal()
+        outcome.health = await stage.end()
+        return outcome
+
+
 async def forget_everything(path: EndToEnd) -> None:
     """Kill the broker and start it anew: it keeps no file, so retained messages, sessions and queues are gone."""
     await asyncio.to_thread(path.broker.kill)
@@ -202,12 +231,14 @@ async def led_to(broker: BlackholeBroker, path: EndToEnd, stage: Stage) -> Async
 @pytest.fixture(scope="module")
 def outcomes(mosquitto: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     del mosquitto  # only: it is installed
-    folders = [tmp_path_factory.mktemp(name) for name in ("links", "broker")]
+    folders = [tmp_path_factory.mktemp(name) for name in ("links", "broker", "gateway")]
 
-    async def run_both() -> tuple[Outcome, Outcome]:
-        return await asyncio.gather(run_link_faults(folders[0]), run_broker_faults(folders[1]))
+    async def run_all() -> tuple[Outcome, ...]:
+        return await asyncio.gather(
+            run_link_faults(folders[0]), run_broker_faults(folders[1]), run_gateway_faults(folders[2])
+        )
 
-    return {name: outcome for outcome in asyncio.run(run_both()) for name in outcome.nodes}
+    return {name: outcome for outcome in asyncio.run(run_all()) for name in outcome.nodes}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -317,3 +348,18 @@ def test_broker_that_delivers_nothing_is_not_believed(outcomes: dict[str, Outcom
     assert outcome.facts["bytes swallowed"] > 0
     assert count >= FAULT_S
     assert early <= 2
+
+
+def test_frames_whose_acknowledgement_never_came_are_sent_again_and_stored_once(outcomes: dict[str, Outcome]) -> None:
+    """The deaf node's frames arrive; only it does not hear so. That they are stored once is tested with all others."""
+    assert rows_of_the_fault(outcomes["deaf"], "deaf")[1] > 0
+    assert outcomes["deaf"].health["deaf"]["frames_sent_again"] > 0
+
+
+@pytest.mark.parametrize("name", GATEWAY_FAULTS)
+def test_nodes_hold_what_a_gateway_with_a_dead_link_does_not_take(outcomes: dict[str, Outcome], name: str) -> None:
+    outcome = outcomes[name]
+    count, early = rows_of_the_fault(outcome, name)
+    assert count >= FAULT_S - 3
+    assert early < count / 2
+    assert outcome.facts["connections"] >= 2  # the gateway has noticed

@@ -166,15 +166,26 @@ class EndToEnd:
         self._tasks.append(task)
         return task
 
-    async def start_gateway(self, database: str, urls: Mapping[str, str] = MappingProxyType({})) -> Gateway:
-        """Start `swapline gateway` for one of `DATABASES` and wait until it listens; `urls` says where servers are."""
+    async def start_gateway(
+        self, database: str, urls: Mapping[str, str] = MappingProxyType({}), **mqtt: Any
+    ) -> Gateway:
+        """Start `swapline gateway` for one of `DATABASES` and wait until it listens.
+
+        `urls` says where servers are, `mqtt` replaces keys of that section.
+        """
         folder = self.folder / f"gateway-{database}"
         folder.mkdir(parents=True)
         config = folder / "gateway.toml"
         config.write_text(
             _toml(
                 {
-                    "mqtt": {"host": self.broker.host, "port": self.broker.port, "fleet": FLEET, "client_id": database},
+                    "mqtt": {
+                        "host": self.broker.host,
+                        "port": self.broker.port,
+                        "fleet": FLEET,
+                        "client_id": database,
+                        **mqtt,
+                    },
                     "sink": {"type": database} if database == "duckdb" else {"type": database, "url": urls[database]},
                     "http": {"host": services.HOST, "port": 0, "console": False},
                     "state": {"publish": database == DATABASES[0]},

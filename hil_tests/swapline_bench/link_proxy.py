@@ -42,13 +42,18 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Impairment:
-    """What is wrong with a link, in both directions alike; `delay_s` is one way."""
+    """What is wrong with a link, in both directions alike unless said otherwise; `delay_s` is one way.
+
+    Up is away from the end that connects, down is towards it.
+    """
 
     delay_s: float = 0.0
     jitter_s: float = 0.0  # up to so much more for each segment
     loss: float = 0.0  # share of segments
     rate_bit_s: float | None = None
     is_silent: bool = False  # half-open: swallow everything, keep sockets open, accept new ones and say nothing
+    is_silent_up: bool = False  # the same for one direction; the other one works
+    is_silent_down: bool = False
     is_refusing: bool = False  # reset what is open, refuse what is new
 
     def __post_init__(self) -> None:
@@ -71,7 +76,7 @@ class Figures:
     """What a proxy has seen."""
 
     connections: int = 0
-    bytes_up: int = 0  # from the end that connects
+    bytes_up: int = 0
     bytes_down: int = 0
     bytes_swallowed: int = 0
     segments_lost: int = 0
@@ -280,6 +285,7 @@ class _Pipe:
         self._segments: asyncio.Queue[tuple[float, int, bytes]] = asyncio.Queue()
         self._waiting_bytes = 0
         self._room = asyncio.Event()
+        self._has_hole = False
 
     async def take(self, reader: asyncio.StreamReader) -> None:
         """Put on the line what one end sends; an empty segment is its FIN."""
@@ -300,7 +306,7 @@ class _Pipe:
             arrival_s, changes, segment = await self._segments.get()
             if changes == self._proxy.changes:
                 await self._proxy.travel(arrival_s)
-            if self._connection.is_silent():
+            if self._is_silent():
                 self._proxy.figures.bytes_swallowed += len(segment)
             elif segment:
                 self._count(len(segment))
@@ -317,9 +323,15 @@ class _Pipe:
         try:
             return await reader.read(MSS_BYTES)
         except OSError:
-            if self._connection.is_silent():
+            if self._is_silent():
                 return b""  # the other end never sees the RST
             raise
+
+    def _is_silent(self) -> bool:
+        """Say whether what arrives now is swallowed, and remember it."""
+        link = self._proxy.impairment
+        self._has_hole = self._has_hole or (link.is_silent_up if self._line is self._proxy.up else link.is_silent_down)
+        return self._connection.is_silent() or self._has_hole
 
     def _count(self, count: int) -> None:
         if self._line is self._proxy.up:

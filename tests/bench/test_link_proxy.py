@@ -197,6 +197,23 @@ async def test_silent_link_swallows_both_directions_and_a_connection_that_lost_b
         await asyncio.wait_for(far_reader.read(1), 0.3)
 
 
+@pytest.mark.parametrize("is_up", [True, False])
+async def test_link_can_be_silent_in_one_direction(
+    target: Target, link: LinkProxy, connect: Callable[[], Awaitable[End]], *, is_up: bool
+) -> None:
+    reader, writer = await connect()
+    far_reader, far_writer = await target.next()
+    link.impair(Impairment(is_silent_up=is_up, is_silent_down=not is_up))
+    await send(writer, b"going up")
+    await send(far_writer, b"coming down")
+    if is_up:
+        assert await asyncio.wait_for(reader.readexactly(11), SOON_S) == b"coming down"
+        await swallowed(link, 8)
+    else:
+        assert await asyncio.wait_for(far_reader.readexactly(8), SOON_S) == b"going up"
+        await swallowed(link, 11)
+
+
 async def test_silent_link_accepts_and_says_nothing_and_serves_new_connections_when_healed(
     target: Target, link: LinkProxy, connect: Callable[[], Awaitable[End]]
 ) -> None:
