@@ -23,6 +23,7 @@ from swapline_bench.gateway_process import GatewayProcess
 from swapline_gateway.quarantine import Quarantine
 from swapline_gateway.spool import now_utc_ms
 from swapline_wire.catalogue import MODULE
+from tests.gateway.fake_influx import Answer, FakeInflux
 
 DATABASE = "swapline"
 FRAMES_PER_MESSAGE = 5
@@ -152,21 +153,43 @@ async def test_killed_database_costs_no_frame_and_no_acknowledgement(
         assert_stored_once(influx, nodes)
 
 
+async def test_gateway_behind_a_database_that_fails_slowly_acknowledges_and_ends_in_order(
+    tmp_path: Path, broker: services.Server
+) -> None:
+    failing = Answer(503, "<html>later</html>", delay_s=1.5)
+    with FakeInflux(2, always=failing) as fake:
+        settings = {"sink": {"type": "influxdb2", "url": fake.url, "timeout_s": 2}}
+        gateway = GatewayProcess(tmp_path, broker_port=broker.port, settings=settings)
+        async with connected(broker, "van-001", frames=100) as (node,):
+            await asyncio.to_thread(gateway.start)
+            await node.send_until_acknowledged()
+            await asyncio.to_thread(gateway.wait_for_figures, lambda f: f["sink"]["failures"] >= 2)
+            assert await asyncio.to_thread(gateway.stop) == 0
+            assert not fake.points
+            fake.always = None
+            with gateway:  # the frames waited in the spool; ending it empties that
+                await asyncio.to_thread(fake.wait_for, 100)
+        assert len(fake.measurement("module")) == 100 * ROWS_PER_FRAME
+
+
 @pytest.mark.parametrize("count", [2, 3])
-async def test_gateways_on_one_shared_subscription_survive_the_kill_of_each(
+async def test_gateways_on_one_shared_subscription_survive_the_kill_of_each_and_of_the_database(
     tmp_path: Path, broker: services.Server, influx: services.InfluxServer, count: int
 ) -> None:
+    """What the killed gateway has acknowledged while the database was down is in its spool and nowhere else."""
     gateways = [gateway_on(tmp_path / f"gateway{i}", broker, influx, share_group="all") for i in range(count)]
     async with connected(broker, "van-001", "van-002", frames=300) as nodes:
         await asyncio.gather(*(asyncio.to_thread(gateway.start) for gateway in gateways))
         try:
             for gateway in gateways:
+                influx.kill()
                 sending = [asyncio.create_task(node.send()) for node in nodes]
-                await asyncio.to_thread(gateway.wait_for_figures, lambda f: f["frames_taken"])
+                await asyncio.to_thread(gateway.wait_for_figures, lambda f: f["spool"]["frames"])
                 await asyncio.to_thread(gateway.kill)
                 await asyncio.gather(*sending)
                 await asyncio.gather(*(node.send_until_acknowledged() for node in nodes))  # the others do its work
                 await asyncio.to_thread(gateway.start)
+                await asyncio.to_thread(influx.start)
                 for node in nodes:
                     for _ in range(200):
                         node.seal()

@@ -117,9 +117,10 @@ class Pump:
         return bool(frames)
 
     async def _wait(self, delay_s: float) -> None:
-        """Wait before the next attempt; when the gateway ends, the spool holds what is left."""
-        if await _wait_any((self._stopping,), delay_s):
+        """Wait before the next attempt. When the gateway ends there is one more at once; the spool holds the rest."""
+        if self._stopping.is_set():
             raise asyncio.CancelledError
+        await _wait_any((self._stopping,), delay_s)
 
     def _say_busy(self, error: SinkBusyError) -> float:
         delay_s = max(self._backoff.fail(), min(error.retry_after_s or 0.0, RETRY_AFTER_S_MAX))

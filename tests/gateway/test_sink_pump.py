@@ -131,6 +131,17 @@ async def test_after_an_outage_alarms_come_first_then_the_present_with_the_past(
     assert sorted(stored) == list(range(1, 5003))
 
 
+async def test_database_that_is_back_when_the_gateway_ends_is_given_everything(
+    tmp_path: Path, fake: FakeInflux
+) -> None:
+    source = FrameSource()
+    fake.answers.append(Answer(503, headers={"Retry-After": "60"}))
+    async with pumping(tmp_path, sink_of(fake)) as rig:
+        await rig.store(source, *(source.frame() for _ in range(100)))
+        await rig.until_failures(1)
+    assert sorted(seqs(fake)) == list(range(1, 101))
+
+
 async def test_slow_503_and_429_cost_patience_and_no_frame(tmp_path: Path, fake: FakeInflux) -> None:
     source = FrameSource()
     statuses = (503, 429, 502, 504, 500)
