@@ -18,7 +18,6 @@ from swapline_wire.catalogue import (
     FRAMES_DROPPED,
     LOSS_POWER_CUT,
     ROWS_DROPPED,
-    TIME_ESTIMATED,
     TIME_GATEWAY,
     TIME_NONE,
 )
@@ -144,8 +143,7 @@ class App:
         try:
             journal.open(watchdog.feed)
             self._is_open = True
-            known = [anchor for anchor, quality in journal.anchors.values() if quality > TIME_ESTIMATED]
-            self.clock.floor_utc_ms = max([0] + known)
+            self.clock.floor_utc_ms = journal.latest_utc_ms
         except OSError as error:
             self.config.problems.append("journal.path: %s cannot be used: %s" % (journal.folder, error))
             self.is_safe_mode = True

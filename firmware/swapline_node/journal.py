@@ -23,6 +23,7 @@ from swapline_wire.catalogue import (
     LOSS_JOURNAL_FULL,
     LOSS_NO_MEMORY,
     ROUTINE,
+    TIME_ESTIMATED,
     TIME_NONE,
 )
 
@@ -92,6 +93,7 @@ class Journal:
         self._witness: "Segment | None" = None  # the durable segment with the highest number
         self._dropped: "list[Drop]" = []
         self._declaring: "list[Drop]" = []  # taken, but their events are not durable yet
+        self.latest_utc_ms = 0  # the latest time that earlier boots have known
         self._uptimes: "dict[int, int]" = {}  # boot without anchor -> last uptime in ms that a frame of it tells
 
     # ---- opening
@@ -144,6 +146,8 @@ class Journal:
         self.id = self.id or recovery.journal or draw_id()
         self.boot = max(self.boot, recovery.boot_max) + 1
         self._uptimes = recovery.uptimes
+        known = [utc_ms for utc_ms, quality in self.anchors.values() if quality > TIME_ESTIMATED]
+        self.latest_utc_ms = max([recovery.latest_utc_ms] + known)
         self._take_segments(recovery.segments, [r for r in records if r.kind == SETTLED])
         for first, last in recovery.damaged:
             self._note_drop(LOSS_JOURNAL_DAMAGED, first, last, last - first + 1)

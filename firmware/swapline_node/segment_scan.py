@@ -4,6 +4,7 @@ import os
 
 from micropython import const
 
+from swapline_wire.catalogue import TIME_ESTIMATED
 from swapline_wire.frame import CRC_BYTES, FRAME_BYTES_MAX, HEADER_BYTES
 
 from .segment import SEQ_SPAN_MAX, Segment, file_size, find_frame, parse_segment_name, read_frame
@@ -25,6 +26,7 @@ class Recovery:
         self.boot_max = 0
         self.next_seq = 1
         self.next_seq_doubtful = 1  # above all numbers that unreadable ends of segments have room for
+        self.latest_utc_ms = 0  # the latest time that a frame with a time tells
         self.uptimes: "dict[int, int]" = {}  # boot -> last uptime in ms told by its frames without time
         self.damaged: "list[tuple[int, int]]" = []  # sequence ranges that stood where the bytes are unreadable
 
@@ -102,6 +104,9 @@ def _note_frame(segment: Segment, recovery: Recovery, frame: memoryview) -> bool
         row_last_ms = _u32(frame, len(frame) - 4 - row_size)
         uptime_ms = int.from_bytes(bytes(frame[28:36]), "little") + (row_last_ms if row_last_ms < 0x80000000 else 0)
         recovery.uptimes[boot] = max(recovery.uptimes.get(boot, 0), uptime_ms)
+    elif frame[18] > TIME_ESTIMATED and frame[35] == 0:  # its first row is not before the boot
+        utc_ms = int.from_bytes(bytes(frame[20:28]), "little") + int.from_bytes(bytes(frame[28:36]), "little")
+        recovery.latest_utc_ms = max(recovery.latest_utc_ms, utc_ms)
     return True
 
 
