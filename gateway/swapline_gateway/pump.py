@@ -144,7 +144,7 @@ class Pump:
         elif duration_s > BATCH_S_MAX:
             fitting = max(self._frames_max // 2, round(frame_count * BATCH_S_MAX / duration_s))
             self._frames_max = max(BATCH_FRAMES_MIN, min(self._frames_max, fitting))
-        else:
+        elif frame_count >= self._frames_max:
             self._frames_max = min(BATCH_FRAMES_MAX, self._frames_max + self._frames_max // 8)
 
     def _shrink(self) -> None:
