@@ -35,6 +35,7 @@ class StatementLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lag = LagWatch()
+        self.count = 0  # of the statements written by this process
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
 
@@ -42,6 +43,7 @@ class StatementLog:
         """Append one statement; after `close` it is left out, because the run it would belong to has ended."""
         if not self._file.closed:
             self._file.write(json.dumps(statement, separators=(",", ":")) + "\n")
+            self.count += 1
 
     def close(self) -> None:
         """Make everything readable."""

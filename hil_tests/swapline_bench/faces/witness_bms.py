@@ -57,19 +57,19 @@ class BmsWitness:
     def look(self, request: bytes, reply: bytes) -> None:
         """See `Witness`."""
         module = self._module()
-        self._part = None if module is None else self.part(request, reply, module)
+        self._part = part = None if module is None else self.part(request, reply, module)
+        if part is not None and part.name == self.first:
+            self._parts.clear()
+            self._punctuality.begin()
+        elif part is not None and self._parts:
+            self._punctuality.asked()
 
     def said(self, late_s: float) -> None:
         """See `Witness`."""
         part = self._part
         if part is None:
             return
-        if part.name == self.first:
-            self._parts.clear()
-            self._punctuality.begin()
-        if self._parts or part.name == self.first:
-            self._punctuality.asked()
-            self._punctuality.answered(late_s)
+        self._punctuality.answered(late_s)
         if part.name != CODE:
             self._parts[part.name] = part
             return

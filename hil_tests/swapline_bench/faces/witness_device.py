@@ -67,19 +67,18 @@ class MeterWitness:
         if reply[1] & 0x80:
             self._address = -1
         elif self._address == _PHASES:
+            self._punctuality.begin()
             self._values = self._read_phases()
         elif self._address == _TOTALS:
+            self._punctuality.asked()
             self._values = self._read_totals()
 
     def said(self, late_s: float) -> None:
         """See `Witness`."""
+        self._punctuality.answered(late_s)
         if self._address == _PHASES:
-            self._punctuality.begin()
-            self._punctuality.answered(late_s)
             self._phases = self._values
         elif self._address == _TOTALS and self._phases:
-            self._punctuality.asked()
-            self._punctuality.answered(late_s)
             self._scribe.write("meter", self._phases | self._values, is_doubtful=self._punctuality.is_doubtful)
             self._phases = {}
 
