@@ -35,7 +35,7 @@ from swapline_bench.chaos_settle import Settling, Witness
 from swapline_bench.end_to_end import EndToEndError
 from swapline_bench.faces.gnss import WEEK_ROLLOVER, GnssFace
 from swapline_bench.link_proxy import Impairment, LinkProxy
-from swapline_bench.node_process import HEAP_BYTES, NodeError, NodeProcess
+from swapline_bench.node_process import NodeError, NodeProcess
 from swapline_bench.oracle import ClockFault, Truth
 from swapline_bench.randomness import make_random
 from swapline_bench.sntp_server import SntpServer
@@ -48,6 +48,7 @@ SPEED = 60.0
 SLOT_COUNT = 4
 SEAL_INTERVAL_MS = 5000  # the firmware's default
 JOURNAL_LIMIT_BYTES = 1_500_000
+HEAP_BYTES_DEFAULT = 512 << 10  # what is tried is what is kept, not what fits: half of a Raspberry Pi's service
 STEP_S = 0.1
 STATUS_S = 5.0
 ENDS_SHOWN_MAX = 2  # of a node
@@ -75,7 +76,7 @@ class ChaosConfig:
     setting: Setting
     database: str
     data_dir: Path
-    heap_bytes: int = HEAP_BYTES  # of each node
+    heap_bytes: int = HEAP_BYTES_DEFAULT  # of each node
 
 
 @dataclass(slots=True)

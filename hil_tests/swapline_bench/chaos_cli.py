@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from swapline_bench.chaos import Chaos, ChaosConfig, Status, clear
+from swapline_bench.chaos import HEAP_BYTES_DEFAULT, Chaos, ChaosConfig, Status, clear
 from swapline_bench.chaos_report import ChaosReport, format_report
 from swapline_bench.chaos_schedule import Setting, format_plan, plan
 
@@ -34,7 +34,14 @@ def _show(status: Status) -> None:
 @click.option("--database", default="influxdb1", show_default=True, type=click.Choice(["influxdb1", "duckdb"]))
 @click.option("--kills-per-min", default=18.0, show_default=True, type=click.FloatRange(0, 60))
 @click.option("--faults-per-min", default=8.0, show_default=True, type=click.FloatRange(0, 60))
-@click.option("--heap", "heap_kib", default=256, show_default=True, type=click.IntRange(200), help="KiB of each node.")
+@click.option(
+    "--heap",
+    "heap_kib",
+    default=HEAP_BYTES_DEFAULT >> 10,
+    show_default=True,
+    type=click.IntRange(200),
+    help="KiB of each node.",
+)
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="A new folder, kept.  [default: temporary]"
 )
