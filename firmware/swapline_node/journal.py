@@ -391,6 +391,7 @@ class Journal:
             self._note_drop(LOSS_JOURNAL_FULL, first, last, segment.count_pending(first, last), segment.priority)
         self._settle(segment, after + 1, segment.last_seq)
         self._delete_if_settled(segment)
+        self._is_folder_dirty = True  # else it may be back after a power cut, its frames declared as lost already
 
     def _note_drop(self, reason: int, first: int, last: int, count: int, priority: int = 0) -> None:
         """Write down what is about to be lost, so that it is declared even if the power is cut before the event is."""

@@ -15,47 +15,27 @@ import sys
 
 import vfs
 from flash_device import ERASED, Flash
+from flash_life import (
+    ALARM,
+    FRAME_BYTES_MAX,
+    JOURNAL,
+    LIMIT_BYTES,
+    ROUTINE,
+    Life,
+    acknowledge,
+    live_offline,
+    live_online,
+    make_frame,
+    seal,
+)
 
-from swapline_node import journal as journal_module
 from swapline_node.cursor import Cursor
 from swapline_node.journal import Journal
-from swapline_wire.catalogue import (
-    ALARM,
-    ALARM_STREAM,
-    EVENT,
-    EVENT_STREAM,
-    FRAMES_DROPPED,
-    NODE,
-    ROUTINE,
-    not_available,
-)
-from swapline_wire.frame import FrameBuilder
 
 BLOCKS = 40
-LIMIT_BYTES = 57344
 SMALL_MAX = 3
 MOUNT = {"readsize": 128, "progsize": 32}  # 512 bytes lie inline, as on a board
 FOLDER = "/flash/journal"
-JOURNAL = 7
-FRAME_BYTES_MAX = 1100
-UTC_MS = 1800000000000
-STREAMS = {ROUTINE: NODE, EVENT: EVENT_STREAM, ALARM: ALARM_STREAM}
-CODE, FIRST, LAST = [[s.name for s in EVENT_STREAM.signals].index(n) for n in ("code", "first_seq", "last_seq")]
-
-journal_module.draw_id = lambda: JOURNAL
-
-
-class Life:
-    """What happened, in order: (flash operations done by then, what, details)."""
-
-    def __init__(self, flash):
-        self.flash = flash
-        self.frames = {}  # seq -> bytes
-        self.history = []
-        self.drops = 0
-
-    def note(self, what, *details):
-        self.history.append((self.flash.operations, what, details))
 
 
 class Truth:
@@ -87,17 +67,6 @@ class Truth:
             self.place += 1
 
 
-def make_frame(journal, priority, rows, first=0, last=0):
-    stream = STREAMS[priority]
-    builder = FrameBuilder(stream, buffer_bytes=FRAME_BYTES_MAX)
-    values = not_available(stream.signals)
-    if last:
-        values[CODE], values[FIRST], values[LAST] = FRAMES_DROPPED, first, last
-    for row in range(rows):
-        builder.add(journal.next_seq * 1000 + row, values)
-    return builder.seal(journal=journal.id, seq=journal.next_seq, boot=journal.boot, time_quality=0, anchor_utc_ms=0)
-
-
 class Power:
     """A journal on a flash, from power on to the power cut. Raises OSError where it cannot be opened."""
 
@@ -125,35 +94,6 @@ class Power:
         vfs.umount("/flash")
 
 
-def seal(journal, life, frames):
-    """Append what `frames` says (priority, rows), commit, and declare what was dropped for it, as the node does."""
-    fresh = []
-    for priority, rows in frames:
-        seq = journal.next_seq
-        frame = make_frame(journal, priority, rows)
-        life.frames[seq] = bytes(frame)
-        if journal.append(frame, seq, priority) == 0:
-            fresh.append(seq)
-    journal.commit()
-    life.note("durable", fresh)
-    for drop in journal.take_dropped():
-        life.drops += 1
-        seq = journal.next_seq
-        frame = make_frame(journal, EVENT, 1, drop.first_seq, drop.last_seq)
-        life.frames[seq] = bytes(frame)
-        journal.append(frame, seq, EVENT)
-        journal.commit()
-        life.note("durable", [seq])
-        life.note("declared", drop.first_seq, drop.last_seq)
-        journal.drop_declared(drop)
-    return fresh
-
-
-def acknowledge(journal, life, first, last):
-    life.note("acknowledged", first, last)
-    journal.acknowledge(first, last)
-
-
 def live(flash, life):
     """Three boots: online, offline until the journal drops, and back; alarms and events in between."""
     vfs.VfsLfs2.mkfs(flash, **MOUNT)
@@ -167,23 +107,6 @@ def live(flash, life):
     with Power(flash) as journal:
         acknowledge(journal, life, 1, journal.next_seq - 1)
         seal(journal, life, [(ROUTINE, 5), (ALARM, 1)])
-
-
-def live_online(journal, life):
-    for i in range(6):
-        seal(journal, life, [(ROUTINE, 2), (ROUTINE, 5)] + ([(EVENT, 1)] if i % 3 == 1 else []))
-        acknowledge(journal, life, journal.next_seq - 3, journal.next_seq - 1)
-        if i == 2:
-            anchor = (UTC_MS + journal.boot, 2)
-            journal.decide_anchor(*anchor)
-            life.note("anchor", journal.boot, anchor)
-
-
-def live_offline(journal, life):
-    for i in range(10):
-        seal(journal, life, [(ROUTINE, 5), (ROUTINE, 8)] + ([(ALARM, 1), (EVENT, 1)] if i % 4 == 2 else []))
-        if i % 4 == 3:
-            acknowledge(journal, life, journal.next_seq - 8, journal.next_seq - 6)
 
 
 def read_all(journal, wrong, life):
