@@ -257,6 +257,13 @@ def test_all_rows_stored_but_the_frames_own_entry_is_told() -> None:
     assert (written.row_count, written.frame_count) == (4, 0)
 
 
+def test_code_of_a_module_cannot_say_how_many_points_were_dropped() -> None:
+    words = 'max-values-per-tag limit exceeded (1/1): measurement=\\"module\\" tag=\\"module\\" value=\\"dropped=500\\"'
+    error = error_of(400, f'{{"error":"partial write: {words} dropped=3"}}')
+    assert isinstance(error, SinkRejectedError)
+    assert error.refused_count == 3
+
+
 @pytest.mark.parametrize(
     ("status", "text"),
     [

@@ -40,10 +40,10 @@ def error_of(status: int, text: str, *, retry_after: str | None = None) -> SinkE
     if status == 413:
         return SinkTooLargeError(said, is_doubtful=True)
     if status in (400, 422) or (status == 500 and _PARTIAL_WRITE in message):
-        dropped = _DROPPED.search(message)
+        counts = _DROPPED.findall(message)  # the last is the server's own: a module's code before it may say anything
         return SinkRejectedError(
             said,
-            refused_count=int(dropped[1]) if dropped else None,
+            refused_count=int(counts[-1]) if counts else None,
             is_doubtful=not any(words in message for words in _POINT_WORDS),
         )
     if status in (401, 403):
