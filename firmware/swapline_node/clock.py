@@ -188,15 +188,17 @@ class Clock:
         is_better = opinion.quality > self._earned
         if opinion.count < 2 or (distance_ms <= _STEP_MS and not is_better):
             return False
+        steady_ms = now_ms - opinion.since_ms
+        is_supported = self._is_supported(opinion, now_ms)
         if distance_ms <= _LATE_MS:
             if is_better:
                 return True
         elif self._witness(opinion, now_ms) is not None:
-            return True
+            return not is_supported or steady_ms >= _ALONE_MS
         is_outranked = opinion.quality < self._earned and now_ms - self._confirmed_ms < _SILENT_MS_MAX
-        if is_outranked or self._is_supported(opinion, now_ms):
+        if is_outranked or is_supported:
             return False
-        return now_ms - opinion.since_ms >= (_STEADY_MS if distance_ms <= _LATE_MS else _JUMP_ALONE_MS)
+        return steady_ms >= (_STEADY_MS if distance_ms <= _LATE_MS else _JUMP_ALONE_MS)
 
     def _is_supported(self, opinion: Opinion, now_ms: int) -> bool:
         """Say whether another source holds to the present anchor and would not hold to that of `opinion`."""

@@ -309,7 +309,8 @@ class Chaos:
         self._sntp.is_silent = action.kind == "sntp_silent"
         ahead = make_random(self.setting.seed, "lie", action.at_s).random() < 0.5
         if action.kind == "sntp_lies":
-            self._sntp.clock_error = timedelta(days=1 if ahead else -1)
+            # Never a receiver's lie: two sources that lie alike at once are believed (decision record 0017).
+            self._sntp.clock_error = timedelta(hours=7 if ahead else -7)
         await asyncio.sleep(action.duration_s)
         self._sntp.is_silent = False
         self._sntp.clock_error = timedelta(0)

@@ -291,6 +291,24 @@ def test_two_sources_that_agree_leave_no_doubt_about_a_jump_of_the_third() -> No
         assert stated(clock) == (TIME_GNSS, 0)
 
 
+def test_two_sources_that_tell_the_same_lie_for_a_minute_do_not_beat_the_third() -> None:
+    clock = clock_set_by(TIME_GNSS)
+    for second in range(5, 65):
+        offer(clock, TIME_GNSS, second, DAY_MS)
+        offer(clock, TIME_NTP, second, DAY_MS)
+        assert stated(clock) == (TIME_ESTIMATED if second > 5 else TIME_GNSS, 0)
+
+
+def test_two_sources_that_agree_for_longer_beat_the_third() -> None:
+    _, clock = make()
+    offer(clock, TIME_GATEWAY, 0, DAY_MS)
+    right_at_s = next(
+        second for second in range(1, 500) if offer(clock, TIME_GNSS, second) | offer(clock, TIME_NTP, second)
+    )
+    assert right_at_s == 121
+    assert stated(clock) == (TIME_GNSS, 0)
+
+
 def test_clock_that_was_set_wrong_is_put_right_by_two_sources_that_agree() -> None:
     _, clock = make()
     offer(clock, TIME_GATEWAY, 0, DAY_MS)
