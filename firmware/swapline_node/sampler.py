@@ -114,8 +114,10 @@ class Source:
             self.values[i] = FORMATS[signal.format][2]
             i += 1
 
-    def commit(self, owner: str = "", utc_ms: "int | None" = None) -> bool:
+    def commit(self, owner: str = "", utc_ms: "int | None" = None, read_ms: "int | None" = None) -> bool:
         """Take `values` as a reading made now, or at the UTC that the source itself states. Return whether it was kept.
+
+        `read_ms` is the uptime at which it was made, where it was held back since.
 
         `owner` is the module's code, empty for what belongs to the node or to a place. A source that states the same
         UTC twice has said nothing new: the second is not kept.
@@ -133,7 +135,7 @@ class Source:
         if not is_due and not self._moved(kept.values):
             sampler.counters.rows_unchanged += 1
             return False
-        time_ms = now_ms
+        time_ms = now_ms if read_ms is None else read_ms
         if utc_ms is not None and sampler.clock.is_near(utc_ms):
             time_ms = utc_ms - sampler.clock.anchor_utc_ms
             kept.stated_utc_ms = utc_ms

@@ -17,7 +17,8 @@ TOLERANCE_MS = 1500
 QUALITY_TOLERANCE_MS = {1: 600_000, 2: 10_000}
 OFFSET_AGE_MS = 60_000  # a clock error is not known from rows that are older than this
 SELF_TIMED = "position"  # rows of this stream stand at the receiver's own time
-BURST_MS = 550  # or, if the node does not believe it, at the end of the burst: about 480 bytes at 9600 baud
+EXACT_MS = 5  # to the millisecond, but for rows that make way for each other
+BURST_MS = 140  # or, if the node does not believe it, at the end of the first sentence that says when it is
 _NOT_SIGNALS = frozenset(
     {"time", "time_utc_ms", "fleet", "node", "bay", "module", "time_quality", "journal", "seq", "boot"}
 )
@@ -193,7 +194,7 @@ def match(series: Series, offsets: Offsets, keys: Keys) -> list[Stored]:
     """Give every row its statement and every statement its row, as far as there are; return the rows that are left."""
     rows = series.stored
     if series.stream == SELF_TIMED:
-        rows = _pair(series, rows, lambda row: (row.utc_ms, TIGHT_MS // 2))
+        rows = _pair(series, rows, lambda row: (row.utc_ms, EXACT_MS))
     late_ms = BURST_MS if series.stream == SELF_TIMED else 0
     rows = _pair(series, rows, lambda row: (row.utc_ms - late_ms - (offsets.error_ms(row) or 0), TIGHT_MS))
     rows = _pair(series, rows, lambda row: (row.utc_ms, TIGHT_MS))  # the error is that of another boot's rows

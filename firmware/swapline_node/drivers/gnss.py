@@ -154,7 +154,7 @@ class Gnss(Driver):
             return
         if self.clock.quality:
             self.counters.count("bus_protocol_errors")
-        self._source.commit()
+        self._source.commit(read_ms=heard_ms)
 
     def _settle_held(self, *, is_glitch: bool) -> None:
         """Commit a held row, at the time that it states or, if that is a glitch, at the node's own."""
@@ -165,7 +165,7 @@ class Gnss(Driver):
         self._swap_held()
         if is_glitch:
             self.counters.count("bus_protocol_errors")
-            self._source.commit()
+            self._source.commit(read_ms=self._held_heard_ms)
         else:
             self._believe(utc_ms, self._held_heard_ms)
         self._swap_held()
