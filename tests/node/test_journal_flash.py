@@ -60,3 +60,22 @@ def test_more_boots_without_gateway_than_the_heap_can_hold_give_up_the_oldest_fr
     assert booted["heap_bytes"] <= 14 * 1024
     assert booted["waiting"] + booted["dropped"] == filled["waiting"] + 400
     assert booted["waiting"] > 2 * 100
+
+
+def test_root_file_system_is_mounted_anew_so_that_short_files_lie_inline() -> None:
+    result = run_script("flash_mount.py", "root")
+    assert (result["before"], result["after"]) == (False, True)
+    assert result["root"] == ["config.json", "journal"]
+    assert result["config"] == "{}"
+
+
+def test_partition_of_the_journal_is_formatted_and_mounted() -> None:
+    result = run_script("flash_mount.py", "partition")
+    assert (result["before"], result["after"]) == (False, True)
+    assert result["own"] > 0
+    assert result["config"] == "{}"
+
+
+def test_root_file_system_of_another_kind_is_left_as_it_is() -> None:
+    result = run_script("flash_mount.py", "fat")
+    assert result["config"] == "{}"
