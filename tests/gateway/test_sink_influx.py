@@ -66,7 +66,7 @@ def test_line_protocol_is_one_line_a_row_and_one_a_frame() -> None:
         f"event,fleet=test,node=van-001,bay=2,module={MODULE_CODE},code=2 time_quality=3i,soc_pct=90.5,count=3i"
         " 1800000000005000000",
         "frames,fleet=test,node=van-001,journal=7,stream=event seq=12i,boot=1i,row_count=1i,value_count=2i"
-        ",time_quality=3i,span_ms=0i,delay_ms=100i 1800000000005000012",
+        ",rows_refused=0i,time_quality=3i,span_ms=0i,delay_ms=100i 1800000000005000012",
     ]
 
 

@@ -157,7 +157,7 @@ def test_search_that_takes_too_long_leaves_the_rest_unsettled_and_loses_nothing(
     writer = PointWriter(post, search_s_max=50.0, clock=lambda: now_s)
     frames = make_frames(100)
     written = writer.write(frames)
-    assert server.requests <= 52
+    assert server.requests <= 53
     assert 0 < len(written.unsettled) < 100
     assert written.frame_count + len(written.refused) + len(written.unsettled) == 100
 
@@ -192,6 +192,18 @@ def test_database_that_goes_away_during_the_search_keeps_what_is_settled() -> No
     assert str(written.trouble) == "gone"
     assert 0 < written.frame_count < 8
     assert written.unsettled == frozenset(range(written.frame_count, 8))
+
+
+def test_frame_whose_own_point_cannot_be_corrected_comes_again() -> None:
+    def post(body: bytes) -> None:
+        if b"rows_refused=1i" in body:
+            raise SinkBusyError("gone")
+        server.post(body)
+
+    server = Server(row_at(5), counting)
+    written = PointWriter(post).write(make_frames(3))
+    assert str(written.trouble) == "gone"
+    assert (written.refused, written.unsettled, written.frame_count) == ((), frozenset([1]), 2)
 
 
 def test_database_that_takes_nothing_is_busy() -> None:

@@ -209,6 +209,8 @@ async def test_good_rows_of_a_partly_refused_frame_are_stored_and_its_replay_cha
         assert rig.figures.quarantined_by_reason == {"sink_rejected": 1}
         assert (rig.figures.frames_stored, rig.figures.rows_stored) == (1, 3)
         stored = dict(fake.points)
+        assert "row_count=2i" in stored[own := fake.measurement("frames")[0]]
+        assert "rows_refused=2i" in stored[own]
         fake.rules.conflict = None
         with Quarantine(rig.path) as quarantine:
             (entry,) = quarantine.entries(limit=10)
@@ -219,6 +221,8 @@ async def test_good_rows_of_a_partly_refused_frame_are_stored_and_its_replay_cha
     assert rows.items() <= fake.points.items()
     assert len(fake.measurement("module")) == 5
     assert len(fake.measurement("frames")) == 2
+    assert "row_count=4i" in fake.points[own]
+    assert "rows_refused=0i" in fake.points[own]
 
 
 async def test_frame_that_is_refused_again_after_its_replay_is_one_entry_again(

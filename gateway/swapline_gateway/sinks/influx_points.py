@@ -25,7 +25,7 @@ from swapline_gateway.spool import now_utc_ms
 
 from .base import Refusal, Written
 from .influx_answer import conflicting_field, is_about_age
-from .line_protocol import FRAMES, count_values, format_lines
+from .line_protocol import FRAMES, count_values, format_frame, format_lines
 
 SEARCH_S_MAX = 5.0  # an alarm that was sealed meanwhile waits for it
 REQUEST_BYTES_MAX = 8 << 20  # InfluxDB 1.x takes 25 MB; a spool's batch of 4 MB becomes up to 40 MB of text
@@ -57,6 +57,7 @@ class PointWriter:
         try:
             self._work_off(batch, todo)
             self._ask_again(batch)
+            self._correct(batch)
         except SinkBusyError as error:
             trouble = error
         written = batch.result(trouble)
@@ -116,12 +117,27 @@ class PointWriter:
             batch.forget_doubtful()
             raise
 
+    def _correct(self, batch: "_Batch") -> None:
+        """Let the own points of partly refused frames say so. Raises `SinkBusyError`; then those frames come again."""
+        points = batch.own_points_to_correct()
+        lines = [batch.corrected_line(point) for point in points]
+        if not lines:
+            return
+        try:
+            self._post("\n".join(lines).encode())
+        except SinkBusyError:
+            batch.taken.difference_update(points)
+            raise
+        except SinkRejectedError:
+            return  # they were taken a moment ago; what they say now is only a little less
+
 
 @dataclass(slots=True)
 class _Batch:
     """The points of a batch, known by the index of their line, and what became of them."""
 
     frames: Sequence[FrameRows]
+    stored_utc_ms: int = field(default_factory=now_utc_ms)
     lines: list[str] = field(default_factory=list)
     origin: list[tuple[int, int]] = field(default_factory=list)  # frame and row of a line; row_count: the frame's own
     taken: set[int] = field(default_factory=set)
@@ -131,9 +147,8 @@ class _Batch:
     is_searched: bool = False
 
     def __post_init__(self) -> None:
-        stored_utc_ms = now_utc_ms()
         for index, frame in enumerate(self.frames):
-            lines = format_lines(frame, stored_utc_ms=stored_utc_ms)
+            lines = format_lines(frame, stored_utc_ms=self.stored_utc_ms)
             self.lines += lines
             self.origin += [(index, row) for row in range(len(lines))]
 
@@ -182,6 +197,19 @@ class _Batch:
             if 0 < len(suspects) < len(points):
                 return [suspects, sorted(set(points).difference(suspects))]
         return _cut(sorted(points, key=self._owner), len(points) // 2)
+
+    def own_points_to_correct(self) -> list[int]:
+        """Return the own points, stored already, of frames of which some rows are refused."""
+        frames = {self.origin[point][0] for point in self.refused if self._is_row(point)}
+        return [point for point in sorted(self.taken) if not self._is_row(point) and self.origin[point][0] in frames]
+
+    def corrected_line(self, point: int) -> str:
+        """Return the own line of a partly refused frame."""
+        index, row_count = self.origin[point]
+        refused = [row for row in range(point - row_count, point) if row in self.refused]
+        values = sum(count_values(self.lines[row]) for row in refused)
+        frame = self.frames[index]
+        return format_frame(frame, self.stored_utc_ms, rows_refused=len(refused), values_refused=values)
 
     def _time(self, point: int) -> int:
         index, row = self.origin[point]

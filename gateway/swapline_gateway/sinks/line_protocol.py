@@ -23,7 +23,7 @@ def format_frames(frames: Sequence[FrameRows], *, stored_utc_ms: int) -> bytes:
 
 def format_lines(rows: FrameRows, *, stored_utc_ms: int) -> list[str]:
     """Return a line a row of the frame, then the frame's own."""
-    return [*_format_rows(rows), _format_frame(rows, stored_utc_ms)]
+    return [*_format_rows(rows), format_frame(rows, stored_utc_ms)]
 
 
 def count_values(line: str) -> int:
@@ -76,11 +76,14 @@ def _format_column(signal: Signal, column: Sequence[int]) -> list[str]:
     return ["" if raw in (unavailable, abnormal) else f",{name}={raw / divisor!r}" for raw in column]
 
 
-def _format_frame(rows: FrameRows, stored_utc_ms: int) -> str:
+def format_frame(rows: FrameRows, stored_utc_ms: int, *, rows_refused: int = 0, values_refused: int = 0) -> str:
+    """Return the frame's own line: what of it is stored."""
     header, times = rows.header, rows.columns[0]
+    row_count, value_count = rows.row_count - rows_refused, rows.value_count - values_refused
     return (
         f"{FRAMES},fleet={rows.frame.fleet},node={rows.frame.node},journal={header.journal},stream={rows.stream.name}"
-        f" seq={header.seq}i,boot={header.boot}i,row_count={rows.row_count}i,value_count={rows.value_count}i"
+        f" seq={header.seq}i,boot={header.boot}i,row_count={row_count}i,value_count={value_count}i"
+        f",rows_refused={rows_refused}i"
         f",time_quality={rows.frame.time_quality}i,span_ms={max(times) - times[0]}i"
         f",delay_ms={stored_utc_ms - max(times)}i"
         f" {times[0] * _NS_PER_MS + header.seq % _NS_PER_MS}"
