@@ -1,6 +1,7 @@
 """The oracle on a real run: whole path, a power cut, two databases. It is clean, and whatever is spoiled shows."""
 
 import asyncio
+import itertools
 import re
 import shutil
 import time
@@ -208,10 +209,12 @@ def test_what_is_spoiled_in_influxdb_is_found(run: Run) -> None:
     victims = Victims(run.influx.rows("module", "station-001"))
     point = Point(run.influx_url)
     lost, twice, strange, late, altered = (victims.row(place) for place in (-6, -3, 0, 3, 6))
+    taken = {row["time_utc_ms"] for row in victims.bays[2]}  # where a point would replace bay 2's own
+    free_utc_ms = next(ms for ms in itertools.count(strange["time_utc_ms"]) if ms not in taken)
     point.delete(lost)
     point.write(twice, time_utc_ms=twice["time_utc_ms"] + 90)
     point.delete(strange)
-    point.write(strange, bay="2", module=victims.other_module)
+    point.write(strange, bay="2", module=victims.other_module, time_utc_ms=free_utc_ms)
     point.delete(late)
     point.write(late, time_utc_ms=late["time_utc_ms"] + 86_400_000)
     point.write(altered, soc_pct=altered["soc_pct"] + 0.1)
