@@ -335,13 +335,12 @@ class Link:
 
     def _check_acknowledgements(self) -> None:
         """Where the gateway is not heard, subscribe anew: the broker may have forgotten. Raise MqttError after some."""
-        timeouts = self.publisher.timeouts if self.publisher is not None else 0
-        if timeouts <= self._timeouts:
-            self._timeouts = timeouts
+        before = self._timeouts
+        timeouts = self._timeouts = self.publisher.timeouts if self.publisher is not None else 0
+        if timeouts <= before:
             return
-        self._timeouts = timeouts
         self._log.warning("link", "no acknowledgement within the time limit, %d in a row" % timeouts)
-        if timeouts % _TIMEOUTS_MAX == 0:
+        if timeouts // _TIMEOUTS_MAX > before // _TIMEOUTS_MAX:
             raise MqttError("no gateway acknowledges")
         self._subscribe()
         self._wake.set()

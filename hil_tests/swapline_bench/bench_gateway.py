@@ -19,6 +19,7 @@ import aiomqtt
 import click
 
 from swapline_bench import services
+from swapline_bench.bench_backlog import backlog
 from swapline_bench.gateway_process import GatewayProcess
 from swapline_wire import catalogue, message, topic
 from swapline_wire.decode import decode
@@ -169,6 +170,9 @@ def run(load: Load, folder: Path) -> Result:
 @click.group()
 def bench() -> None:
     """Measure what the README states."""
+
+
+bench.add_command(backlog)
 
 
 @bench.command()
