@@ -158,6 +158,15 @@ def test_stated_time_is_the_rows_time_exactly_and_a_repeated_epoch_is_dropped(ri
     assert rig.counters.rows_unchanged == 2
 
 
+def test_a_reading_that_was_held_back_keeps_the_time_at_which_it_was_made(rig: Rig) -> None:
+    source = rig.sampler.source(POSITION)
+    for read_ms in (1500, 2500):
+        rig.now_ms = read_ms + 700
+        source.values[0] = read_ms
+        source.commit(read_ms=read_ms)
+    assert [row["time_ms"] for row in rig.rows("position")] == [1500, 2500]
+
+
 def test_polled_rows_of_one_key_never_share_a_millisecond(rig: Rig) -> None:
     rig.sampler.overrides = {"node": {"report": "all"}}
     source = rig.sampler.source(NODE)
