@@ -222,6 +222,8 @@ async def test_field_of_another_type_costs_only_its_rows_until_it_is_mended(
                 assert "field type conflict" in entry.detail
                 times = [time_ms - source.anchor_utc_ms for time_ms, _, _ in stored(influx, "van-001")]
                 assert times == [1000, 3000, 4000]
+                own = Influx1Database(influx.url, DATABASE).rows("frames", "van-001")
+                assert [(row["seq"], row["row_count"], row["rows_refused"]) for row in own] == [(1, 2, 1), (2, 1, 0)]
                 services.post(f"{influx.url}/query?db={DATABASE}", _drop("module"))
                 assert quarantine.replay(entry) == ""
             await asyncio.to_thread(gateway.wait_for_figures, lambda f: f["frames_stored"] == 2)
@@ -250,6 +252,8 @@ async def test_rows_beyond_the_retention_are_set_aside_and_the_others_of_their_f
             await node.send_until_acknowledged()
             await asyncio.to_thread(gateway.wait_for_figures, lambda f: f["rows_stored"] == 3)
     assert [voltage for _, _, voltage in stored(influx, "van-001", database="short")] == [50.9, 51.0, 51.1]
+    own = Influx1Database(influx.url, "short").rows("frames", "van-001")
+    assert [(row["seq"], row["row_count"], row["rows_refused"]) for row in own] == [(2, 1, 0)]
     with Quarantine(gateway.folder / "spool.sqlite") as quarantine:
         (entry,) = quarantine.entries(limit=10)
     assert entry.detail.startswith("2 of 4 rows refused (1-2): 400: partial write: points beyond retention policy")

@@ -11,7 +11,7 @@ import pytest
 
 from swapline_bench.frame_source import FrameSource, module_row, row_of
 from swapline_gateway.config import Influxdb1Config, Influxdb2Config
-from swapline_gateway.error import SinkRejectedError
+from swapline_gateway.error import SinkRejectedError, StorageError
 from swapline_gateway.ingest import Item, Sender, examine_message
 from swapline_gateway.pipeline import PipelineFigures
 from swapline_gateway.pump import BATCH_FRAMES_MIN, BATCH_S_MAX, Pump
@@ -21,7 +21,7 @@ from swapline_gateway.retry import Backoff
 from swapline_gateway.sinks.base import Sink, Written, count_written
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from swapline_gateway.sinks.influxdb2 import Influxdb2Sink
-from swapline_gateway.spool import Outcome, Spool, now_utc_ms
+from swapline_gateway.spool import Outcome, Spool, SpooledFrame, now_utc_ms
 from swapline_gateway.worker import Worker
 from swapline_wire.catalogue import ALARM_STREAM, MODULE
 from tests.gateway.fake_influx import Answer, FakeInflux
@@ -240,6 +240,30 @@ async def test_frame_that_is_refused_again_after_its_replay_is_one_entry_again(
                 while rig.figures.quarantined_by_reason != {"sink_rejected": 2}:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             assert len(quarantine.entries(limit=10)) == 1
+
+
+async def test_disk_that_fails_between_database_and_quarantine_costs_a_repeat(
+    tmp_path: Path, fake: FakeInflux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = FrameSource()
+    fake.rules.conflict = ("module", "soc_pct")
+    async with pumping(tmp_path, sink_of(fake)) as rig:
+        set_aside = rig.spool.set_aside
+        failures = iter([StorageError("The disk does not answer.")])
+
+        def fail_once(refusals: Sequence[tuple[SpooledFrame, str, str]]) -> None:
+            for error in failures:
+                raise error
+            set_aside(refusals)
+
+        monkeypatch.setattr(rig.spool, "set_aside", fail_once)
+        without = source.frame([(1000, row_of(MODULE, voltage_v=5100))])
+        await rig.store(source, without, source.frame())
+        await rig.until_empty()
+        assert next(failures, None) is None
+        assert len(rig.details()) == 1
+        assert (rig.figures.frames_stored, rig.figures.quarantined_by_reason) == (1, {"sink_rejected": 1})
+    assert len(fake.measurement("module")) == 1
 
 
 async def test_node_whose_every_frame_is_refused_costs_a_few_requests_and_delays_nobody(
