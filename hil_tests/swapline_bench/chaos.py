@@ -41,6 +41,7 @@ from swapline_bench.randomness import make_random
 from swapline_bench.sntp_server import SntpServer
 from swapline_bench.statement import StatementLog, read_statements
 from swapline_bench.world import World
+from swapline_gateway.error import UnavailableError
 from swapline_wire import catalogue
 
 FLEET = "chaos"
@@ -119,10 +120,13 @@ class Chaos:
         self._is_settling = False
 
     async def run(self) -> ChaosReport:
-        """Play the schedule and judge what was stored."""
+        """Play the schedule and judge what was stored. Raises `UnavailableError` when something cannot be started."""
         async with AsyncExitStack() as stack:
             self._watch_signals(stack)
-            await self._start(stack)
+            try:
+                await self._start(stack)
+            except (services.ServiceError, EndToEndError, NodeError, bundle.BundleError) as error:
+                raise UnavailableError(str(error)) from error
             await self._play()
             await self._settle()
             await self._stop()
