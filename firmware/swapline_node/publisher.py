@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _ACKNOWLEDGE_MS_MAX = const(20000)  # a gateway commits in well under a second; a mobile link may hold a message for ten
 _DOUBLINGS_MAX = const(4)  # 320 s: then 60,000 nodes ask a dead gateway 200 times a second, not 3000 times
-_BACKLOG_FRAMES_IN_FLIGHT = const(256)  # at 200 frames/s and a round trip of one second, the pipe stays full
+_BACKLOG_FRAMES_IN_FLIGHT = const(192)  # at 200 frames/s and a round trip of 0.9 s, the pipe stays full
 _PROBE_FRAMES = const(4)  # so many frames wait for an answer while there is none: enough for one to arrive
-_IN_FLIGHT_MAX = const(288)  # that are remembered: 5 KB of heap; a live frame beyond is sent, and is backlog at once
+_IN_FLIGHT_MAX = const(208)  # that are remembered: 3.5 KB; a live frame beyond is sent, and is backlog at once
 _LIVE_LAG_MS_MAX = const(10000)  # a link slower than what is sealed: skip to the newest, and send the rest as backlog
 MESSAGE_BYTES = 2048  # TCP's overhead is then below 3 %, and an ESP32 without PSRAM has the room
 _FRAMES_MAX = const(255)  # in one message: more than fit
