@@ -78,6 +78,7 @@ def _read_state(data: bytes) -> JournalContents:
         contents.was_stopped_cleanly = kind == _CLEAN_STOP
         if kind == _BOOT:
             contents.journal, contents.boot = journal, boot
+            contents.next_seq = max(contents.next_seq, first)
         elif kind == _ANCHOR:
             contents.anchors[boot] = (value, detail)
         elif kind == _DROP:
