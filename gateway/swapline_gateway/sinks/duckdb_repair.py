@@ -26,6 +26,7 @@ from .duckdb_schema import make_tables
 
 # A file of this size is read whole in a second. Damage in a larger one is found when its place is read.
 VERIFY_BYTES_MAX = 64 << 20
+ATTEMPTS = 2  # of a copying process that is killed, as the system does when memory is short
 ROOM_BYTES = 64 << 20  # that stay free on the disk beside the copy
 _log = get("duckdb")
 
@@ -89,12 +90,16 @@ def _salvage(path: Path, mending: Path, error: str) -> dict[str, int] | None:
         _log.error("no room to copy what can be read: it stays in the file put aside", bytes=size)
         return None
     command = [sys.executable, "-m", "swapline_gateway.sinks.duckdb_salvage", str(path), str(mending), error]
-    child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own module)
-    if child.returncode:
+    for _ in range(ATTEMPTS):
+        _discard(mending)
+        child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own module)
+        if child.returncode == 0:
+            report: dict[str, int] = json.loads(child.stdout)
+            return report
         _log.error("copying ended early", code=child.returncode, error=child.stderr.strip()[-300:])
-        return None
-    report: dict[str, int] = json.loads(child.stdout)
-    return report
+        if child.returncode > 0:  # it said why, and would say so again; one that was killed may have better luck
+            break
+    return None
 
 
 def _discard(file: Path) -> None:

@@ -33,6 +33,7 @@ _MULTIPLIER = 0xBF58476D1CE4E5B9
 _OTHER_CAUSES = (  # the file may be sound: people, or time, mend these
     "set lock",
     "No space",
+    "File too large",
     "Permission denied",
     "Read-only file system",
     "Is a directory",
@@ -48,11 +49,10 @@ _DAMAGE = (
     "Corrupt",
     "checksum",
     "not a valid DuckDB database",
-    "Could not read enough bytes",
+    "Could not read",
     "while replaying WAL",
     "deserialize",
     "INTERNAL Error",
-    "has been invalidated",
 )
 
 
@@ -224,9 +224,10 @@ class Copy:
         try:
             found = self._connection.execute(statement, [first, end]).fetchone()
         except duckdb.Error as error:
-            if not is_damage(error):
+            is_invalidated = "has been invalidated" in str(error)
+            if not (is_invalidated or is_damage(error)):
                 raise
-            if "invalidated" in str(error):
+            if is_invalidated:
                 self._connection.close()
                 self._connection = self._connect()
             if end - first > STRETCH_ROWS_MIN:
