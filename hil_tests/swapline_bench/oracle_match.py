@@ -15,6 +15,7 @@ TIGHT_MS = 450  # less than half a second apart is the same poll: nodes ask once
 TOLERANCE_MS = 1500
 # What the honest quality of a time may hide: the gateway's (2) is as late as a bad link, an estimate (1) is a guess.
 QUALITY_TOLERANCE_MS = {1: 600_000, 2: 10_000}
+SAMPLES = 4  # looked at on either side
 OFFSET_AGE_MS = 60_000  # a clock error is not known from rows that are older than this
 SELF_TIMED = "position"  # rows of this stream stand at the receiver's own time
 EXACT_MS = 5  # to the millisecond, but for rows that make way for each other
@@ -178,45 +179,72 @@ class Offsets:
             if len(equal) == 1 and abs(row.utc_ms - equal[0].utc_ms) <= row.tolerance_ms:
                 yield row.utc_ms, row.utc_ms - equal[0].utc_ms
 
-    def error_ms(self, row: Stored) -> int | None:
-        """Return how far ahead of the truth the node's clock was when it took a row, or None where nobody can tell."""
+    def errors_ms(self, row: Stored) -> list[int]:
+        """Return how far ahead of the truth the node's clock may have been when it took a row, likeliest first.
+
+        Where boots meet, two clocks are near. A row cannot vouch for its own time: a second one must agree.
+        """
         i = bisect_left(self._times, row.utc_ms)
-        low, high = max(i - 2, 0), i + 2
-        near = [
-            error_ms
+        low, high = max(i - SAMPLES, 0), i + SAMPLES
+        near = sorted(
+            (abs(time_ms - row.utc_ms), error_ms)
             for time_ms, error_ms in zip(self._times[low:high], self._errors[low:high], strict=True)
             if abs(time_ms - row.utc_ms) <= OFFSET_AGE_MS and abs(error_ms) <= row.tolerance_ms
-        ]
-        return sorted(near)[len(near) // 2] if near else None
+        )
+        found: list[int] = []
+        for place, (_, error_ms) in enumerate(near):
+            is_new = all(abs(error_ms - known) > TIGHT_MS for known in found)
+            if is_new and any(abs(error_ms - other) <= TIGHT_MS for _, other in near[place + 1 :]):
+                found.append(error_ms)
+        return found
+
+
+Aims = Iterable[tuple[int, int]]  # where a row's statement may be, and how far around
 
 
 def match(series: Series, offsets: Offsets, keys: Keys) -> list[Stored]:
     """Give every row its statement and every statement its row, as far as there are; return the rows that are left."""
-    rows = series.stored
+    rows = _pair_unique(series, series.stored)
     if series.stream == SELF_TIMED:
-        rows = _pair(series, rows, lambda row: (row.utc_ms, EXACT_MS))
+        rows = _pair(series, rows, lambda row: [(row.utc_ms, EXACT_MS)])
     late_ms = BURST_MS if series.stream == SELF_TIMED else 0
-    rows = _pair(series, rows, lambda row: (row.utc_ms - late_ms - (offsets.error_ms(row) or 0), TIGHT_MS))
-    rows = _pair(series, rows, lambda row: (row.utc_ms, TIGHT_MS))  # the error is that of another boot's rows
+    rows = _pair(series, rows, lambda row: _aim(row, offsets.errors_ms(row) or [0], late_ms))
     rows = _pair(series, rows, lambda row: _reach(row, offsets))
     return _pair_partly(series, rows, keys)
 
 
-def _reach(row: Stored, offsets: Offsets) -> tuple[int, int]:
+def _pair_unique(series: Series, rows: list[Stored]) -> list[Stored]:
+    """Pair rows whose values were said once, at that time: most rows of a long run, without looking any further."""
+    left = []
+    for row in rows:
+        equal = series.equal(row.key)
+        if len(equal) == 1 and equal[0].row is None and abs(equal[0].utc_ms - row.utc_ms) <= TOLERANCE_MS:
+            join(row, equal[0])
+        else:
+            left.append(row)
+    return left
+
+
+def _aim(row: Stored, errors_ms: list[int], late_ms: int) -> Aims:
+    return [(row.utc_ms - late_ms - error_ms, TIGHT_MS) for error_ms in errors_ms]
+
+
+def _reach(row: Stored, offsets: Offsets) -> Aims:
     """Return where a row's statement is at the farthest: a poor clock may be wrong, but is so for all rows alike."""
-    error_ms = offsets.error_ms(row)
-    if row.tolerance_ms == TOLERANCE_MS or error_ms is None:
-        return row.utc_ms, row.tolerance_ms
-    return row.utc_ms - error_ms, TOLERANCE_MS
+    errors_ms = offsets.errors_ms(row) if row.tolerance_ms > TOLERANCE_MS else []
+    if not errors_ms:
+        return [(row.utc_ms, row.tolerance_ms)]
+    return [(row.utc_ms - error_ms, TOLERANCE_MS) for error_ms in errors_ms]
 
 
-def _pair(series: Series, rows: list[Stored], aim: Callable[[Stored], tuple[int, int]]) -> list[Stored]:
-    """Pair rows with equal statements, certain ones first; `aim` says where to look, and how far around."""
+def _pair(series: Series, rows: list[Stored], aims: Callable[[Stored], Aims]) -> list[Stored]:
+    """Pair rows with equal statements, certain ones first; `aims` says where to look."""
     for want in (is_free_and_certain, is_free):
         left = []
         for row in rows:
             equal = series.equal(row.key)
-            said = nearest(equal, *aim(row), want) if equal else None
+            found = (nearest(equal, *aim, want) for aim in aims(row)) if equal else iter(())
+            said = next((one for one in found if one is not None), None)
             if said is None:
                 left.append(row)
             else:

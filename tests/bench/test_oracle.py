@@ -193,6 +193,15 @@ def test_one_row_that_is_shifted_among_rows_of_a_poor_clock_is_found() -> None:
     assert wrong(verdict_of(statements, rows)) == {"mistimed": 1}
 
 
+def test_two_boots_with_clocks_of_their_own_are_told_apart_where_they_meet() -> None:
+    statements = readings() + readings(bay=2)
+    late_ms = [15_000 if one.true_utc_ms < BEGIN_MS + 30_000 else 8_600 for one in statements]
+    rows = [row(one, late_ms=late, time_quality=1) for one, late in zip(statements, late_ms, strict=True)]
+    verdict = verdict_of(statements, rows)
+    assert verdict.is_good, verdict.examples
+    assert verdict.rows_estimated == 120
+
+
 def test_cells_are_kept_at_a_slower_pace() -> None:
     statements = readings(stream="cells")
     assert verdict_of(statements, [row(statements[i]) for i in (0, 10, 21, 31, 41, 52)]).is_good
