@@ -36,9 +36,7 @@ from .journal_state import (
     SETTLED,
     JournalState,
     Record,
-    draw_id,
     estimate_anchors,
-    make_folder,
     sync_folder,
 )
 from .once import call_once
@@ -103,12 +101,12 @@ class Journal:
 
         `on_progress` is called after every segment: reading them all takes a board seconds, and its watchdog waits.
         """
-        make_folder(self.folder)
+        call_once("recovery", "make_folder", self.folder)
         self._is_posix = sync_folder(self.folder)
         if self._small_max < 0:
-            is_inline = not self._is_posix and self._state.is_inline(_SMALL_BYTES)
+            is_inline = not self._is_posix and call_once("recovery", "is_inline", self.folder, _SMALL_BYTES)
             self._small_max = min(_SMALL_MAX, self.limit_bytes // _SMALL_SHARE_BYTES) if is_inline else 0
-        records = self._state.read()
+        records = call_once("recovery", "read_state", self.folder)
         recovery = call_once("segment_scan", "scan_folder", self.folder, on_progress)
         self._take_over(records, recovery)
         self._finish_drops(records)
@@ -143,7 +141,7 @@ class Journal:
                 self.anchors[record.boot] = (record.value, record.detail)
             elif record.kind == DROP:
                 self.next_seq = max(self.next_seq, record.last_seq + 1)
-        self.id = self.id or recovery.journal or draw_id()
+        self.id = self.id or recovery.journal or call_once("recovery", "draw_id")
         self.boot = max(self.boot, recovery.boot_max) + 1
         self._uptimes = recovery.uptimes
         known = [utc_ms for utc_ms, quality in self.anchors.values() if quality > TIME_ESTIMATED]

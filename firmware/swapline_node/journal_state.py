@@ -19,8 +19,6 @@ import os
 import struct
 from collections import namedtuple
 
-from micropython import const
-
 from swapline_wire.catalogue import TIME_ESTIMATED
 
 BOOT = 1
@@ -29,17 +27,17 @@ DROP = 3
 DROP_DECLARED = 4
 CLEAN_STOP = 5
 SETTLED = 6
-_RECORD_BYTES = const(32)
-_RECORD = "<2sBBIIqII"
+RECORD_BYTES = 32
+RECORD_FORMAT = "<2sBBIIqII"
 
 Record = namedtuple("Record", ("kind", "detail", "journal", "boot", "value", "first_seq", "last_seq"))
 
 
 def pack_record(record: Record) -> bytes:
     """Return the 32 bytes of a record."""
-    data = bytearray(_RECORD_BYTES)
+    data = bytearray(RECORD_BYTES)
     struct.pack_into(
-        _RECORD,
+        RECORD_FORMAT,
         data,
         0,
         b"SJ",
@@ -53,15 +51,6 @@ def pack_record(record: Record) -> bytes:
     )
     struct.pack_into("<I", data, 28, binascii.crc32(memoryview(data)[:28]) & 0xFFFFFFFF)
     return bytes(data)
-
-
-def read_record(data: bytes) -> "Record | None":
-    """Return the record in 32 bytes; None if it is torn or damaged."""
-    if len(data) < _RECORD_BYTES or data[:2] != b"SJ":
-        return None
-    if binascii.crc32(data[:28]) & 0xFFFFFFFF != struct.unpack_from("<I", data, 28)[0]:
-        return None
-    return Record(*struct.unpack(_RECORD, data[:28])[1:])
 
 
 def estimate_anchors(
@@ -80,28 +69,6 @@ def estimate_anchors(
     return dated
 
 
-def draw_id() -> int:
-    """Return a random journal id."""
-    value = 0
-    while value == 0:
-        value = int.from_bytes(os.urandom(4), "little")
-    return value
-
-
-def make_folder(folder: str) -> None:
-    """Make a folder and those above it."""
-    path = ""
-    for part in folder.split("/"):
-        path += part
-        if path:
-            try:
-                os.mkdir(path)
-                sync_folder(path[: path.rfind("/")] or "." if "/" in path else ".")
-            except OSError:
-                pass  # it exists, or opening the first file says what is wrong with it
-        path += "/"
-
-
 def sync_folder(folder: str) -> bool:
     """Make the names of a folder's files durable; return whether the file system asks for that.
 
@@ -115,11 +82,6 @@ def sync_folder(folder: str) -> bool:
     return True
 
 
-def _is_drop_of(record: Record, declared: Record) -> bool:
-    """Say whether `declared` says that the drop in `record` was declared."""
-    return record.kind == DROP and (record.first_seq, record.last_seq) == (declared.first_seq, declared.last_seq)
-
-
 class JournalState:
     """The state file of one journal folder."""
 
@@ -129,41 +91,9 @@ class JournalState:
         self._path = folder + "/state"
         self._path_new = folder + "/state.new"
 
-    def read(self) -> "list[Record]":
-        """Return what the last boot left, up to the first torn record, without drops that are declared.
-
-        One by one: a node that was offline for weeks leaves many.
-        """
-        records: "list[Record]" = []
-        try:
-            with open(self._path, "rb") as file:
-                while (record := read_record(file.read(_RECORD_BYTES))) is not None:
-                    if record.kind == DROP_DECLARED:
-                        records = [r for r in records if not _is_drop_of(r, record)]
-                    else:
-                        records.append(record)
-        except OSError:
-            pass  # there is no file, or what follows is unreadable
-        return records
-
-    def is_inline(self, size_bytes: int) -> bool:
-        """Try out whether a file of that size lies in the folder's metadata, without a block of its own.
-
-        LittleFS decides that by how it was mounted, which nothing tells.
-        """
-        try:
-            with open(self._path_new, "wb"):
-                pass
-            free_blocks = os.statvfs(self._folder)[3]
-            with open(self._path_new, "wb") as file:
-                file.write(bytes(size_bytes))
-            return free_blocks == os.statvfs(self._folder)[3]
-        except OSError:
-            return False  # no room, so it needs some
-
     def replace(self, records: "list[Record]") -> None:
         """Begin a new file with `records`. A power cut leaves either the old file or the new one."""
-        self.size_bytes = len(records) * _RECORD_BYTES
+        self.size_bytes = len(records) * RECORD_BYTES
         with open(self._path_new, "wb") as file:
             for record in records:
                 file.write(pack_record(record))
@@ -173,7 +103,7 @@ class JournalState:
 
     def append(self, *records: Record) -> None:
         """Add records; durable when this returns. Raises OSError, and then none of them counts."""
-        self.size_bytes += len(records) * _RECORD_BYTES
+        self.size_bytes += len(records) * RECORD_BYTES
         with open(self._path, "ab") as file:
             file.write(b"".join([pack_record(record) for record in records]))
             file.flush()

@@ -18,7 +18,7 @@ if sys.implementation.name != "micropython":
     from swapline_node import cpython  # noqa: F401 - stands for MicroPython's own module
 
 from swapline_node import bus as buses
-from swapline_node import config, driver, journal_state
+from swapline_node import config, driver, recovery
 from swapline_node.bus import Bus, BusError
 from swapline_node.clock import Clock
 from swapline_node.commands import Commands
@@ -356,7 +356,7 @@ def _clear(folder: str) -> None:
 
 def read_state(data: bytes) -> None:
     for offset in range(0, len(data), 32):
-        record = journal_state.read_record(data[offset : offset + 32])
+        record = recovery.read_record(data[offset : offset + 32])
         assert record is None or 0 <= record.first_seq < 1 << 32
 
 

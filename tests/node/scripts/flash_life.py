@@ -1,6 +1,6 @@
 """A journal's life for the tests that cut the power: what is sealed, acknowledged, dropped, and what is then true."""
 
-from swapline_node import journal as journal_module
+from swapline_node import recovery
 from swapline_wire.catalogue import (
     ALARM,
     ALARM_STREAM,
@@ -20,7 +20,7 @@ UTC_MS = 1800000000000
 STREAMS = {ROUTINE: NODE, EVENT: EVENT_STREAM, ALARM: ALARM_STREAM}
 CODE, FIRST, LAST = [[s.name for s in EVENT_STREAM.signals].index(n) for n in ("code", "first_seq", "last_seq")]
 
-journal_module.draw_id = lambda: JOURNAL
+recovery.draw_id = lambda: JOURNAL
 
 
 class Life:

@@ -12,13 +12,13 @@ import sys
 import vfs
 from flash_device import ERASED, Flash
 
+from swapline_node import recovery
 from swapline_node.boards.flash import mount_journal
-from swapline_node.journal_state import JournalState, make_folder
 
 
 def is_inline():
-    make_folder("journal")
-    return JournalState("journal").is_inline(512)
+    recovery.make_folder("journal")
+    return recovery.is_inline("journal", 512)
 
 
 def main():
