@@ -10,31 +10,31 @@ import json
 import shutil
 import signal
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from swapline_bench import bundle, chaos_schedule, rig, services
-from swapline_bench.chaos_parts import GatewayPart, NodePart, ServerPart, make_broker, make_database
-from swapline_bench.chaos_report import ChaosReport, Disturbance
+from swapline_bench.chaos_deeds import Deeds
+from swapline_bench.chaos_parts import (
+    GatewayPart,
+    NodePart,
+    ServerPart,
+    doubt_unheard,
+    make_broker,
+    make_database,
+    utc_ms,
+)
+from swapline_bench.chaos_report import ChaosReport
 from swapline_bench.chaos_schedule import (
-    BROKER,
     CLOCK_FAULTS,
-    DATABASE,
-    GATEWAY,
-    KILL_AND_FORGET,
-    NODE,
-    Action,
     Setting,
 )
 from swapline_bench.chaos_settle import Settling, Witness
 from swapline_bench.end_to_end import EndToEndError
-from swapline_bench.faces.gnss import WEEK_ROLLOVER, GnssFace
-from swapline_bench.link_proxy import Impairment, LinkProxy
+from swapline_bench.link_proxy import LinkProxy
 from swapline_bench.node_process import NodeError, NodeProcess
 from swapline_bench.oracle import ClockFault, Truth
 from swapline_bench.randomness import make_random
@@ -46,7 +46,7 @@ from swapline_wire import catalogue
 
 FLEET = "chaos"
 SPEED = 60.0
-SLOT_COUNT = 4
+SLOT_COUNT = 5
 SEAL_INTERVAL_MS = 5000  # the firmware's default
 JOURNAL_LIMIT_BYTES = 1_500_000
 HEAP_BYTES_DEFAULT = 512 << 10  # what is tried is what is kept, not what fits: half of a Raspberry Pi's service
@@ -56,18 +56,6 @@ ENDS_SHOWN_MAX = 2  # of a node
 CALM_S = 15.0  # after the last fault: rows by which its recovery is measured
 SILENT_S = SEAL_INTERVAL_MS / 1000 + 3.0  # after the devices' last word every node has sealed it
 TICKS_WRAP_S = (20.0, 90.0)  # so long after a boot the tick counter of every second node wraps
-IMPAIRMENTS = {
-    "link_half_open": Impairment(is_silent=True),
-    "link_refused": Impairment(is_refusing=True),
-    "link_loss": Impairment(loss=0.3),
-    "link_delay": Impairment(delay_s=1.0),  # each way: 2 s there and back
-    "link_narrow": Impairment(rate_bit_s=20_000),
-}
-CLOCK_ERRORS = {
-    "gnss_day_ahead": timedelta(days=1),
-    "gnss_day_behind": timedelta(days=-1),
-    "gnss_week_rollover": WEEK_ROLLOVER,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +97,9 @@ class Chaos:
         self.hurrying = asyncio.Event()
         self.nodes: dict[str, NodePart] = {}
         self.gateways: dict[str, GatewayPart] = {}
-        self.disturbances: list[Disturbance] = []
         self.report = ChaosReport(seed=config.setting.seed, data_dir=str(config.data_dir))
         self._on_step = on_step
         self._on_status = on_status
-        self._kills: Counter[str] = Counter()
-        self._faults: Counter[str] = Counter()
         self._database: ServerPart | None = None
         self._is_over = False  # the schedule
         self._is_settling = False
@@ -244,12 +229,16 @@ class Chaos:
         self._on_step(f"chaos for {self.setting.duration_s:.0f} s")
         self._started_s = time.monotonic()
         actions = chaos_schedule.plan(self.setting)
+        self._deeds = Deeds(self.nodes, self.gateways, self._broker, self._database, self._sntp, seed=self.setting.seed)
         self._background = [
             asyncio.create_task(self._watch_nodes(), name="nodes"),
             asyncio.create_task(self._pass_time(), name="world"),
             asyncio.create_task(self._show(), name="status"),
         ]
-        deeds = [asyncio.create_task(self._act(action), name=f"{action.kind} {action.name}") for action in actions]
+        deeds = [
+            asyncio.create_task(self._deeds.do(action, self._started_s), name=f"{action.kind} {action.name}")
+            for action in actions
+        ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.setting.duration_s):
                 await self.stopping.wait()
@@ -260,74 +249,6 @@ class Chaos:
             if isinstance(error, Exception):
                 self.report.problems.append(f"{type(error).__name__}: {error}")
         self.report.duration_s = round(time.monotonic() - self._started_s, 3)
-
-    async def _act(self, action: Action) -> None:
-        await asyncio.sleep(max(0.0, self._started_s + action.at_s - time.monotonic()))
-        if action.is_kill:
-            await self._kill(action)
-        else:
-            await self._impair(action)
-
-    async def _kill(self, action: Action) -> None:
-        async with self._disturbance(action):
-            part = self._part(action)
-            if await part.kill():
-                self._kills[action.part] += 1
-                self._faults["broker_forgets"] += action.kind == KILL_AND_FORGET
-            await asyncio.sleep(action.duration_s)
-            if action.kind == KILL_AND_FORGET:
-                await self._broker.revive(forgets=True)
-            else:
-                await part.revive()
-
-    def _part(self, action: Action) -> NodePart | GatewayPart | ServerPart:
-        if action.part == NODE:
-            return self.nodes[action.name]
-        if action.part == GATEWAY:
-            return self.gateways[action.name]
-        if action.part == DATABASE:
-            assert self._database is not None
-            return self._database
-        assert action.part == BROKER
-        return self._broker
-
-    async def _impair(self, action: Action) -> None:
-        async with self._disturbance(action):
-            self._faults[action.kind] += 1
-            if action.kind == "link_reset":
-                self.nodes[action.name].link.cut()
-            elif action.kind in IMPAIRMENTS:
-                link = self.nodes[action.name].link
-                link.impair(IMPAIRMENTS[action.kind])
-                await asyncio.sleep(action.duration_s)
-                link.heal()
-            elif action.kind in CLOCK_ERRORS:
-                face = _gnss_of(self.nodes[action.name])
-                face.clock_error = CLOCK_ERRORS[action.kind]
-                await asyncio.sleep(action.duration_s)
-                face.clock_error = timedelta(0)
-            else:
-                await self._impair_sntp(action)
-
-    async def _impair_sntp(self, action: Action) -> None:
-        self._sntp.is_silent = action.kind == "sntp_silent"
-        ahead = make_random(self.setting.seed, "lie", action.at_s).random() < 0.5
-        if action.kind == "sntp_lies":
-            # Never a receiver's lie: two sources that lie alike at once are believed (decision record 0017).
-            self._sntp.clock_error = timedelta(hours=7 if ahead else -7)
-        await asyncio.sleep(action.duration_s)
-        self._sntp.is_silent = False
-        self._sntp.clock_error = timedelta(0)
-
-    @asynccontextmanager
-    async def _disturbance(self, action: Action) -> AsyncIterator[None]:
-        """Note from when to when the action stood in the nodes' way."""
-        nodes = (action.name,) if action.part == NODE else tuple(self.nodes)
-        begin_utc_ms = _utc_ms()
-        try:
-            yield
-        finally:
-            self.disturbances.append(Disturbance(action.kind, action.name, nodes, begin_utc_ms, _utc_ms()))
 
     async def _pass_time(self) -> None:
         last_s = time.monotonic()
@@ -347,12 +268,12 @@ class Chaos:
             for van in self._world.vans if not self._is_settling else ():
                 node = self.nodes[van.name]
                 if not van.is_powered and van.name not in unpowered:
-                    unpowered[van.name] = _utc_ms()
+                    unpowered[van.name] = utc_ms()
                     self.report.power_cuts_by_swaps += await node.kill("swap")
                 elif van.is_powered and van.name in unpowered:
                     await node.revive("swap")
                     begin_utc_ms = unpowered.pop(van.name)
-                    self.disturbances.append(Disturbance("swap", van.name, (van.name,), begin_utc_ms, _utc_ms()))
+                    self._deeds.note("swap", van.name, [van.name], begin_utc_ms)
 
     async def _show(self) -> None:
         while True:
@@ -361,8 +282,8 @@ class Chaos:
             self._on_status(
                 Status(
                     elapsed_s=time.monotonic() - self._started_s,
-                    kills=sum(self._kills.values()),
-                    faults=sum(self._faults.values()),
+                    kills=self._deeds.kills.total(),
+                    faults=self._deeds.faults.total(),
                     nodes_up=sum(node.process.is_running for node in self.nodes.values()),
                     nodes=len(self.nodes),
                     frames_waiting=sum(one["spool"]["frames"] for one in figures if one),
@@ -377,11 +298,7 @@ class Chaos:
         began_s = time.monotonic()
         self._is_over = True
         self._on_step("settling: faults end")
-        for node in self.nodes.values():
-            node.link.heal()
-        for van in self._world.vans:
-            _gnss_of(self.nodes[van.name]).clock_error = timedelta(0)
-        self._sntp.is_silent, self._sntp.clock_error = False, timedelta(0)
+        self._deeds.end_faults()
         servers = [self._broker, *([self._database] if self._database else [])]
         await self._try(*(server.revive() for server in servers))
         await self._try(*(gateway.revive() for gateway in self.gateways.values()))
@@ -418,19 +335,19 @@ class Chaos:
         self._on_step("judging")
         report = self.report
         report.nodes, report.gateways, report.database = len(self.nodes), len(self.gateways), self.config.database
-        report.kills, report.faults = dict(self._kills), {kind: count for kind, count in self._faults.items() if count}
+        report.kills, report.faults = dict(self._deeds.kills), dict(+self._deeds.faults)
         report.swaps = len(self._world.swaps)
         report.node_ends = sum(len(node.ends) for node in self.nodes.values())
         for node in self.nodes.values():
             report.problems += node.ends[:ENDS_SHOWN_MAX]
         truth = Truth(
-            statements=read_statements(self._statements.path),
+            statements=doubt_unheard(read_statements(self._statements.path), self.nodes),
             power_cuts=[cut for node in self.nodes.values() for cut in node.cuts],
             seal_interval_ms=SEAL_INTERVAL_MS,
             clock_faults=self._clock_faults(),
         )
         self._write_truth(truth)
-        obstacles = [one for one in self.disturbances if one.kind not in CLOCK_FAULTS]
+        obstacles = [one for one in self._deeds.disturbances if one.kind not in CLOCK_FAULTS]
         journals = {name: node.rig.journal_folder for name, node in self.nodes.items()}
         await asyncio.to_thread(self.witness.judge, report, journals, truth, obstacles)
 
@@ -440,14 +357,14 @@ class Chaos:
             "power_cuts": truth.power_cuts,
             "seal_interval_ms": truth.seal_interval_ms,
             "clock_faults": truth.clock_faults,
-            "disturbances": self.disturbances,
+            "disturbances": self._deeds.disturbances,
         }
         (self.config.data_dir / "truth.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
     def _clock_faults(self) -> list[ClockFault]:
         return [
             ClockFault(node, one.begin_utc_ms, one.end_utc_ms, one.kind)
-            for one in self.disturbances
+            for one in self._deeds.disturbances
             if one.kind in CLOCK_FAULTS
             for node in one.nodes
         ]
@@ -460,14 +377,6 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     for error in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(error, Exception):
             raise error
-
-
-def _gnss_of(node: NodePart) -> GnssFace:
-    return next(face for face in node.rig.faces if isinstance(face, GnssFace))
-
-
-def _utc_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _log_writer(folder: Path) -> Callable[[str], None]:

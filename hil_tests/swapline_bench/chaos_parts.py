@@ -6,11 +6,12 @@ on the data that it left. Both may be called in any state.
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import aiohttp
 
@@ -19,11 +20,31 @@ from swapline_bench.end_to_end import EndToEndError, Gateway
 from swapline_bench.link_proxy import LinkProxy
 from swapline_bench.node_process import NodeProcess
 from swapline_bench.oracle import PowerCut
+from swapline_bench.oracle_match import SELF_TIMED
 from swapline_bench.rig import HolderRig
+from swapline_bench.statement import Statement
 
 START_ATTEMPTS = 5
+LISTENING_MS = 2000  # from a start until a node hears a receiver's epoch whole
 RESTART_S = 1.0  # before a node is started again that ended by itself
 _FIGURES_S_MAX = 5.0
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _whole(method: Callable[_P, Coroutine[Any, Any, _R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
+    """Let a method end what it has begun even when its caller is cancelled: half a start would leave a process."""
+
+    @functools.wraps(method)
+    async def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return await asyncio.shield(asyncio.create_task(method(*args, **kwargs)))
+
+    return run
+
+
+def utc_ms() -> int:
+    """Return the machine's time."""
+    return time.time_ns() // 1_000_000
 
 
 class ServerPart:
@@ -35,12 +56,14 @@ class ServerPart:
         self._forget = forget
         self._lock = asyncio.Lock()
 
+    @_whole
     async def kill(self) -> bool:
         async with self._lock:
             is_there = self.server.is_running()
             await asyncio.to_thread(self.server.kill)
             return is_there
 
+    @_whole
     async def revive(self, *, forgets: bool = False) -> None:
         """Start it again; one that forgets has lost what it kept on disk. Raises `ServiceError`."""
         async with self._lock:
@@ -93,12 +116,14 @@ class GatewayPart:
         self._is_up = False
         self._lock = asyncio.Lock()
 
+    @_whole
     async def kill(self) -> bool:
         async with self._lock:
             was_up, self._is_up = self._is_up, False
             await self.process.kill()
             return was_up
 
+    @_whole
     async def revive(self) -> None:
         """Start it again. Raises `EndToEndError` if it does not come up."""
         async with self._lock:
@@ -138,7 +163,9 @@ class NodePart:
         self.link = link
         self.name = rig.name
         self.cuts: list[PowerCut] = []
+        self.deaf: list[tuple[int, int]] = []  # from when to when nobody listened to its devices, UTC in ms
         self.ends: list[str] = []  # how it ended when nobody had killed it
+        self._deaf_since_ms = utc_ms()
         self._off: set[str] = set()
         self._lock = asyncio.Lock()
 
@@ -147,22 +174,25 @@ class NodePart:
         assert self.rig.node is not None
         return self.rig.node
 
+    @_whole
     async def kill(self, reason: str = "kill") -> bool:
         """Cut its power for `reason`."""
         async with self._lock:
             is_there = self.process.is_running
             self._off.add(reason)
             if is_there:
+                self._deaf_since_ms = utc_ms()
                 await self.process.cut_power()
-                self.cuts.append(PowerCut(self.name, time.time_ns() // 1_000_000))
+                self.cuts.append(PowerCut(self.name, utc_ms()))
             return is_there
 
+    @_whole
     async def revive(self, reason: str = "kill") -> None:
         """Take `reason` away; the node starts when nothing else keeps it off."""
         async with self._lock:
             self._off.discard(reason)
             if not self._off and not self.process.is_running:
-                await self.process.start()
+                await self._switch_on()
 
     async def watch(self) -> None:
         """Start it again if it ended by itself."""
@@ -170,11 +200,16 @@ class NodePart:
             return
         code = self.process.returncode
         if code != -SIGKILL:
+            self._deaf_since_ms = utc_ms()
             self.ends.append(f"{self.name} ended by itself with {code}; its last lines:\n{self.process.log_tail(8)}")
             await asyncio.sleep(RESTART_S)
         async with self._lock:
             if not self._off and not self.process.is_running:
-                await self.process.start()
+                await self._switch_on()
+
+    async def _switch_on(self) -> None:
+        await self.process.start()
+        self.deaf.append((self._deaf_since_ms, utc_ms() + LISTENING_MS))
 
     async def stop(self) -> int:
         async with self._lock:
@@ -188,3 +223,13 @@ class NodePart:
 
     def log_tail(self) -> str:
         return self.process.log_tail()
+
+
+def doubt_unheard(statements: Iterable[Statement], nodes: Mapping[str, NodePart]) -> Iterator[Statement]:
+    """Yield statements, a receiver's doubtful where nobody was there to listen: it talks without being asked."""
+    for one in statements:
+        deaf = nodes[one.node].deaf
+        if one.stream == SELF_TIMED and any(begin_ms <= one.true_utc_ms <= end_ms for begin_ms, end_ms in deaf):
+            yield one._replace(is_doubtful=True)
+        else:
+            yield one
