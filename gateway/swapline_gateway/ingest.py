@@ -15,6 +15,7 @@ from swapline_wire.error import WireError
 from swapline_wire.frame import read_prefix, verify
 
 NO_TIME = "no_time"  # neither the frame nor its message says when its boot began
+FUTURE = "future"  # its rows are later than any wrong clock of an honest node makes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,24 @@ def examine_frame(
         return Spoiled(sender, NO_TIME, detail, data, (header.journal, header.seq))
     resolved = decoded._replace(header=header._replace(time_quality=anchor.quality))
     return Item(sender, resolved, anchor.utc_ms, anchor.quality, data)
+
+
+def refuse_future(found: Examined, limit_utc_ms: int) -> Examined:
+    """Return what was found, with frames of rows later than `limit_utc_ms` spoiled.
+
+    Databases keep a file a week: a node that writes into every week of a century would fill the disk with files.
+    """
+    items = []
+    for item in found.items:
+        last_utc_ms = item.anchor_utc_ms + max((row[0] for row in item.decoded.rows), default=0)
+        if last_utc_ms <= limit_utc_ms:
+            items.append(item)
+        else:
+            detail = f"rows of UTC ms {last_utc_ms}, the limit is {limit_utc_ms}"
+            found.spoiled.append(
+                Spoiled(item.sender, FUTURE, detail, item.data, item.key, item.anchor_utc_ms, item.time_quality)
+            )
+    return Examined(items, found.spoiled)
 
 
 def _trusted_key(data: bytes) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from swapline_wire.error import WireError
 
 from .error import StorageError
 from .inbox import Inbox
-from .ingest import Item, Sender, Spoiled, count_frames, examine_message
+from .ingest import Item, Sender, Spoiled, count_frames, examine_message, refuse_future
 from .log import Novelty, get
 from .pipeline import PipelineFigures
 from .publisher import Publisher
@@ -21,13 +21,14 @@ from .quota import Quota
 from .ranges import as_ranges
 from .spool import Outcome, Spool, now_utc_ms
 from .state import FleetState
-from .time_offer import TimeOffers
+from .time_offer import UTC_MS_PLAUSIBLE, TimeOffers
 from .uplink import Uplink
 from .worker import Worker
 
 GROUP_MESSAGES_MAX = 1000
 GROUP_BYTES_MAX = 4 << 20
 STATUS_BYTES_MAX = 4096
+FUTURE_MS_MAX = 366 * 86_400_000  # a gateway whose own clock was last set a year ago still takes what is right
 SPOILED_BYTES_MAX = 2 * message.MESSAGE_BYTES_MAX  # of a message that is longer than any may be, the beginning is kept
 
 
@@ -93,6 +94,8 @@ class Intake:
         if not self._is_allowed(sender, count, len(payload)):
             return
         found = examine_message(sender, payload[:SPOILED_BYTES_MAX])
+        if received_utc_ms >= UTC_MS_PLAUSIBLE:
+            found = refuse_future(found, received_utc_ms + FUTURE_MS_MAX)
         items += found.items
         spoiled += found.spoiled
 

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swapline_bench.frame_source import FrameSource, reseal
-from swapline_gateway.ingest import NO_TIME, Sender, examine_message
+from swapline_gateway.ingest import FUTURE, NO_TIME, Sender, count_frames, examine_message, refuse_future
 from swapline_wire import error
 from swapline_wire.catalogue import TIME_GNSS, TIME_NONE
 from swapline_wire.message import Anchor
@@ -84,3 +84,23 @@ def test_message_with_one_flipped_bit_never_yields_a_wrong_frame(data: st.DataOb
     payload[bit // 8] ^= 1 << bit % 8
     for item in examine_message(SENDER, bytes(payload)).items:
         assert item.data in frames
+
+
+def test_frame_of_a_far_future_is_spoiled_with_its_key_and_costs_its_neighbours_nothing() -> None:
+    source = FrameSource()
+    near = source.frame()
+    source.anchor_utc_ms += 1_000_000
+    far = source.frame()
+    limit_utc_ms = source.anchor_utc_ms + 1999
+    found = refuse_future(examine_message(SENDER, source.message(near, far)), limit_utc_ms)
+    assert [item.key for item in found.items] == [(7, 1)]
+    assert [(bad.reason, bad.key, bad.data) for bad in found.spoiled] == [(FUTURE, (7, 2), far)]
+
+
+def test_frames_are_counted_by_their_lengths_alone() -> None:
+    source = FrameSource()
+    frames = [source.frame() for _ in range(3)]
+    whole = source.message(*frames)
+    assert count_frames(whole) == 3
+    assert count_frames(whole[:-1]) == 1
+    assert count_frames(b"") == 1
