@@ -6,8 +6,8 @@ This header is its specification.
    for acknowledgement is on the disk; when it raises, nothing is, and nothing may be acknowledged.
 2. A frame is known by (fleet, node, journal, seq). `taken` remembers the numbers ever taken as ranges, so a repeat is
    recognised also after the frame went on to the database: it is acknowledged again and counted, never stored twice.
-   A node that sends with gaps (several gateways on a shared subscription) makes many ranges: beyond `ranges_max` the
-   lowest are forgotten. That is safe: a repeat of a frame that is still here is dropped here, of one that went on by
+   A node that sends with gaps (several gateways on a shared subscription) makes many ranges, a hostile one a journal a
+   message: beyond `ranges_max` of a node the lowest are forgotten. That is safe: a repeat of a frame that is still here is dropped here, of one that went on by
    the database. The same holds for what the command line replayed from quarantine.
 3. `batch` gives frames to the sink: alarms and events first; then the newest and the oldest by halves, so that after an
    outage of the database the present does not wait for the past. `remove` deletes what the sink took. A kill between
@@ -47,7 +47,7 @@ from .spool_file import connect, is_damage, mend, now_utc_ms, open_file
 
 __all__ = ["ENTRY_BYTES", "Backlog", "Outcome", "Spool", "SpooledFrame", "connect", "now_utc_ms"]
 
-RANGES_MAX = 4096  # of one journal; a node that one gateway serves alone has one to three
+RANGES_MAX = 4096  # of one node; one that a single gateway serves has one to three
 TRIM_INTERVAL = 5000  # stores; a scan of the ranges of 100,000 nodes takes a tenth of a second
 DISK_RESERVE_BYTES = 48 << 20  # the write-ahead log grows to 16 MB, one group to 5 MB; the rest is for neighbours
 RESERVE_SHARE = 0.02  # of the limit, for events and alarms only
@@ -65,7 +65,7 @@ _DELIVERED = "INSERT OR REPLACE INTO delivered SELECT 1, node_id, journal, seq F
 _TRIM = """
 DELETE FROM taken WHERE (node_id, journal, first) IN (
     SELECT node_id, journal, first FROM (
-        SELECT node_id, journal, first, ROW_NUMBER() OVER (PARTITION BY node_id, journal ORDER BY first DESC) AS place
+        SELECT node_id, journal, first, ROW_NUMBER() OVER (PARTITION BY node_id ORDER BY first DESC) AS place
         FROM taken
     ) WHERE place > ?
 )

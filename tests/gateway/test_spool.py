@@ -198,6 +198,18 @@ def test_ranges_of_a_journal_are_bounded_and_forgetting_them_costs_only_a_repeat
         assert len(spool.store(numbered(source, 999), [], 0).duplicates) == 1
 
 
+def test_ranges_of_a_node_are_bounded_however_many_journals_it_claims_to_have(tmp_path: Path) -> None:
+    source, other = FrameSource(), FrameSource(node="van-002")
+    with closing(Spool(tmp_path / "s", limit_bytes=LIMIT_BYTES, ranges_max=50, trim_interval=5)) as spool:
+        spool.store(numbered(other, 1), [], 0)
+        for journal in range(1, 500):
+            source.journal = journal
+            spool.store(numbered(source, 1), [], 0)
+        (count,) = spool._connection.execute("SELECT COUNT(*) FROM taken").fetchone()  # noqa: SLF001
+        assert 50 < count <= 56
+        assert len(spool.store(numbered(other, 1), [], 0).duplicates) == 1, "its own ranges are not touched"
+
+
 def spoiled(data: bytes, key: tuple[int, int] | None, node: str = "van-001") -> Spoiled:
     return Spoiled(Sender("test", node), "unknown_stream", "frame: 200", data, key)
 
