@@ -7,8 +7,9 @@ This header is its specification.
 2. A frame is known by (fleet, node, journal, seq). `taken` remembers the numbers ever taken as ranges, so a repeat is
    recognised also after the frame went on to the database: it is acknowledged again and counted, never stored twice.
    A node that sends with gaps (several gateways on a shared subscription) makes many ranges, a hostile one a journal a
-   message: beyond `ranges_max` of a node the lowest are forgotten. That is safe: a repeat of a frame that is still here is dropped here, of one that went on by
-   the database. The same holds for what the command line replayed from quarantine.
+   message: beyond `ranges_max` of a node the lowest are forgotten. That is safe: a repeat of a frame that is still here
+   is dropped here, of one that went on by the database. The same holds for what the command line replayed from
+   quarantine.
 3. `batch` gives frames to the sink: alarms and events first; then the newest and the oldest by halves, so that after an
    outage of the database the present does not wait for the past. `remove` deletes what the sink took. A kill between
    the two means that the sink is given the frames again, and it drops what it has.
