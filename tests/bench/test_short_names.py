@@ -1,6 +1,6 @@
 import pytest
 
-from swapline_bench.short_names import shorten
+from swapline_bench.short_names import name_members, shorten, shorten_members
 
 
 def test_private_constants_are_renamed_everywhere_and_no_line_moves() -> None:
@@ -38,3 +38,14 @@ def test_private_functions_are_renamed_unless_a_method_is_called_the_same() -> N
     assert shorten(source) == source.replace("_f", "_0").replace("_g", "_1")
     shared = "def _f():\n    return 1\n\n\nclass A:\n    def _f(self):\n        return _f()\n"
     assert shorten(shared) == shared
+
+
+def test_private_members_have_one_short_name_in_all_files() -> None:
+    base = (
+        "class A:\n    def __init__(self):\n        self._seen = 1\n\n    def _look(self):\n        return self._seen\n"
+    )
+    driver = "import _thread\n\n\nclass B(A):\n    def run(self):\n        return self._look() + self._seen  # _look\n"
+    names = name_members([base, driver])
+    assert names == {"_look": "_a", "_seen": "_b"}
+    assert shorten_members(base, names) == base.replace("_seen", "_b").replace("_look", "_a")
+    assert shorten_members(driver, names) == driver.replace("self._look", "self._a").replace("_seen", "_b")
