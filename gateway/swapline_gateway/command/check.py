@@ -136,7 +136,8 @@ def _duckdb(config: DuckdbConfig) -> Finding:
     except duckdb.IOException as error:
         if "lock" in str(error):
             return Finding("database", is_ok=True, text=f"{path} is open in another process (a running gateway?)")
-        return Finding("database", is_ok=False, text=f"{path}: {str(error).splitlines()[0]}", advice="restore a backup")
+        advice = "the gateway replaces a damaged file by what can be read of it at its next start"
+        return Finding("database", is_ok=False, text=f"{path}: {str(error).splitlines()[0]}", advice=advice)
     except duckdb.Error as error:
         text = f"{path} is not a database of ours: {str(error).splitlines()[0]}"
         return Finding("database", is_ok=False, text=text, advice="set sink.path to a file of our own")
