@@ -44,10 +44,6 @@ class Desk:
             assert journal.append(sealed, journal.next_seq, catalogue.ROUTINE) == 0
         self.journal.commit()
 
-    def forget(self, first: int, last: int) -> None:
-        """Let the journal believe that these frames were acknowledged, and delete what it then need not keep."""
-        self.journal.acknowledge(first, last)
-
     def store(self, seqs: Iterable[int]) -> None:
         """Store frames of one row; a frame that is stored twice has its row once."""
         for seq in seqs:
