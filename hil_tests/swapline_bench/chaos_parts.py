@@ -113,23 +113,48 @@ class GatewayPart:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.process = Gateway(name, folder)
+        self.ends: list[str] = []  # how it ended when nobody had killed it
         self._is_up = False
         self._lock = asyncio.Lock()
 
     @_whole
     async def kill(self) -> bool:
         async with self._lock:
-            was_up, self._is_up = self._is_up, False
+            self._note_end()
+            is_there, self._is_up = self.process.is_running, False
             await self.process.kill()
-            return was_up
+            return is_there
 
     @_whole
     async def revive(self) -> None:
         """Start it again. Raises `EndToEndError` if it does not come up."""
         async with self._lock:
+            self._note_end()
             if not self._is_up:
-                await _retry(self.process.start)
+                await _retry(self._start)
                 self._is_up = True
+
+    async def watch(self) -> None:
+        """Start it again if it ended by itself, as a service's supervisor does."""
+        if self._is_up and not self.process.is_running:
+            await self.revive()
+
+    async def _start(self) -> None:
+        self._is_up = True  # until it turns out not to be
+        try:
+            await self.process.start()
+        except EndToEndError:
+            self._note_end()
+            self._is_up = False
+            raise
+
+    def _note_end(self) -> None:
+        """Write down that a gateway which should run does not, unless it was killed."""
+        if self._is_up and not self.process.is_running:
+            self._is_up = False
+            if self.process.returncode != -SIGKILL:
+                how = f"{self.name} ended by itself with {self.process.returncode}"
+                self.ends.append(f"{how}; its last lines:\n{self.log_tail()}")
 
     async def stop(self) -> int:
         async with self._lock:

@@ -60,6 +60,16 @@ class Gateway:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Say whether the process lives."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def returncode(self) -> int | None:
+        """Return how the last process ended; None while it runs or was never started."""
+        return None if self._process is None else self._process.returncode
+
     async def start(self) -> None:
         """Start the process and wait until it takes frames. Raises `EndToEndError` with its log if it ends before."""
         program = Path(sys.executable).with_name("swapline")

@@ -5,7 +5,9 @@ rows from the database's own answers (`database.py`), and what the codes of a de
 second time. How a row finds its statement is in `oracle_match.py`, what is left over is named in `oracle_rest.py`.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from math import inf
 
 from swapline_bench.oracle_loss import POLL_MS, Losses
 from swapline_bench.oracle_match import SELF_TIMED, TOLERANCE_MS, Keys, Offsets, Place, Said, Series, Stored, match
@@ -129,15 +131,22 @@ class Judge:
         else:
             lost = [said for said in certain if said.row is None]
         verdict.rows_true += sum(said.row is not None for said in certain) + len(lost)
+        kept_ms = [said.utc_ms for said in series.said if said.row and said.row.tolerance_ms <= TOLERANCE_MS]
         for said in lost:
-            self._count_lost(series, said)
+            place = bisect_right(kept_ms, said.utc_ms)
+            self._count_lost(series, said, kept_ms[place] if place < len(kept_ms) else inf)
 
-    def _count_lost(self, series: Series, said: Said) -> None:
+    def _count_lost(self, series: Series, said: Said, next_kept_ms: float) -> None:
         node = series.place.node
+        losses = self._losses[node]
         what = f"{series.stream} reading of {describe(series.place)} at {moment(said.utc_ms)}"
-        if self._losses[node].is_declared(said.utc_ms):
+        if losses.is_declared_cut(said.utc_ms, next_kept_ms):
             self._verdict.rows_lost_declared += 1
             self._show("rows_lost_declared", f"{what} is lost, as the node declared")
+        elif losses.is_declared(said.utc_ms):
+            self._verdict.rows_lost_declared += 1
+            self._verdict.rows_lost_without_cut += 1
+            self._show("rows_lost_without_cut", f"{what} is lost, as the node declared, and no power cut is the reason")
         else:
             self._verdict.rows_lost_undeclared += 1
             self._show(

@@ -44,31 +44,63 @@ class Losses:
         self.cuts = sorted(cut.utc_ms for cut in truth.power_cuts if cut.node == node)
         events = database.rows("event", node)
         interval_ms = truth.seal_interval_ms
-        self._declared = _declarations(events)
+        self._declared_cuts = _declared_cuts(self.cuts, _declarations(events))
         self._windows = [*_dropped_rows(events, interval_ms), *_dropped_frames(events, database, node, interval_ms)]
         self._interval_ms = interval_ms
 
     def is_declared(self, utc_ms: int) -> bool:
-        """Say whether the database declares that a row of this time may be missing."""
-        return self._is_cut(utc_ms) or any(window.take(utc_ms) for window in self._windows)
+        """Say whether the database declares, for another reason than a power cut, that a row may be missing."""
+        return any(window.take(utc_ms) for window in self._windows)
+
+    def is_declared_cut(self, utc_ms: int, next_kept_ms: float) -> bool:
+        """Say whether a declared power cut explains why a row is missing.
+
+        `next_kept_ms` is when the same device said the next thing that is stored: a frame that was sealed with it
+        holds all that came before, so a power cut after that took nothing from this device that is older.
+        """
+        low = bisect_left(self.cuts, utc_ms - AFTER_CUT_MS)
+        high = bisect_right(self.cuts, utc_ms + self._interval_ms + POLL_MS)
+        return any(cut in self._declared_cuts and self.cuts[cut] <= next_kept_ms for cut in range(low, high))
 
     def is_near_cut(self, utc_ms: int, *, before_ms: int, after_ms: int) -> bool:
         """Say whether the power was cut shortly before or after a moment."""
         i = bisect_left(self.cuts, utc_ms - before_ms)
         return i < len(self.cuts) and self.cuts[i] <= utc_ms + after_ms
 
-    def _is_cut(self, utc_ms: int) -> bool:
-        low = bisect_left(self.cuts, utc_ms - AFTER_CUT_MS)
-        high = bisect_right(self.cuts, utc_ms + self._interval_ms + POLL_MS)
-        return any(self._has_declaration(i) for i in range(low, high))
 
-    def _has_declaration(self, cut: int) -> bool:
-        """Say whether a boot after the cut declares it: the first one that lived long enough to come to it."""
-        begin_ms = self.cuts[cut]
-        ends = [*self.cuts[cut + 1 :], float("inf")]
-        starts = self.cuts[cut:]
-        end_ms = next(end for start, end in zip(starts, ends, strict=True) if end - start >= BOOT_MS)
-        return any(begin_ms - slack_ms <= utc_ms <= end_ms + poor_ms for utc_ms, slack_ms, poor_ms in self._declared)
+def _declared_cuts(cuts: Sequence[int], declarations: Sequence[tuple[int, int, int]]) -> set[int]:
+    """Return the power cuts (as places in `cuts`) that a boot after them declares.
+
+    It is the first boot that lived long enough to come to it; cuts between which none did are declared at once. Each
+    declaration speaks for one boot only, so that one with a poor clock does not excuse its neighbours.
+    """
+    boots: dict[int, list[int]] = {}  # the last of the cuts that a boot has to declare -> all of them
+    waiting: list[int] = []
+    for cut, (begin_ms, end_ms) in enumerate(zip(cuts, [*cuts[1:], float("inf")], strict=False)):
+        waiting.append(cut)
+        if end_ms - begin_ms >= BOOT_MS:
+            boots[cut], waiting = waiting, []
+    speakers: dict[int, int] = {}  # declaration -> the boot that made it
+    ends = [*cuts[1:], float("inf")]
+    reach = {
+        last: [
+            place
+            for place, (utc_ms, early_ms, late_ms) in enumerate(declarations)
+            if cuts[among[0]] - early_ms <= utc_ms <= ends[last] + late_ms
+        ]
+        for last, among in boots.items()
+    }
+
+    def assign(boot: int, seen: set[int]) -> bool:
+        for place in reach[boot]:
+            if place not in seen:
+                seen.add(place)
+                if place not in speakers or assign(speakers[place], seen):
+                    speakers[place] = boot
+                    return True
+        return False
+
+    return {cut for boot, among in boots.items() if assign(boot, set()) for cut in among}
 
 
 def _declarations(events: Iterable[dict[str, Any]]) -> list[tuple[int, int, int]]:

@@ -319,6 +319,24 @@ def test_the_declaration_of_another_power_cut_does_not_count() -> None:
     assert wrong(verdict) == {"rows_lost_undeclared": 1}
 
 
+def test_a_row_is_not_lost_at_a_power_cut_when_the_device_said_something_later_that_is_stored() -> None:
+    statements = readings()
+    rows = [row(one) for i, one in enumerate(statements) if i not in (27, 29, 30)]
+    verdict = verdict_of(statements, [*rows, event(31, 5, reason=3)], cuts=[30.2])
+    assert wrong(verdict) == {"rows_lost_undeclared": 1}
+    assert verdict.rows_lost_declared == 2
+
+
+def test_a_declaration_with_a_poor_clock_speaks_for_one_power_cut_only() -> None:
+    statements = readings()
+    rows = [row(one) for i, one in enumerate(statements) if i not in (20, 40)]
+    poor = event(42, 5, reason=3, time_quality=1)
+    assert wrong(verdict_of(statements, [*rows, poor], cuts=[20.2, 40.2])) == {"rows_lost_undeclared": 1}
+    assert verdict_of(statements, [*rows, poor, poor], cuts=[20.2, 40.2]).is_good
+    exact = event(41, 5, reason=3)
+    assert verdict_of(statements, [*rows, exact, poor], cuts=[20.2, 40.2]).is_good, "the poor one is the other's"
+
+
 def test_a_boot_that_is_cut_short_leaves_the_declaration_to_the_next() -> None:
     statements = readings()
     rows = [row(one) for i, one in enumerate(statements) if i not in (29, 30)]
@@ -342,7 +360,9 @@ def test_declared_frames_excuse_what_lies_between_the_frames_around_them() -> No
 def test_declared_rows_excuse_as_many_as_they_say() -> None:
     statements = readings()
     rows = [row(one) for i, one in enumerate(statements) if i not in (30, 31)]
-    assert verdict_of(statements, [*rows, event(32, 5, reason=4, count=2)]).is_good
+    verdict = verdict_of(statements, [*rows, event(32, 5, reason=4, count=2)])
+    assert verdict.is_good
+    assert (verdict.rows_lost_declared, verdict.rows_lost_without_cut) == (2, 2)
     assert wrong(verdict_of(statements, [*rows, event(32, 5, reason=4, count=1)])) == {"rows_lost_undeclared": 1}
 
 
