@@ -277,7 +277,6 @@ class Journal:
         segment = self._segment_to_continue(seq, length, priority)
         if segment is None:
             segment = self._open_segment(priority, seq, self._new_bytes_max(length, priority))
-            self._drop_beyond_count()
         elif segment is not self._open[priority]:
             self._files[priority] = open(segment.path, "ab")  # noqa: SIM115 - stays open over many frames
             self._open[priority] = segment
@@ -350,6 +349,8 @@ class Journal:
         while True:
             segment = self._segment_to_continue(self.next_seq, length, priority)
             size = segment.size_bytes if segment is not None else 0
+            if segment is None and self._is_beyond_count() and self._drop_oldest(ALARM):
+                continue
             used = self.used_bytes() - (self._blocks_bytes(size) if segment is not None else 0)
             if used + self._blocks_bytes(size + length) <= self.limit_bytes:
                 return 0
@@ -378,10 +379,8 @@ class Journal:
         self._witness = self._open_segment(ROUTINE, self.next_seq, self._segment_bytes)
         sync_folder(self.folder)
 
-    def _drop_beyond_count(self) -> None:
-        for _ in range(sum(len(family) for family in self.families) - _SEGMENTS_MAX):
-            if not self._drop_oldest(ALARM):
-                break
+    def _is_beyond_count(self) -> bool:
+        return sum(len(family) for family in self.families) >= _SEGMENTS_MAX
 
     def _drop(self, segment: Segment, after: int = 0) -> None:
         """Declare the waiting frames of `segment` with numbers above `after` as lost; delete it if none is left."""

@@ -63,14 +63,17 @@ def _scan_segment(segment: Segment, recovery: Recovery, buffer: memoryview, hole
     with open(segment.path, "rb") as file:
         while offset < size_bytes:
             frame = read_frame(file, offset, buffer)
+            hole = segment.last_seq + 1 if frame is None else 0
             if frame is None:
                 offset = find_frame(file, offset, size_bytes, buffer)
                 if offset < size_bytes:
                     frame = read_frame(file, offset, buffer)
                     assert frame is not None
-                    holes.append((segment.last_seq + 1, _seq(frame) - 1))
             if frame is not None:
-                is_ours = _note_frame(segment, recovery, frame) and is_ours
+                if not _note_frame(segment, recovery, frame):
+                    is_ours = False  # its number says nothing about a hole either
+                elif hole:
+                    holes.append((hole, _seq(frame) - 1))
                 offset += len(frame)
                 end = offset
     segment.size_bytes = size_bytes

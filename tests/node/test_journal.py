@@ -183,6 +183,19 @@ def test_damage_inside_a_segment_costs_only_what_it_hit_and_is_declared(tmp_path
     assert (drop.detail, drop.first_seq, drop.last_seq, drop.value) == (LOSS_JOURNAL_DAMAGED, 3, 4, 2)
 
 
+def test_whole_frame_of_an_absurd_number_behind_damage_declares_nothing(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    append(journal)
+    journal.next_seq = 0xFFFFFFF0
+    stray = bytes(frame(journal, NODE, quality=2))
+    (segment,) = tmp_path.glob("r*.seg")
+    segment.write_bytes(segment.read_bytes() + bytes(100) + stray)
+    again = open_journal(tmp_path)
+    assert waiting(again) == [1]
+    assert again.take_dropped() == []
+    assert again.next_seq < 10
+
+
 def test_flash_that_loses_a_frame_while_the_node_runs_is_noticed_and_declared(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     for _ in range(5):
@@ -328,6 +341,18 @@ def test_many_short_boots_without_a_gateway_do_not_fill_the_memory(tmp_path: Pat
     for drop in journal.take_dropped():
         lost.update(range(drop.first_seq, drop.last_seq + 1))
     assert lost | set(waiting(journal)) == set(range(1, 301))
+
+
+def test_drop_that_begins_a_witness_does_not_take_the_place_of_the_frame_that_needs_room(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, 1 << 22)
+    journal._segment_bytes = 150  # noqa: SLF001 - every frame in a segment of its own
+    events = [append(journal, EVENT, rows=2) for _ in range(47)]
+    dropped, routine = append(journal), append(journal)
+    assert [(drop.first_seq, drop.last_seq) for drop in journal.take_dropped()] == [(dropped, dropped)]
+    assert waiting(journal) == [*events, routine]
+    again = open_journal(tmp_path, 1 << 22)
+    assert waiting(again) == [*events, routine]
+    assert again.next_seq == routine + 1
 
 
 def test_memory_error_while_appending_is_a_declared_loss(tmp_path: Path) -> None:
