@@ -5,7 +5,7 @@ import gc
 
 from micropython import const
 
-from swapline_wire.catalogue import NODE
+from swapline_wire.catalogue import NODE, columns
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
@@ -52,10 +52,12 @@ class Health:
         """Take the figures now and commit them as a row."""
         source = self._source
         source.clear()
-        for i in range(len(NODE.signals)):
-            total = getattr(self._app.counters, NODE.signals[i].name, None)
+        i = 0
+        for name in columns(NODE.signals).names.split():
+            total = getattr(self._app.counters, name, None)
             if total is not None:
                 source.values[i] = total
+            i += 1
         for name, value in self._figures():
             if value is not None:
                 source.values[source.index(name)] = value

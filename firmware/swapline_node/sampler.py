@@ -13,12 +13,12 @@ from micropython import const
 from swapline_wire.catalogue import (
     BATTERY_IN,
     BATTERY_OUT,
+    CODES,
     EVENT_STREAM,
-    FORMATS,
-    KEY,
     LOSS_NO_MEMORY,
-    Signal,
     Stream,
+    columns,
+    find_signal,
     not_available,
     row_size,
 )
@@ -50,14 +50,6 @@ _BACKWARD_MS_MAX = const(10000)  # so far behind the last row, rows follow it by
 _ROWS_PER_FRAME_MAX = const(8)  # more would only grow the buffers: the interval seals most frames before
 
 
-def find_signal(stream: Stream, name: str) -> int:
-    """Return the place of a signal in its stream. Raises `ValueError`."""
-    for i in range(len(stream.signals)):
-        if stream.signals[i].name == name:
-            return i
-    raise ValueError("%s has no signal %s" % (stream.name, name))
-
-
 def later(time_ms: int, last_ms: int) -> int:
     """Return the time of a row: now, or just after the last one where that is now or a little ahead of it."""
     return last_ms + 1 if time_ms <= last_ms < time_ms + _BACKWARD_MS_MAX else time_ms
@@ -84,7 +76,7 @@ class Source:
         self.bay = bay
         self.values = not_available(stream.signals)
         self._sampler = sampler
-        self._keys = [i for i in range(len(stream.signals)) if stream.signals[i].kind == KEY]
+        self._columns = columns(stream.signals)
         self._all = report == ALL
         self._silence_ms_max = silence_ms_max
         self._buffer_bytes = HEADER_BYTES + OWNER_BYTES_MAX + row_size(stream.signals) * rows_max + CRC_BYTES
@@ -110,8 +102,8 @@ class Source:
     def clear(self) -> None:
         """Set every value to "not available"."""
         i = 0
-        for signal in self.stream.signals:
-            self.values[i] = FORMATS[signal.format][2]
+        for code in self._columns.codes:
+            self.values[i] = CODES[code][0]
             i += 1
 
     def commit(self, owner: str = "", utc_ms: "int | None" = None, read_ms: "int | None" = None) -> bool:
@@ -178,7 +170,7 @@ class Source:
 
     def _kept_of_key(self) -> Kept:
         key = 0
-        for i in self._keys:
+        for i in self._columns.keys:
             key = key << 16 | self.values[i]
         kept = self._kept.get(key)
         if kept is None:
@@ -187,32 +179,24 @@ class Source:
 
     def _mark_abnormal(self) -> None:
         values = self.values
-        i = 0
-        for signal in self.stream.signals:
-            value = values[i]
-            if not signal.minimum <= value <= signal.maximum:
-                codes = FORMATS[signal.format]
-                if value != codes[2]:
-                    values[i] = codes[3]
+        _, codes, minimums, maximums, _, _ = self._columns
+        for i in range(len(values)):
+            if not minimums[i] <= values[i] <= maximums[i]:
+                empty, abnormal = CODES[codes[i]]
+                if values[i] != empty:
+                    values[i] = abnormal
                     self._sampler.counters.values_abnormal += 1
-            i += 1
 
     def _moved(self, kept: "list[int]") -> bool:
         values = self.values
-        i = 0
-        for signal in self.stream.signals:
+        _, codes, _, _, deadbands, _ = self._columns
+        for i in range(len(values)):
             value = values[i]
             if value != kept[i]:
-                moved = abs(value - kept[i]) >= signal.deadband
-                if moved or _is_code(signal, value) or _is_code(signal, kept[i]):
+                special = CODES[codes[i]]  # no number: a change from or to it is one, however small
+                if abs(value - kept[i]) >= deadbands[i] or value in special or kept[i] in special:
                     return True
-            i += 1
         return False
-
-
-def _is_code(signal: Signal, value: int) -> bool:
-    """Say whether a raw value is not a number but "not available" or "abnormal"."""
-    return value in FORMATS[signal.format][2:]
 
 
 class Presence:
@@ -290,11 +274,12 @@ class Sampler:
     def event(self, code: int, owner: str = "", bay: int = 0, **signals: "int | None") -> None:
         """Store an event at once. `signals` are raw; what is None or not named is "not available"."""
         values = not_available(EVENT_STREAM.signals)
+        limits = columns(EVENT_STREAM.signals)
         values[find_signal(EVENT_STREAM, "code")] = code
         for name, value in signals.items():
             if value is not None:
                 i = find_signal(EVENT_STREAM, name)
-                values[i] = min(max(value, EVENT_STREAM.signals[i].minimum), EVENT_STREAM.signals[i].maximum)
+                values[i] = min(max(value, limits.minimums[i]), limits.maximums[i])
         self._event_ms = later(self.clock.uptime_ms(), self._event_ms)
         builder = FrameBuilder(EVENT_STREAM, bay=bay, owner=owner, buffer_bytes=128)
         builder.add(self._event_ms, values)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from swapline_bench.columns import put_by_columns
 from swapline_bench.short_names import name_members, shorten, shorten_members
 
 PACKAGES = ("swapline_wire", "swapline_node")
@@ -41,7 +42,7 @@ def build(target: Path, *, source: Path | None = None) -> Path:
     target.mkdir(parents=True)
     for name in START_FILES:
         shutil.copyfile(root / name, target / name)
-    sources = {path: shorten(path.read_text(encoding="utf-8")) for path in _sources(root)}
+    sources = {path: shorten(_read(path)) for path in _sources(root)}
     members = name_members(sources.values())
     for path, text in sources.items():
         _compile(path, shorten_members(text, members), target / path.relative_to(root).with_suffix(".mpy"))
@@ -55,6 +56,11 @@ def _sources(root: Path) -> list[Path]:
         for path in sorted((root / package).rglob("*.py"))
         if path.name not in _SKIPPED.get(package, set())
     ]
+
+
+def _read(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    return put_by_columns(text, f"{path.parent.name}.{path.stem}") if path.stem.startswith("catalogue") else text
 
 
 def _compile(source: Path, text: str, compiled: Path) -> None:

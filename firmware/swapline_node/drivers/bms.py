@@ -11,7 +11,15 @@ from micropython import const
 
 from swapline_node.bus import BusRefused, BusTimeout
 from swapline_node.driver import Driver
-from swapline_wire.catalogue import CELLS, CELLS_PER_SEGMENT, FORMATS, MODULE, SENSORS_PER_SEGMENT, Stream
+from swapline_wire.catalogue import (
+    CELLS,
+    CELLS_PER_SEGMENT,
+    MODULE,
+    SENSORS_PER_SEGMENT,
+    columns,
+    find_signal,
+    not_available,
+)
 from swapline_wire.frame import OWNER_BYTES_MAX
 
 TYPE_CHECKING = const(False)
@@ -37,32 +45,27 @@ KELVIN_TENTHS = -2731  # BMSs send 0.1 K and encode 0 degC as 2731 (seen on unus
 NO_BIT = 0xFF  # in a table of bit numbers: what the BMS says here is an alarm or a mode, not a protection
 
 
-def place(stream: Stream, name: str) -> int:
-    """Return a signal's place in its stream's rows."""
-    return [s.name for s in stream.signals].index(name)
-
-
-SOC = place(MODULE, "soc_pct")
-SOH = place(MODULE, "soh_pct")
-SWITCHES = place(MODULE, "switches")
-PROTECTIONS = place(MODULE, "protections")
-BALANCING = place(MODULE, "balancing")
-_CELL_MIN = place(MODULE, "cell_voltage_min_v")
-_CELL_MAX = place(MODULE, "cell_voltage_max_v")
-_CELL_MEAN = place(MODULE, "cell_voltage_mean_v")
-_CELL_MIN_CELL = place(MODULE, "cell_voltage_min_cell")
-_CELL_MAX_CELL = place(MODULE, "cell_voltage_max_cell")
-_SENSOR_MIN = place(MODULE, "temperature_min_c")
-_SENSOR_MAX = place(MODULE, "temperature_max_c")
-_SENSOR_MIN_SENSOR = place(MODULE, "temperature_min_sensor")
-_SENSOR_MAX_SENSOR = place(MODULE, "temperature_max_sensor")
-_CELL_COUNT = place(MODULE, "cell_count")
-_CELL_MV_MAX = MODULE.signals[_CELL_MAX].maximum
-_SENSOR_LOWEST = MODULE.signals[_SENSOR_MIN].minimum
-_SENSOR_HIGHEST = MODULE.signals[_SENSOR_MIN].maximum
-_SOC_EMPTY = FORMATS[MODULE.signals[SOC].format][2]
-_FIRST_CELL = place(CELLS, "cell_01_v")
-_FIRST_SENSOR = place(CELLS, "temperature_1_c")
+SOC = find_signal(MODULE, "soc_pct")
+SOH = find_signal(MODULE, "soh_pct")
+SWITCHES = find_signal(MODULE, "switches")
+PROTECTIONS = find_signal(MODULE, "protections")
+BALANCING = find_signal(MODULE, "balancing")
+_CELL_MIN = find_signal(MODULE, "cell_voltage_min_v")
+_CELL_MAX = find_signal(MODULE, "cell_voltage_max_v")
+_CELL_MEAN = find_signal(MODULE, "cell_voltage_mean_v")
+_CELL_MIN_CELL = find_signal(MODULE, "cell_voltage_min_cell")
+_CELL_MAX_CELL = find_signal(MODULE, "cell_voltage_max_cell")
+_SENSOR_MIN = find_signal(MODULE, "temperature_min_c")
+_SENSOR_MAX = find_signal(MODULE, "temperature_max_c")
+_SENSOR_MIN_SENSOR = find_signal(MODULE, "temperature_min_sensor")
+_SENSOR_MAX_SENSOR = find_signal(MODULE, "temperature_max_sensor")
+_CELL_COUNT = find_signal(MODULE, "cell_count")
+_CELL_MV_MAX = columns(MODULE.signals).maximums[_CELL_MAX]
+_SENSOR_LOWEST = columns(MODULE.signals).minimums[_SENSOR_MIN]
+_SENSOR_HIGHEST = columns(MODULE.signals).maximums[_SENSOR_MIN]
+_SOC_EMPTY = not_available(MODULE.signals)[SOC]
+_FIRST_CELL = find_signal(CELLS, "cell_01_v")
+_FIRST_SENSOR = find_signal(CELLS, "temperature_1_c")
 
 
 def module_code(text: "bytes | bytearray | memoryview") -> str:

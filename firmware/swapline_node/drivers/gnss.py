@@ -19,7 +19,7 @@ quantity the more exact one counts: the position with more digits, VTG's km/h be
 from micropython import const
 
 from swapline_node.driver import Driver
-from swapline_wire.catalogue import FORMATS, POSITION, TIME_GNSS
+from swapline_wire.catalogue import POSITION, TIME_GNSS, not_available
 
 from .nmea import DAMAGED, EMPTY, GOOD, SOUTH, WEST, Sentence, days_since_1970
 
@@ -46,7 +46,7 @@ _VTG = const(0x565447)
 _ZDA = const(0x5A4441)
 _TIMED = (_RMC, _GGA, _GLL)
 _ACTIVE = const(0x41)  # "A"
-_SNR_EMPTY = FORMATS[POSITION.signals[-1].format][2]
+_SNR_EMPTY = not_available(POSITION.signals)[-1]
 _NO_FIX = const(0x4E)  # "N"
 
 

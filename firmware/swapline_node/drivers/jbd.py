@@ -31,11 +31,11 @@ _BASIC_MAP = RegisterMap(
     MODULE,
     0,
     (
-        (0, "u16", "voltage_v", 0, 0),
-        (1, "i16", "current_a", 0, 0),
-        (2, "u16", "capacity_remaining_ah", 0, 0),
-        (3, "u16", "capacity_full_ah", 0, 0),
-        (4, "u16", "cycles", 0, 0),
+        "0 u16 voltage_v 0 0 "
+        "1 i16 current_a 0 0 "
+        "2 u16 capacity_remaining_ah 0 0 "
+        "3 u16 capacity_full_ah 0 0 "
+        "4 u16 cycles 0 0 "
     ),
 )
 _SOC_BYTE = const(19)

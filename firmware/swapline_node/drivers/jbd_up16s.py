@@ -30,7 +30,6 @@ _NUMBERS_END = const(0x1CA0)
 _HEAD_BYTES = const(8)  # address, function, range, length
 _EXCEPTION_BYTES = const(5)
 _SENSOR_ZERO = const(-500)  # temperatures are sent as 0.1 degrees above -50 degC
-_CURRENT_ZERO = const(-300000)  # currents as 0.01 A above -3000 A
 _CELL_COUNT_BYTE = const(66)
 _CELL_BYTE = const(68)
 _NAME_BYTES = const(30)
@@ -41,15 +40,15 @@ _STATUS_MAP = RegisterMap(
     MODULE,
     0,
     (
-        (0, "u16", "voltage_v", 0, 0),
-        (2, "u32", "current_a", 0, _CURRENT_ZERO),
-        (4, "u16", "soc_pct", -1, 0),
-        (5, "u16", "capacity_remaining_ah", 0, 0),
-        (6, "u16", "capacity_full_ah", 0, 0),
-        (8, "u16", "temperature_mosfet_c", 0, _SENSOR_ZERO),
-        (9, "u16", "temperature_ambient_c", 0, _SENSOR_ZERO),
-        (11, "u16", "soh_pct", 1, 0),
-        (18, "u16", "cycles", 0, 0),
+        "0 u16 voltage_v 0 0 "
+        "2 u32 current_a 0 -300000 "  # in 0.01 A above -3000 A
+        "4 u16 soc_pct -1 0 "
+        "5 u16 capacity_remaining_ah 0 0 "
+        "6 u16 capacity_full_ah 0 0 "
+        "8 u16 temperature_mosfet_c 0 -500 "
+        "9 u16 temperature_ambient_c 0 -500 "
+        "11 u16 soh_pct 1 0 "
+        "18 u16 cycles 0 0 "
     ),
 )
 _PROTECTION_BYTE = const(24)

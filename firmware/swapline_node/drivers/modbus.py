@@ -5,12 +5,13 @@ again. A `RegisterMap` is compiled once from rows of names and turns an answer's
 without floats: the boards' floats are single precision and coarser than the catalogue's integers.
 """
 
+import struct
 from array import array
 
 from micropython import const
 
 from swapline_node.bus import BusChecksumError, BusProtocolError, BusRefused
-from swapline_wire.catalogue import FORMATS, Signal, Stream
+from swapline_wire.catalogue import CODES, FORMATS, Stream, columns, find_signal
 
 READ_COILS = 1
 READ_DISCRETE_INPUTS = 2
@@ -126,63 +127,70 @@ def scaled_float32(bits: int, power: int) -> int:
     return -scaled if bits & 0x80000000 else scaled
 
 
-_IS_WIDE = ("u32", "i32", "f32")
-_SIGN_BIT = {"i16": 0x8000, "i32": 0x80000000}
+_KINDS = ("u16", "i16", "u32", "i32", "f32")
+_KIND_WIDE = const(2)  # the first of _KINDS that takes two registers
+_KIND_SINGLE = const(4)
+_SIGNED = (1, 3)
+_ROW = "<BBBbi"  # place in the stream, kind, position in the answer, power, offset
+_ROW_BYTES = const(8)
+
+
+def rows_of(table: str) -> "list[tuple[int, str, str, int, int]]":
+    """Return the rows of a map's table: (address, type, signal, power, offset)."""
+    words = table.split()
+    return [
+        (int(words[i], 0), words[i + 1], words[i + 2], int(words[i + 3]), int(words[i + 4]))
+        for i in range(0, len(words), 5)
+    ]
 
 
 class RegisterMap:
-    """The signals of one answer that begins at register `start`: rows of (address, type, signal, power, offset).
+    """The signals of one answer that begins at register `start`. `table` has five words a row, as `rows_of` says.
 
     Types are u16, i16, u32, i32 and f32, high word first; the raw value is (number + offset) * 10**power, where a
     negative power rounds half up. With `has_codes`, the line's codes for "not available" and "abnormal" are the
-    catalogue's for the register's type. The rows are constants, which a board keeps as the compiler left them; all that
-    is made of them is one byte a row: an object a row took 350 bytes, and a station has a dozen devices.
+    catalogue's for the register's type. The table is one text, for a board keeps a module's constants as long as the
+    module: rows that are tuples took 130 bytes each, and an object a row 350. Eight bytes a row are made of the text.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        start: int,
-        rows: "tuple[tuple[int, str, str, int, int], ...]",
-        *,
-        has_codes: bool = False,
-    ) -> None:
-        names = [s.name for s in stream.signals]
-        self._places = bytes([names.index(row[2]) for row in rows])
-        self._signals = stream.signals
-        self._start = start
-        self._rows = rows
+    def __init__(self, stream: Stream, start: int, table: str, *, has_codes: bool = False) -> None:
+        rows = rows_of(table)
+        self._columns = columns(stream.signals)
+        self.registers = rows[-1][0] - start + (2 if rows[-1][1] in _KINDS[_KIND_WIDE:] else 1)  # from `start` on
         self._has_codes = has_codes
+        self._rows = bytearray(_ROW_BYTES * len(rows))
+        for i, (address, kind, name, power, offset) in enumerate(rows):
+            fields = (find_signal(stream, name), _KINDS.index(kind), 2 * (address - start), power, offset)
+            struct.pack_into(_ROW, self._rows, _ROW_BYTES * i, *fields)
 
     def fill(self, payload: memoryview, values: "list[int]") -> None:
         """Write the raw values of the map's signals into a source's `values`."""
-        for i in range(len(self._rows)):
-            place = self._places[i]
-            values[place] = self._raw(i, self._signals[place], payload)
+        for at in range(0, len(self._rows), _ROW_BYTES):
+            values[self._rows[at]] = self._raw(payload, at)
 
-    def _raw(self, i: int, signal: Signal, payload: memoryview) -> int:
-        """Return a signal's raw value, or one of its codes."""
-        address, kind, _, power, offset = self._rows[i]
-        _, _, empty, abnormal = FORMATS[signal.format]
-        position = 2 * (address - self._start)
+    def _raw(self, payload: memoryview, at: int) -> int:
+        """Return the raw value of the row at this byte, or one of its signal's codes."""
+        place, kind, position, power, offset = struct.unpack_from(_ROW, self._rows, at)
+        empty, abnormal = CODES[self._columns.codes[place]]
         number = payload[position] << 8 | payload[position + 1]
         mask = 0xFFFF
-        if kind in _IS_WIDE:
+        if kind >= _KIND_WIDE:
             number = number << 16 | payload[position + 2] << 8 | payload[position + 3]
             mask = 0xFFFFFFFF
-        if kind == "f32":
+        if kind == _KIND_SINGLE:
             number = scaled_float32(number, power)
         else:
             if self._has_codes:
-                _, _, line_empty, line_abnormal = FORMATS[kind]
+                _, _, line_empty, line_abnormal = FORMATS[_KINDS[kind]]
                 if number == line_empty & mask:
-                    return empty
+                    return int(empty)
                 if number == line_abnormal & mask:
-                    return abnormal
-            if number & _SIGN_BIT.get(kind, 0):
+                    return int(abnormal)
+            if kind in _SIGNED and number > mask >> 1:
                 number -= mask + 1
             number = _scaled(number + offset, power)
-        return number if signal.minimum <= number <= signal.maximum else abnormal
+        is_possible = self._columns.minimums[place] <= number <= self._columns.maximums[place]
+        return number if is_possible else int(abnormal)
 
 
 def _scaled(number: int, power: int) -> int:

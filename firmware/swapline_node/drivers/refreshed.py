@@ -26,11 +26,11 @@ _STALE_MS = const(5000)  # five times the slowest refresh that the documents all
 
 
 class Refreshed(Driver):
-    """A device with one of our maps. A subclass says which: its stream, its id, its rows and what they compile to."""
+    """A device with one of our maps. A subclass says which: its stream, its id, its table and what that compiles to."""
 
     STREAM: Stream
     MAP_ID = 0
-    ROWS: "tuple[tuple[int, str, str, int, int], ...]" = ()
+    TABLE = ""
     MAP: RegisterMap
 
     def __init__(
@@ -38,9 +38,7 @@ class Refreshed(Driver):
     ) -> None:
         super().__init__(clock, counters, device_config)
         self._source = sampler.source(self.STREAM, self.bay)
-        address, kind = self.ROWS[-1][:2]
-        count = address + (2 if kind[1:] == "32" else 1)
-        self._query = read(self.address, READ_INPUT_REGISTERS, 0, count)
+        self._query = read(self.address, READ_INPUT_REGISTERS, 0, self.MAP.registers)
         self._alive = -1
         self._refreshed_ms = 0
 

@@ -25,27 +25,27 @@ _PHASES_REGISTERS = const(18)
 _TOTALS = const(0x0034)
 _TOTALS_REGISTERS = const(24)
 
-PHASES_ROWS = (
-    (0x0000, "f32", "voltage_l1_v", 2, 0),
-    (0x0002, "f32", "voltage_l2_v", 2, 0),
-    (0x0004, "f32", "voltage_l3_v", 2, 0),
-    (0x0006, "f32", "current_l1_a", 3, 0),
-    (0x0008, "f32", "current_l2_a", 3, 0),
-    (0x000A, "f32", "current_l3_a", 3, 0),
-    (0x000C, "f32", "power_l1_kw", 0, 0),  # W, and the catalogue's kW have three decimals
-    (0x000E, "f32", "power_l2_kw", 0, 0),
-    (0x0010, "f32", "power_l3_kw", 0, 0),
+PHASES_TABLE = (
+    "0x0000 f32 voltage_l1_v 2 0 "
+    "0x0002 f32 voltage_l2_v 2 0 "
+    "0x0004 f32 voltage_l3_v 2 0 "
+    "0x0006 f32 current_l1_a 3 0 "
+    "0x0008 f32 current_l2_a 3 0 "
+    "0x000A f32 current_l3_a 3 0 "
+    "0x000C f32 power_l1_kw 0 0 "  # W, and the catalogue's kW have three decimals
+    "0x000E f32 power_l2_kw 0 0 "
+    "0x0010 f32 power_l3_kw 0 0 "
 )
-TOTALS_ROWS = (
-    (0x0034, "f32", "power_kw", 0, 0),
-    (0x003C, "f32", "reactive_power_kvar", 0, 0),
-    (0x003E, "f32", "power_factor", 3, 0),
-    (0x0046, "f32", "frequency_hz", 2, 0),
-    (0x0048, "f32", "energy_import_kwh", 2, 0),
-    (0x004A, "f32", "energy_export_kwh", 2, 0),
+TOTALS_TABLE = (
+    "0x0034 f32 power_kw 0 0 "
+    "0x003C f32 reactive_power_kvar 0 0 "
+    "0x003E f32 power_factor 3 0 "
+    "0x0046 f32 frequency_hz 2 0 "
+    "0x0048 f32 energy_import_kwh 2 0 "
+    "0x004A f32 energy_export_kwh 2 0 "
 )
-_PHASES_MAP = RegisterMap(METER, _PHASES, PHASES_ROWS)
-_TOTALS_MAP = RegisterMap(METER, _TOTALS, TOTALS_ROWS)
+_PHASES_MAP = RegisterMap(METER, _PHASES, PHASES_TABLE)
+_TOTALS_MAP = RegisterMap(METER, _TOTALS, TOTALS_TABLE)
 
 
 class Sdm630(Driver):

@@ -37,22 +37,22 @@ _PACK_MAP = RegisterMap(
     MODULE,
     _PACK,
     (
-        (0x1000, "u16", "voltage_v", 0, 0),
-        (0x1001, "i16", "current_a", 0, 0),
-        (0x1002, "u16", "capacity_remaining_ah", 0, 0),
-        (0x1003, "u16", "capacity_full_ah", 0, 0),
-        (0x1004, "u16", "charge_out_ah", 3, 0),  # in 10 Ah
-        (0x1005, "u16", "soc_pct", 0, 0),
-        (0x1006, "u16", "soh_pct", 0, 0),
-        (0x1007, "u16", "cycles", 0, 0),
+        "0x1000 u16 voltage_v 0 0 "
+        "0x1001 i16 current_a 0 0 "
+        "0x1002 u16 capacity_remaining_ah 0 0 "
+        "0x1003 u16 capacity_full_ah 0 0 "
+        "0x1004 u16 charge_out_ah 3 0 "  # in 10 Ah
+        "0x1005 u16 soc_pct 0 0 "
+        "0x1006 u16 soh_pct 0 0 "
+        "0x1007 u16 cycles 0 0 "
     ),
 )
 _CELL_MAP = RegisterMap(
     MODULE,
     _CELL,
     (
-        (0x1118, "u16", "temperature_ambient_c", 0, KELVIN_TENTHS),
-        (0x1119, "u16", "temperature_mosfet_c", 0, KELVIN_TENTHS),
+        "0x1118 u16 temperature_ambient_c 0 -2731 "  # KELVIN_TENTHS
+        "0x1119 u16 temperature_mosfet_c 0 -2731 "
     ),
 )
 

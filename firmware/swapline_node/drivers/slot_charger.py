@@ -12,17 +12,17 @@ class SlotCharger(Refreshed):
     STREAMS = (SLOT,)
     STREAM = SLOT
     MAP_ID = 0x5343  # "SC"
-    ROWS = (
-        (0x0004, "u16", "occupied", 0, 0),
-        (0x0005, "u16", "locked", 0, 0),
-        (0x0006, "u16", "charger_state", 0, 0),
-        (0x0007, "u16", "charger_voltage_v", 0, 0),
-        (0x0008, "u16", "charger_current_a", 0, 0),
-        (0x0009, "u16", "charger_power_kw", 0, 0),
-        (0x000A, "u16", "current_limit_a", 0, 0),
-        (0x000B, "u32", "energy_kwh", 0, 0),
-        (0x000D, "i16", "charger_temperature_c", 0, 0),
-        (0x000E, "u16", "faults", 0, 0),
-        (0x000F, "u32", "session_duration_s", 0, 0),
+    TABLE = (
+        "0x0004 u16 occupied 0 0 "
+        "0x0005 u16 locked 0 0 "
+        "0x0006 u16 charger_state 0 0 "
+        "0x0007 u16 charger_voltage_v 0 0 "
+        "0x0008 u16 charger_current_a 0 0 "
+        "0x0009 u16 charger_power_kw 0 0 "
+        "0x000A u16 current_limit_a 0 0 "
+        "0x000B u32 energy_kwh 0 0 "
+        "0x000D i16 charger_temperature_c 0 0 "
+        "0x000E u16 faults 0 0 "
+        "0x000F u32 session_duration_s 0 0 "
     )
-    MAP = RegisterMap(SLOT, 0, ROWS, has_codes=True)
+    MAP = RegisterMap(SLOT, 0, TABLE, has_codes=True)

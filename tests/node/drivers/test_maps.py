@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from swapline_bench.trip_recording import TRIP_SIGNALS, TRIPS
-from swapline_node.drivers.modbus import with_crc
+from swapline_node.drivers.modbus import rows_of, with_crc
 from swapline_node.drivers.refreshed import Refreshed
-from swapline_node.drivers.sdm630 import PHASES_ROWS, TOTALS_ROWS
+from swapline_node.drivers.sdm630 import PHASES_TABLE, TOTALS_TABLE
 from swapline_node.drivers.slot_charger import SlotCharger
 from swapline_node.drivers.vcu import Vcu
 
@@ -31,7 +31,7 @@ def answer_of(driver: type[Refreshed], address: int, alive: int, values: Mapping
     """Return the answer that a device gives whose signals are `values`; others are not available."""
     empty = {"u16": 0xFFFF, "i16": 0x8000, "u32": 0xFFFFFFFF, "i32": 0x80000000}
     data = struct.pack(">HHHH", driver.MAP_ID, 1, alive, 0)
-    for _, kind, signal, _, _ in driver.ROWS:
+    for _, kind, signal, _, _ in rows_of(driver.TABLE):
         value = values.get(signal)
         bits = 32 if kind.endswith("32") else 16
         raw = empty[kind] if value is None else value
@@ -40,7 +40,8 @@ def answer_of(driver: type[Refreshed], address: int, alive: int, values: Mapping
 
 
 def request_of(driver: type[Refreshed], address: int) -> str:
-    count = driver.ROWS[-1][0] + (2 if driver.ROWS[-1][1].endswith("32") else 1)
+    address_last, kind, *_ = rows_of(driver.TABLE)[-1]
+    count = address_last + (2 if kind.endswith("32") else 1)
     return with_crc(struct.pack(">BBHH", address, 4, 0, count)).hex()
 
 
@@ -48,7 +49,7 @@ def request_of(driver: type[Refreshed], address: int) -> str:
 def test_document_driver_and_catalogue_agree(name: str, driver: type[Refreshed]) -> None:
     rows = ROW.findall(document(name))
     told = [(int(a, 16), kind, signal) for a, _, signal, kind, _, _, _, _ in rows]
-    assert told == [row[:3] for row in driver.ROWS]
+    assert told == [row[:3] for row in rows_of(driver.TABLE)]
     signals = [(s.name, str(s.decimals), s.unit or "-", str(s.minimum), str(s.maximum)) for s in driver.STREAM.signals]
     assert [(signal, d, unit, low, high) for _, _, signal, _, d, unit, low, high in rows] == signals
     next_address = 4
@@ -168,5 +169,5 @@ def test_meter_floats_arrive_as_the_catalogues_integers(run_driver: RunDriver) -
     }
     assert {name: row[name] for name in expected} == expected
     assert row["frequency_hz"] in (4998, 4999)
-    mapped = {row[2] for row in PHASES_ROWS + TOTALS_ROWS}
+    mapped = {row[2] for row in rows_of(PHASES_TABLE) + rows_of(TOTALS_TABLE)}
     assert mapped == {name for name in row if name not in ("stream", "owner", "bay", "time_ms")}
