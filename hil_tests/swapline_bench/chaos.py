@@ -27,16 +27,18 @@ from swapline_bench.chaos_parts import (
     make_database,
     utc_ms,
 )
-from swapline_bench.chaos_report import ChaosReport
+from swapline_bench.chaos_report import EXAMPLES_SHOWN_MAX, ChaosReport
 from swapline_bench.chaos_schedule import (
     CLOCK_FAULTS,
     Setting,
 )
 from swapline_bench.chaos_settle import Settling, Witness
+from swapline_bench.chaos_silence import Stay, find_silences, module_stays
 from swapline_bench.end_to_end import EndToEndError
 from swapline_bench.link_proxy import LinkProxy
 from swapline_bench.node_process import NodeError, NodeProcess
 from swapline_bench.oracle import ClockFault, Truth
+from swapline_bench.oracle_match import Place
 from swapline_bench.randomness import make_random
 from swapline_bench.sntp_server import SntpServer
 from swapline_bench.statement import StatementLog, read_statements
@@ -227,7 +229,7 @@ class Chaos:
     async def _play(self) -> None:
         """Let the world pass and do what is planned, until the time is over or somebody stops it."""
         self._on_step(f"chaos for {self.setting.duration_s:.0f} s")
-        self._started_s = time.monotonic()
+        self._started_s, self._began_utc_ms = time.monotonic(), utc_ms()
         actions = chaos_schedule.plan(self.setting)
         self._deeds = Deeds(self.nodes, self.gateways, self._broker, self._database, self._sntp, seed=self.setting.seed)
         self._background = [
@@ -260,11 +262,11 @@ class Chaos:
             last_s = now_s
 
     async def _watch_nodes(self) -> None:
-        """A van without a module has a node without power; a node that ended by itself is started again."""
+        """A van without a module has a node without power; a part that ended by itself is started again."""
         unpowered: dict[str, int] = {}
         while True:
             await asyncio.sleep(STEP_S)
-            await asyncio.gather(*(node.watch() for node in self.nodes.values()))
+            await self._try(*(part.watch() for part in self._watched()))
             for van in self._world.vans if not self._is_settling else ():
                 node = self.nodes[van.name]
                 if not van.is_powered and van.name not in unpowered:
@@ -274,6 +276,9 @@ class Chaos:
                     await node.revive("swap")
                     begin_utc_ms = unpowered.pop(van.name)
                     self._deeds.note("swap", van.name, [van.name], begin_utc_ms)
+
+    def _watched(self) -> list[NodePart | GatewayPart]:
+        return [*self.nodes.values(), *self.gateways.values()]
 
     async def _show(self) -> None:
         while True:
@@ -307,6 +312,7 @@ class Chaos:
         self._on_step("settling: devices fall silent, nodes send what they hold")
         self._is_settling = True  # vans keep their power now, so that their nodes can send
         await _cancel(self._background[1:])
+        self._hushed_utc_ms = utc_ms()
         await self._try(*(node.rig.hush() for node in self.nodes.values()))
         self._statements.close()
         await self._try(*(node.revive("swap") for node in self.nodes.values()))
@@ -336,10 +342,14 @@ class Chaos:
         report = self.report
         report.nodes, report.gateways, report.database = len(self.nodes), len(self.gateways), self.config.database
         report.kills, report.faults = dict(self._deeds.kills), dict(+self._deeds.faults)
+        report.faults_felt = dict(+self._deeds.felt)
         report.swaps = len(self._world.swaps)
         report.node_ends = sum(len(node.ends) for node in self.nodes.values())
-        for node in self.nodes.values():
-            report.problems += node.ends[:ENDS_SHOWN_MAX]
+        report.gateway_ends = sum(len(gateway.ends) for gateway in self.gateways.values())
+        for part in self._watched():
+            report.problems += part.ends[:ENDS_SHOWN_MAX]
+        report.frames_by_gateway = {name: gateway.frames_stored for name, gateway in self.gateways.items()}
+        self._find_silences()
         truth = Truth(
             statements=doubt_unheard(read_statements(self._statements.path), self.nodes),
             power_cuts=[cut for node in self.nodes.values() for cut in node.cuts],
@@ -351,12 +361,24 @@ class Chaos:
         journals = {name: node.rig.journal_folder for name, node in self.nodes.items()}
         await asyncio.to_thread(self.witness.judge, report, journals, truth, obstacles)
 
+    def _find_silences(self) -> None:
+        """Look for devices that their nodes no longer asked."""
+        begin_ms, end_ms = self._began_utc_ms, self._hushed_utc_ms
+        stays = module_stays(self._world.custody, time.time() - time.monotonic(), end_ms)
+        for name, node in self.nodes.items():
+            stays += [Stay(stream, Place(name, bay, ""), begin_ms, end_ms) for stream, bay in node.rig.fixtures]
+        off = {name: node.deaf for name, node in self.nodes.items()}
+        silences = find_silences(stays, read_statements(self._statements.path), off)
+        self.report.silences = len(silences)
+        self.report.examples["silences"] = silences[:EXAMPLES_SHOWN_MAX]
+
     def _write_truth(self, truth: Truth) -> None:
         """Keep beside the statements what else the oracle is told, so that a run can be judged again."""
         told = {
             "power_cuts": truth.power_cuts,
             "seal_interval_ms": truth.seal_interval_ms,
             "clock_faults": truth.clock_faults,
+            "deaf": {name: node.deaf for name, node in self.nodes.items()},
             "disturbances": self._deeds.disturbances,
         }
         (self.config.data_dir / "truth.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

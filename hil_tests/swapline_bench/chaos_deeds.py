@@ -22,6 +22,15 @@ IMPAIRMENTS = {
     "link_delay": Impairment(delay_s=1.0),  # each way: 2 s there and back
     "link_narrow": Impairment(rate_bit_s=20_000),
 }
+# The figure of a link that grows when a fault was felt: one of a node that is off at the time is not.
+FELT_BY = {
+    "link_half_open": "bytes_swallowed",
+    "link_refused": "resets",
+    "link_reset": "resets",
+    "link_loss": "segments_lost",
+    "link_delay": "bytes_up",
+    "link_narrow": "bytes_up",
+}
 CLOCK_ERRORS = {
     "gnss_day_ahead": timedelta(days=1),
     "gnss_day_behind": timedelta(days=-1),
@@ -30,7 +39,7 @@ CLOCK_ERRORS = {
 
 
 class Deeds:
-    """Kills, impairs, and puts right again. `kills` and `faults` count what was really done."""
+    """Kills, impairs, and puts right again. `kills`, `faults` and `felt` count what was really done."""
 
     def __init__(
         self,
@@ -44,6 +53,7 @@ class Deeds:
     ) -> None:
         self.kills: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
+        self.felt: Counter[str] = Counter()  # faults of links that did something to what a node said
         self.disturbances: list[Disturbance] = []
         self._nodes = nodes
         self._gateways = gateways
@@ -106,13 +116,8 @@ class Deeds:
 
     async def _impair(self, action: Action) -> None:
         self.faults[action.kind] += 1
-        if action.kind == "link_reset":
-            self._nodes[action.name].link.cut()
-        elif action.kind in IMPAIRMENTS:
-            link = self._nodes[action.name].link
-            link.impair(IMPAIRMENTS[action.kind])
-            await asyncio.sleep(action.duration_s)
-            link.heal()
+        if action.kind in FELT_BY:
+            await self._impair_link(action)
         elif action.kind in CLOCK_ERRORS:
             face = next(face for face in self._nodes[action.name].rig.faces if isinstance(face, GnssFace))
             face.clock_error = CLOCK_ERRORS[action.kind]
@@ -120,6 +125,17 @@ class Deeds:
             face.clock_error = timedelta(0)
         else:
             await self._impair_sntp(action)
+
+    async def _impair_link(self, action: Action) -> None:
+        link = self._nodes[action.name].link
+        before = getattr(link.figures, FELT_BY[action.kind])
+        if action.kind == "link_reset":
+            link.cut()
+        else:
+            link.impair(IMPAIRMENTS[action.kind])
+            await asyncio.sleep(action.duration_s)
+            link.heal()
+        self.felt[action.kind] += getattr(link.figures, FELT_BY[action.kind]) > before
 
     async def _impair_sntp(self, action: Action) -> None:
         self._sntp.is_silent = action.kind == "sntp_silent"

@@ -114,6 +114,8 @@ class GatewayPart:
         self.name = name
         self.process = Gateway(name, folder)
         self.ends: list[str] = []  # how it ended when nobody had killed it
+        self.frames_stored = 0  # by all of its processes, as often as they were asked
+        self._frames_seen = 0  # of the present process
         self._is_up = False
         self._lock = asyncio.Lock()
 
@@ -162,7 +164,7 @@ class GatewayPart:
             return await self.process.stop()
 
     async def figures(self) -> dict[str, Any] | None:
-        """Return its own figures, None while it does not answer."""
+        """Return its own figures, None while it does not answer; they are added to what it has stored."""
         if not self._is_up:
             return None
         timeout = aiohttp.ClientTimeout(total=_FIGURES_S_MAX)
@@ -172,9 +174,12 @@ class GatewayPart:
                 session.get(f"{self.process.url.rstrip('/')}/api/pipeline") as answer,
             ):
                 figures: dict[str, Any] = await answer.json()
-                return figures
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return None
+        count = figures["frames_stored"]
+        self.frames_stored += count - self._frames_seen if count >= self._frames_seen else count
+        self._frames_seen = count
+        return figures
 
     def log_tail(self) -> str:
         return self.process.log_tail()

@@ -38,6 +38,7 @@ class HolderRig:
         self.folder = folder
         self.statements = statements
         self.node: NodeProcess | None = None
+        self.fixtures: list[tuple[str, int]] = []  # stream and bay of the devices that are always there
         self._buses: list[dict[str, Any]] = []
         self._plugs: list[tuple[SerialLine, Face]] = []
 
@@ -142,6 +143,7 @@ def make_van_rig(
         receiver.witness = GnssWitness(Scribe(statements, rig.name))
     rig.add_line("vcu", controller, [{"driver": "vcu", "address": 1}], baudrate=vcu.BAUDRATE, parity="even")
     rig.add_line("gnss", receiver, [{"driver": "gnss"}], baudrate=gnss.BAUDRATE)
+    rig.fixtures = [("vehicle", 0), ("position", 0)]
     return rig
 
 
@@ -160,4 +162,5 @@ def make_station_rig(station: Station, folder: Path, *, statements: StatementLog
     devices = [{"driver": "slot_charger", "address": bay, "bay": bay} for bay in units]
     rig.add_line("chargers", chargers, devices, baudrate=slot_charger.BAUDRATE, parity="even")
     rig.add_line("meter", meter, [{"driver": "sdm630", "address": 1}], baudrate=sdm630.BAUDRATE)
+    rig.fixtures = [("meter", 0), *(("slot", bay) for bay in units)]
     return rig

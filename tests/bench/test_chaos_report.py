@@ -1,6 +1,6 @@
 """What a chaos run reports: how long things took to recover, and when a run is good."""
 
-from swapline_bench.chaos_report import ChaosReport, Disturbance, StoredFrame, measure_recovery
+from swapline_bench.chaos_report import WRONG, ChaosReport, Disturbance, StoredFrame, measure_recovery
 
 NODE = "van-001"
 
@@ -61,12 +61,13 @@ def test_a_run_with_declared_losses_only_is_good() -> None:
 
 
 def test_a_run_is_not_good_that_lost_doubled_altered_or_measured_nothing() -> None:
-    for name in ("rows_lost_undeclared", "duplicates", "altered", "misowned", "mistimed", "frames_unaccounted"):
+    for name in WRONG:
         report = _good()
         setattr(report, name, 1)
         assert report.failures == [f"{name.replace('_', ' ')}: 1"]
     for name, value, failure in (
         ("rows_true", 0, "nothing was measured"),
+        ("rows_doubtful", 9, "too much was in doubt: the machine is too busy"),
         ("kills", {}, "nothing was killed"),
         ("is_settled", False, "it did not settle"),
     ):
