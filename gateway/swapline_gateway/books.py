@@ -42,7 +42,7 @@ class Books:
 
 
 def read(spool_path: Path) -> Books:
-    """Read the spool's books beside the gateway, whose own connection goes on. Raises `sqlite3.Error`."""
+    """Read the spool's books beside the gateway, whose own connection goes on. Raises one of `SQLITE_ERRORS`."""
     with closing(sqlite3.connect(f"file:{spool_path}?mode=ro", uri=True, timeout=10)) as connection:
         connection.execute("BEGIN")
         nodes = {row[0]: (row[1], row[2]) for row in connection.execute("SELECT id, fleet, node FROM node")}

@@ -3,7 +3,6 @@
 Works on the spool's file beside a running gateway (SQLite allows it); the gateway finds replayed frames by itself.
 """
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from swapline_wire.message import Anchor
 from .error import StorageError
 from .ingest import Item, Sender, Spoiled, examine_frame, examine_message
 from .spool import connect, now_utc_ms
+from .spool_file import SQLITE_ERRORS
 
 MESSAGE_MAGIC = b"SM"
 _COLUMNS = (
@@ -59,7 +59,7 @@ class Quarantine:
         self._path = path
         try:
             self._connection = connect(path)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise StorageError(f"The spool {path} cannot be opened: {error}.") from error
 
     def __enter__(self) -> "Quarantine":
@@ -69,7 +69,7 @@ class Quarantine:
         self._connection.close()
 
     def entries(self, *, limit: int, reason: str | None = None, ids: tuple[int, ...] = ()) -> list[Entry]:
-        """Return entries, the newest first."""
+        """Return entries, the newest first. Raises `StorageError`."""
         conditions, parameters = ["1"], list[object]()
         if reason is not None:
             conditions.append("reason = ?")
@@ -77,12 +77,14 @@ class Quarantine:
         if ids:
             conditions.append(f"quarantine.id IN ({', '.join('?' * len(ids))})")
             parameters += ids
-        rows = self._connection.execute(
+        sql = (
             f"SELECT {_COLUMNS} FROM quarantine JOIN node ON node.id = node_id WHERE {' AND '.join(conditions)}"  # noqa: S608
-            " ORDER BY quarantine.id DESC LIMIT ?",
-            [*parameters, limit],
+            " ORDER BY quarantine.id DESC LIMIT ?"
         )
-        return [Entry(*row) for row in rows]
+        try:
+            return [Entry(*row) for row in self._connection.execute(sql, [*parameters, limit])]
+        except SQLITE_ERRORS as error:
+            raise StorageError(f"The spool {self._path} cannot be read: {error}.") from error
 
     def replay(self, entry: Entry) -> str:
         """Put an entry's frames into the spool; return why not, or nothing.
@@ -113,7 +115,7 @@ class Quarantine:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise StorageError(f"The spool {self._path} cannot be written: {error}.") from error
         finally:
             if self._connection.in_transaction:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from swapline_wire.catalogue import FORMATS, KEY, OF_MODULE, Signal, Stream
+from swapline_wire.catalogue import FORMATS, KEY, OF_MODULE, TIME_NONE, Signal, Stream
 from swapline_wire.decode import decode
+from swapline_wire.error import BAD_HEADER, WireError
 from swapline_wire.frame import Header
 
 from .spool import SpooledFrame
+from .spool_file import is_anchor_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,17 @@ class FrameRows:
 
 
 def read_rows(frame: SpooledFrame) -> FrameRows:
-    """Decode one frame. Raises `WireError` (only when the spool's bytes were damaged, or this version is older)."""
+    """Decode one frame. Raises `WireError` (only when the spool's bytes were damaged, or this version is older).
+
+    What the frame says of its time is under its CRC, so it counts more than the spool's columns beside it.
+    """
+    if not isinstance(frame.data, bytes):
+        raise WireError(BAD_HEADER, "the spool's line holds no bytes")
     header, stream, signals, rows = decode(frame.data)
+    if header.time_quality != TIME_NONE:
+        frame = frame._replace(anchor_utc_ms=header.anchor_utc_ms, time_quality=header.time_quality)
+    if not is_anchor_found(frame.anchor_utc_ms, frame.time_quality):
+        raise WireError(BAD_HEADER, f"anchor {frame.anchor_utc_ms!r} of quality {frame.time_quality!r}")
     columns = tuple(zip(*rows, strict=True))
     anchor = frame.anchor_utc_ms
     times = tuple([anchor + ms for ms in columns[0]])

@@ -44,7 +44,7 @@ from .ingest import Item, Sender, Spoiled
 from .lock import Lock
 from .log import get
 from .ranges import as_ranges, covers, merge
-from .spool_file import connect, is_damage, mend, now_utc_ms, open_file
+from .spool_file import SQLITE_ERRORS, connect, is_damage, mend, now_utc_ms, open_file
 
 __all__ = ["ENTRY_BYTES", "Backlog", "Outcome", "Spool", "SpooledFrame", "connect", "now_utc_ms"]
 
@@ -142,7 +142,7 @@ class Spool:
             self._is_open = True
             self._page_bytes = int(self._connection.execute("PRAGMA page_size").fetchone()[0])
             self._count()
-        except sqlite3.Error as error:
+        except (*SQLITE_ERRORS, OSError) as error:
             self._lock.close()
             raise StorageError(f"The spool {path} cannot be opened: {error}.") from error
 
@@ -169,28 +169,28 @@ class Spool:
             connection.execute("COMMIT")
         except BaseException as error:
             self._node_ids.clear()  # some may have been rolled back
-            with suppress(sqlite3.Error):  # a disk that does not answer is said below, by its first error
+            with suppress(*SQLITE_ERRORS):  # a disk that does not answer is said below, by its first error
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 self._count()
-            if isinstance(error, (sqlite3.Error, OSError)):
+            if isinstance(error, (*SQLITE_ERRORS, OSError)):
                 self._mend_if_damaged(error)
                 raise StorageError(f"The spool {self.path} cannot be written: {error}.") from error
             raise
 
-    def _mend_if_damaged(self, error: sqlite3.Error | OSError) -> None:
+    def _mend_if_damaged(self, error: Exception) -> None:
         """Replace a file in which damage was found. The caller raises all the same: what it began was not done."""
         if is_damage(error):
-            with suppress(sqlite3.Error):
+            with suppress(*SQLITE_ERRORS):
                 self._connection.close()
             try:
                 mend(self.path, error)
-            except (sqlite3.Error, OSError) as problem:
+            except (*SQLITE_ERRORS, OSError) as problem:
                 self._log.error("damaged spool cannot be mended yet", error=str(problem))
             self._is_open = False
 
     def _ensure_open(self) -> None:
-        """Open the file again after a repair. Raises `sqlite3.Error`, `OSError`."""
+        """Open the file again after a repair. Raises one of `SQLITE_ERRORS`, or `OSError`."""
         if not self._is_open:
             self._connection = open_file(self.path)
             self._node_ids.clear()
@@ -387,7 +387,7 @@ class Spool:
             ).fetchall()
             if len(rows) < frames_max:
                 rows += self._routine(frames_max - len(rows))
-        except (sqlite3.Error, OSError) as error:
+        except (*SQLITE_ERRORS, OSError) as error:
             self._mend_if_damaged(error)
             raise StorageError(f"The spool {self.path} cannot be read: {error}.") from error
         frames: list[SpooledFrame] = []
@@ -449,7 +449,7 @@ class Spool:
             is_disk_full = self._disk_room_bytes() <= 0
         except OSError as error:
             raise StorageError(f"The disk of the spool {self.path} does not answer: {error.strerror}.") from error
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             self._mend_if_damaged(error)
             raise StorageError(f"The spool {self.path} cannot be read: {error}.") from error
         return Backlog(self.frame_count, self.size_bytes, oldest[0] if oldest else None, quarantined, is_disk_full)

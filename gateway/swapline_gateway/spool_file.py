@@ -15,11 +15,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from swapline_wire.catalogue import TIME_NONE
 from swapline_wire.decode import decode
 from swapline_wire.error import WireError
+from swapline_wire.frame import is_anchor
 
 from .log import get
 from .ranges import merge
@@ -27,7 +30,9 @@ from .ranges import merge
 SCHEMA_VERSION = 1
 VERIFY_BYTES_MAX = 64 << 20  # SQLite checks so much in a second; damage in a larger file is found when it is read
 UNREADABLE_MAX = 10_000  # stretches; then the rest of a table is given up
-_CORRUPT = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
+_CORRUPT = (11, 18, 26)  # SQLITE_CORRUPT, SQLITE_TOOBIG (a length that nothing of ours has), SQLITE_NOTADB
+# Where SQLite quotes damaged bytes, Python cannot make a text of what it says, and raises that instead.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
 _SCHEMA = """
 CREATE TABLE node (id INTEGER PRIMARY KEY, fleet TEXT NOT NULL, node TEXT NOT NULL, UNIQUE (fleet, node));
@@ -56,6 +61,9 @@ CREATE TABLE IF NOT EXISTS delivered (
 CREATE TABLE IF NOT EXISTS repair (utc_ms INTEGER NOT NULL, error TEXT NOT NULL, frame_count INTEGER NOT NULL);
 """
 
+_WIDTHS = {"node": 3, "frame": 9, "taken": 4, "quarantine": 14, "delivered": 4}  # columns
+_DESCRIPTION = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+
 _log = get("spool")
 
 
@@ -65,7 +73,7 @@ def now_utc_ms() -> int:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file, make its tables if it is new. Raises `sqlite3.Error`."""
+    """Open the file, make its tables if it is new. Raises one of `SQLITE_ERRORS`."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -83,28 +91,29 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def is_damage(error: BaseException) -> bool:
     """Say whether SQLite complains of what is in the file, and not of what is around it."""
+    if isinstance(error, UnicodeDecodeError) or "Could not decode to UTF-8" in str(error):
+        return True  # all that we write is text, or bytes in columns of bytes
     if not isinstance(error, sqlite3.Error):
         return False
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return False
+    code = getattr(error, "sqlite_errorcode", 0)
     # A page of zeros where a table was is "no such table", and a version of its own is a schema that does not fit.
-    return code & 0xFF in _CORRUPT or (code == 1 and "no such table" in str(error)) or "malformed" in str(error)
+    is_schema = code == 1 and ("no such table" in str(error) or "no such column" in str(error))
+    return code & 0xFF in _CORRUPT or is_schema or "malformed" in str(error)
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """Open the spool, sound or not. Raises `sqlite3.Error`, `OSError` for what is around the file."""
+    """Open the spool, sound or not. Raises one of `SQLITE_ERRORS`, or `OSError`, for what is around the file."""
     _finish(path)
     try:
         connection = connect(path)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         if not (is_damage(error) or "already exists" in str(error)):  # the latter: its version is gone, its tables not
             raise
         mend(path, error)
         return connect(path)
     try:
         _verify(connection, path)
-    except sqlite3.DatabaseError as error:
+    except SQLITE_ERRORS as error:
         connection.close()
         if not is_damage(error):
             raise
@@ -114,13 +123,26 @@ def open_file(path: Path) -> sqlite3.Connection:
 
 
 def _verify(connection: sqlite3.Connection, path: Path) -> None:
-    if path.stat().st_size > VERIFY_BYTES_MAX:
-        return
-    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    connection.execute("SELECT fleet, node FROM node").fetchall()  # bytes that are no text are no fault to SQLite
+    if not _has_our_tables(connection):
+        raise sqlite3.DatabaseError("malformed: its tables are described in other words than ours")
+    # Of a large file the names alone: a table of theirs that contradicts its index has a letter changed.
+    table = "node" if path.stat().st_size > VERIFY_BYTES_MAX else "1"
+    (verdict,) = connection.execute(f"PRAGMA integrity_check({table})").fetchone()
     if verdict != "ok":
-        error = sqlite3.DatabaseError(f"malformed: {verdict.splitlines()[-1]}")
-        error.sqlite_errorcode = _CORRUPT[0]
-        raise error
+        raise sqlite3.DatabaseError(f"malformed: {verdict.splitlines()[-1]}")
+
+
+@cache
+def _our_tables() -> frozenset[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA + _SCHEMA_LATER)
+        return frozenset(connection.execute(_DESCRIPTION))
+
+
+def _has_our_tables(connection: sqlite3.Connection) -> bool:
+    """Say whether a file says of our tables what we do. Raises one of `SQLITE_ERRORS`."""
+    return _our_tables() <= set(connection.execute(_DESCRIPTION))
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -164,19 +186,19 @@ def _sync_folder(path: Path) -> None:
 
 def _salvage(path: Path, new: sqlite3.Connection) -> tuple[int, int]:
     """Copy what can be read; return frames and entries of quarantine."""
-    counts = (0, 0)
     for is_first_page_new in (False, True):
         if is_first_page_new:
             _replace_first_page(path, new)
-        with suppress(sqlite3.Error), closing(sqlite3.connect(path, isolation_level=None)) as old:
+        with suppress(*SQLITE_ERRORS), closing(sqlite3.connect(path, isolation_level=None)) as old:
             new.execute("BEGIN")
             try:
-                counts = _copy(old, new)
+                _copy(old, new)
             finally:
                 new.execute("COMMIT")
-            if new.execute("SELECT COUNT(*) FROM node").fetchone() != (0,):
+            if _has_our_tables(old) and new.execute("SELECT COUNT(*) FROM node").fetchone() != (0,):
                 break
-    return counts
+    frames, entries = (new.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in ("frame", "quarantine"))  # noqa: S608
+    return frames, entries
 
 
 def _replace_first_page(path: Path, new: sqlite3.Connection) -> None:
@@ -196,42 +218,61 @@ def _replace_first_page(path: Path, new: sqlite3.Connection) -> None:
         os.fsync(file.fileno())
 
 
-def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> tuple[int, int]:
-    nodes = {row[0]: row for row in _read(old, "node", "id") if all(isinstance(part, str) for part in row[1:])}
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    nodes = _read_nodes(old)
     new.executemany("INSERT OR IGNORE INTO node VALUES (?, ?, ?)", nodes.values())
     taken: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for node_id, journal, first, last in _read_ends(old, "taken", "node_id, journal, first"):
         if node_id in nodes and all(isinstance(number, int) for number in (journal, first, last)) and first <= last:
             taken.setdefault((node_id, journal), []).append((first, last))
-    frames = 0
     for row in _read(old, "frame", "id"):
         if (row[1], row[2]) in taken and _is_sound(row):
-            frames += new.execute("INSERT OR IGNORE INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row).rowcount
+            new.execute("INSERT OR IGNORE INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             taken[row[1], row[2]].append((row[3], row[3]))
     for (node_id, journal), ranges in taken.items():
         rows = [(node_id, journal, first, last) for first, last in merge(ranges, ())]
         new.executemany("INSERT OR IGNORE INTO taken VALUES (?, ?, ?, ?)", rows)
-    entries = 0
     for row in _read(old, "quarantine", "id"):
         if row[1] in nodes:
             marks = ", ".join("?" * len(row))
-            with suppress(sqlite3.Error):  # a column that the schema does not allow
-                entries += new.execute(f"INSERT OR IGNORE INTO quarantine VALUES ({marks})", row).rowcount  # noqa: S608
+            with suppress(*SQLITE_ERRORS):  # a column that the schema does not allow
+                new.execute(f"INSERT OR IGNORE INTO quarantine VALUES ({marks})", row)  # noqa: S608
     for row in _read(old, "delivered", "id"):
         new.execute("INSERT OR IGNORE INTO delivered VALUES (?, ?, ?, ?)", row)
-    return frames, entries
+
+
+def _read_nodes(old: sqlite3.Connection) -> dict[int, tuple[Any, ...]]:
+    """Return the nodes that the table or its index knows, without those that the two name differently.
+
+    A name with one letter changed would be another node's.
+    """
+    nodes = {row[0]: row for row in _read(old, "node", "id")}
+    for way in ("ASC", "DESC"):
+        with suppress(*SQLITE_ERRORS):
+            for row in old.execute(f"SELECT id, fleet, node FROM node ORDER BY fleet {way}, node {way}"):  # noqa: S608
+                if nodes.setdefault(row[0], row) != row:
+                    nodes[row[0]] = (row[0], None, None)
+    return {number: row for number, row in nodes.items() if all(isinstance(part, str) for part in row[1:])}
 
 
 def _is_sound(row: tuple[Any, ...]) -> bool:
     """Say whether a line of `frame` holds what its frame says, and the frame what was sealed."""
     _, _, journal, seq, priority, anchor_utc_ms, time_quality, received_utc_ms, data = row
-    if not all(isinstance(number, int) for number in (anchor_utc_ms, time_quality, received_utc_ms)):
+    if not (is_anchor_found(anchor_utc_ms, time_quality) and isinstance(received_utc_ms, int)):
         return False
     try:
         header = decode(data).header
     except (WireError, TypeError):
         return False
-    return bool((header.journal, header.seq, header.priority) == (journal, seq, priority))
+    own = (header.anchor_utc_ms, header.time_quality)
+    return (header.journal, header.seq, header.priority) == (journal, seq, priority) and (
+        header.time_quality == TIME_NONE or own == (anchor_utc_ms, time_quality)
+    )
+
+
+def is_anchor_found(utc_ms: object, quality: object) -> bool:
+    """Say whether a line's columns hold an anchor that a clock can have set: nothing else is taken into a spool."""
+    return isinstance(utc_ms, int) and isinstance(quality, int) and quality > TIME_NONE and is_anchor(utc_ms, quality)
 
 
 def _read_ends(old: sqlite3.Connection, table: str, order: str) -> list[tuple[Any, ...]]:
@@ -239,10 +280,10 @@ def _read_ends(old: sqlite3.Connection, table: str, order: str) -> list[tuple[An
     rows: dict[tuple[Any, ...], None] = {}
     backwards = ", ".join(f"{name} DESC" for name in order.split(", "))
     for way in (order, backwards):
-        with suppress(sqlite3.Error):
+        with suppress(*SQLITE_ERRORS):
             for row in old.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY {way}"):  # noqa: S608
                 rows[row] = None
-    return list(rows)
+    return [row for row in rows if len(row) == _WIDTHS[table]]
 
 
 def _read(old: sqlite3.Connection, table: str, key: str) -> Iterator[tuple[Any, ...]]:
@@ -251,7 +292,7 @@ def _read(old: sqlite3.Connection, table: str, key: str) -> Iterator[tuple[Any, 
     ends: list[int] = []
     for way in ("ASC", "DESC"):
         last = 0
-        with suppress(sqlite3.Error):
+        with suppress(*SQLITE_ERRORS):
             for row in old.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY {key} {way}"):  # noqa: S608
                 last = row[0]
                 found[last] = row
@@ -261,7 +302,8 @@ def _read(old: sqlite3.Connection, table: str, key: str) -> Iterator[tuple[Any, 
     if len(ends) == 2:
         sql = f"SELECT * FROM {table} NOT INDEXED WHERE {key} BETWEEN ? AND ?"  # noqa: S608
         found.update(_read_between(lambda first, last: old.execute(sql, (first, last)).fetchall(), *ends))
-    yield from (found[number] for number in sorted(found))
+    # A damaged description may still be one, of other columns.
+    yield from (found[number] for number in sorted(found) if len(found[number]) == _WIDTHS[table])
 
 
 def _read_between(
@@ -276,7 +318,7 @@ def _read_between(
             continue
         try:
             found.update({row[0]: row for row in read(low, high)})
-        except sqlite3.Error:
+        except SQLITE_ERRORS:
             failures += 1
             if low < high:
                 middle = (low + high) // 2

@@ -176,7 +176,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "sdm630": _meter_lines,
     "seplos_v3": _seplos_lines,
     "slot_charger": _nothing,
-    "spool": lambda: [b"\0\0\x10" + bytes(16), b"\0\1\1", b"\1\0\x40" + b"\xff" * 64],
+    "spool": lambda: [b"\0\0\x10" + bytes(16), b"\0\1\1", b"\1\0\x40" + b"\xff" * 64, b"\0\xff\x40" + b"\xff" * 64],
     "state": _states,
     "toml": lambda: [_TOML.encode()],
     "topic": lambda: [name.encode() for name in gateway_target.TOPICS],

@@ -331,6 +331,56 @@ def test_frames_that_went_with_a_damaged_spool_are_declared_at_the_next_start(fo
         assert fetch(sink, "SELECT DISTINCT reason FROM missing") == [("spool_damaged",)]
 
 
+def test_spool_whose_own_description_is_no_text_is_mended(spools: list[dict[str, bytes]], tmp_path: Path) -> None:
+    """Python cannot show what SQLite says of it: that is another exception than all others."""
+    for place in range(100, PAGE_BYTES, 64):
+        path = spoil(tmp_path / str(place), spools[1], "spool.sqlite", place, b"\xff" * 64)
+        with closing(Spool(path, limit_bytes=LIMIT_BYTES)) as spool:
+            assert len(waiting(spool)) == SPOOLED - 20, place
+
+
+def place_of_name(content: bytes, place: int) -> int:
+    """Return where the node's name is written, of the places one: in its table and in the table's index."""
+    found = [at for at in range(len(content)) if content.startswith(b"van-001", at)]
+    return found[place]
+
+
+@pytest.mark.parametrize("place", range(2))
+@pytest.mark.parametrize("letter", [b"\xff", b"7"])
+def test_frames_of_a_node_whose_name_is_damaged_are_never_given_to_another(
+    spools: list[dict[str, bytes]], tmp_path: Path, place: int, letter: bytes
+) -> None:
+    content = spools[1]["spool.sqlite"]
+    path = spoil(tmp_path / "spool", spools[1], "spool.sqlite", place_of_name(content, place) + 6, letter)
+    with closing(Spool(path, limit_bytes=LIMIT_BYTES)) as spool:
+        assert {frame.node for frame in spool.batch(frames_max=1000, bytes_max=1 << 30)} <= {"van-001"}
+        books.read(path)
+    assert list(path.parent.glob("spool.sqlite.damaged-*"))
+
+
+def test_node_whose_name_is_damaged_while_the_gateway_runs_does_not_stop_the_others(tmp_path: Path) -> None:
+    sources = [FrameSource(node=name, journal=77) for name in ("van-001", "van-002")]
+    with closing(Spool(tmp_path / "spool.sqlite", limit_bytes=LIMIT_BYTES)) as spool:
+        for source in sources:
+            spool.store(items_of(source, make_frame(source, 1)), [], 0)
+        spool._connection.execute("UPDATE node SET node = CAST(x'76FF' AS TEXT) WHERE node = 'van-001'")  # noqa: SLF001
+        with pytest.raises(StorageError, match="UTF-8"):
+            spool.batch(frames_max=10, bytes_max=1 << 20)
+        assert [frame.node for frame in spool.batch(frames_max=10, bytes_max=1 << 20)] == ["van-002"]
+
+
+def test_damaged_line_about_a_frame_moves_none_of_its_rows(tmp_path: Path) -> None:
+    """The frame itself is under its CRC; the columns beside it are under nothing."""
+    source = FrameSource(journal=77, anchor_utc_ms=1_790_000_000_000)
+    (item,) = items_of(source, make_frame(source, 1))
+    with closing(Spool(tmp_path / "spool.sqlite", limit_bytes=LIMIT_BYTES)) as spool:
+        spool.store([item], [], 0)
+        spool._connection.execute("UPDATE frame SET anchor_utc_ms = 5, time_quality = 1 << 40")  # noqa: SLF001
+        (frame,) = spool.batch(frames_max=10, bytes_max=1 << 20)
+    rows = read_rows(frame)
+    assert (rows.frame.anchor_utc_ms, rows.frame.time_quality) == (item.anchor_utc_ms, item.time_quality)
+
+
 def test_spool_without_its_shared_memory_file_loses_nothing(spools: list[dict[str, bytes]], tmp_path: Path) -> None:
     for name, content in spools[0].items():  # its -shm is not there
         (tmp_path / name).write_bytes(content)

@@ -18,6 +18,7 @@ import click
 from swapline_gateway import config as configuration
 from swapline_gateway.config import DuckdbConfig, GatewayConfig, Influxdb1Config, Influxdb2Config
 from swapline_gateway.error import EXIT_PROBLEM, GatewayError
+from swapline_gateway.spool_file import SQLITE_ERRORS
 from swapline_gateway.uplink import explain, filters, make_client, subscribe
 
 FREE_SHARE_MIN = 0.05  # of the disk; below it a spool has nowhere to grow
@@ -91,7 +92,7 @@ def _spool(config: GatewayConfig) -> Finding:
         return Finding("spool", is_ok=True, text=f"{path} will be made at the first start")
     try:
         return _look_into(path, config.spool.limit_bytes)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         advice = "the gateway puts a damaged spool aside at its next start"
         return Finding("spool", is_ok=False, text=f"{path}: {error}", advice=advice)
 

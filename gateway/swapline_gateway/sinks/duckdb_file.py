@@ -9,7 +9,6 @@ the decimal that the device meant.
 """
 
 import contextlib
-import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from swapline_gateway.config import DuckdbConfig
 from swapline_gateway.error import SinkBusyError, SinkRejectedError, StorageError
 from swapline_gateway.reading import FrameRows, no_value_codes
 from swapline_gateway.spool import now_utc_ms
+from swapline_gateway.spool_file import SQLITE_ERRORS
 from swapline_wire.catalogue import KEY, Signal, Stream
 
 from .base import Written, count_written
@@ -149,7 +149,7 @@ class DuckdbSink:
         except duckdb.Error as error:
             connection.close()
             raise _sort_error(path, error) from error
-        except sqlite3.Error as error:  # the spool's own books; it says more itself
+        except SQLITE_ERRORS as error:  # the spool's own books; it says more itself
             connection.close()
             raise SinkBusyError(f"the spool cannot be read beside the database: {error}") from error
         return connection
