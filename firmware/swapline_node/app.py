@@ -150,9 +150,9 @@ class App:
         self.log.info("node", "%s/%s boot %d" % (self.config.fleet, self.config.node, journal.boot))
         for problem in self.config.problems:
             self.log.error("config", problem)
-        self.sampler.event(BOOT, reason=self.reset_cause, count=journal.boot)
-        if self._is_open and not journal.was_stopped_cleanly:
+        if self._is_open and not journal.was_stopped_cleanly:  # first: a boot that is known has declared it
             self.sampler.event(ROWS_DROPPED, reason=LOSS_POWER_CUT, duration_s=self.config.seal_interval_ms // 1000)
+        self.sampler.event(BOOT, reason=self.reset_cause, count=journal.boot)
         if self.is_safe_mode:
             self.sampler.event(CONFIGURATION, reason=1)
         self._declare_losses()
@@ -257,23 +257,32 @@ class App:
                 self._send_birth()
 
     def _declare_losses(self) -> None:
-        """Make an event of every loss that has none yet."""
-        for drop in self.journal.take_dropped():
-            self.counters.lose(drop.detail, frames=drop.value)
-            self.log.error(
-                "journal",
-                "lost %d frames %d..%d, reason %d" % (drop.value, drop.first_seq, drop.last_seq, drop.detail),
-            )
-            self.sampler.event(
+        """Make an event of every loss that has none yet; what finds no room is declared later."""
+        for drop in self.journal.undeclared_drops():
+            is_declared = self._store_event(
                 FRAMES_DROPPED,
                 reason=drop.detail,
                 first_seq=drop.first_seq,
                 last_seq=drop.last_seq,
                 count=drop.value,
             )
+            if not is_declared:
+                break
+            self.counters.lose(drop.detail, frames=drop.value)
+            self.log.error(
+                "journal",
+                "lost %d frames %d..%d, reason %d" % (drop.value, drop.first_seq, drop.last_seq, drop.detail),
+            )
             self.journal.drop_declared(drop)
         for reason, rows in self.counters.take_rows_lost().items():
-            self.sampler.event(ROWS_DROPPED, reason=reason, count=rows)
+            if not self._store_event(ROWS_DROPPED, reason=reason, count=rows):
+                self.counters.lose(reason, rows=rows)
+
+    def _store_event(self, code: int, **signals: int) -> bool:
+        """Store an event; return whether it is durable."""
+        seq = self.journal.next_seq
+        self.sampler.event(code, **signals)
+        return self.journal.is_pending(seq)
 
     def _decide_anchor(self, utc_ms: int, quality: int) -> None:
         try:

@@ -40,7 +40,7 @@ from .journal_state import (
     sync_folder,
 )
 from .once import call_once
-from .segment import Segment
+from .segment import Segment, write_frame
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ _BOOTS_MAX = const(128)  # whose frames without time wait: each takes heap
 _SMALL_SHARE_BYTES = const(65536)  # of the limit, for each small segment: the limit counts it as a block
 _STATE_BYTES = const(2 * _BLOCK_BYTES)  # the state file and its successor
 _STATE_BYTES_MAX = const(3072)  # 45 drops; then it is written anew
+_DROPS_APART = const(8)  # more that follow each other are one: they take heap as long as a full disk takes no event
 
 Drop = Record
 
@@ -89,8 +90,7 @@ class Journal:
         self._is_folder_dirty = False
         self._is_recovered = False
         self._witness: "Segment | None" = None  # the durable segment with the highest number
-        self._dropped: "list[Drop]" = []
-        self._declaring: "list[Drop]" = []  # taken, but their events are not durable yet
+        self._dropped: "list[Drop]" = []  # not yet declared by an event that is durable
         self.latest_utc_ms = 0  # the latest time that earlier boots have known
         self._uptimes: "dict[int, int]" = {}  # boot without anchor -> last uptime in ms that a frame of it tells
 
@@ -114,7 +114,11 @@ class Journal:
         for boot in list(self.anchors):
             if boot not in recovery.uptimes and boot != max(self.anchors):
                 del self.anchors[boot]
-        self._replace_state()
+        try:
+            self._replace_state()
+        except OSError:
+            self.boot = 0  # not open: it takes nothing
+            raise
         self._is_recovered = True
         if len(recovery.uptimes) > _BOOTS_MAX:
             self._drop_oldest(ALARM)  # the next boot will see whether that was enough
@@ -124,7 +128,6 @@ class Journal:
         keep = [Record(BOOT, 0, self.id, self.boot, 0, self.next_seq, 0)]
         keep.extend([self._anchor_record(boot, self.anchors[boot]) for boot in sorted(self.anchors)])
         keep.extend(self._dropped)
-        keep.extend(self._declaring)
         keep.extend(self._settled_records())
         self._state.replace(keep)
 
@@ -214,7 +217,7 @@ class Journal:
         self.next_seq += 1
         try:
             segment = self._segment_for(seq, len(frame), priority)
-            _write(self._file(priority), frame)
+            write_frame(self._file(priority), frame)
         except (OSError, MemoryError) as error:
             self._give_up_segment(priority)
             reason = LOSS_NO_MEMORY if isinstance(error, MemoryError) else LOSS_JOURNAL_FULL
@@ -398,19 +401,20 @@ class Journal:
                 self._state.append(drop)
             except OSError:
                 pass  # the disk is full: the event, which is stored as soon as there is room, still declares it
+        before = self._dropped[-1] if len(self._dropped) >= _DROPS_APART else drop
+        if before.detail == reason and before.last_seq == first - 1 and before.value == first - before.first_seq:
+            self._dropped.pop()
+            drop = Record(DROP, reason, self.id, priority, before.value + count, before.first_seq, last)
         self._dropped.append(drop)
 
-    def take_dropped(self) -> "list[Drop]":
+    def undeclared_drops(self) -> "list[Drop]":
         """Return the drops that no event has declared yet. The caller stores the events and calls `drop_declared`."""
-        dropped = self._dropped
-        self._dropped = []
-        self._declaring.extend(dropped)
-        return dropped
+        return list(self._dropped)
 
     def drop_declared(self, drop: Drop) -> None:
         """Note that the event which declares `drop` is durable."""
-        if drop in self._declaring:
-            self._declaring.remove(drop)
+        if drop in self._dropped:
+            self._dropped.remove(drop)
         try:
             self._state.append(Record(DROP_DECLARED, 0, self.id, drop.boot, 0, drop.first_seq, drop.last_seq))
             if self._state.size_bytes > _STATE_BYTES_MAX:
@@ -427,7 +431,8 @@ class Journal:
             for segment in list(family):
                 if segment.pending_count and segment.first_seq <= last and segment.last_seq >= first:
                     settled += self._settle(segment, first, last)
-                    self._delete_if_settled(segment)
+                    if not self._is_folder_dirty:  # else the witness may not have its name for ever: `commit` deletes
+                        self._delete_if_settled(segment)
         return settled
 
     def is_pending(self, seq: int) -> bool:
@@ -492,8 +497,3 @@ class Journal:
                 if last >= segment.first_seq:
                     records.append(Record(SETTLED, 0, self.id, segment.priority, 0, segment.first_seq, last))
         return records
-
-
-def _write(file: "BinaryIO", frame: memoryview) -> None:
-    if file.write(frame) != len(frame):
-        raise OSError("no room for the whole frame")

@@ -87,23 +87,41 @@ class JournalState:
 
     def __init__(self, folder: str) -> None:
         self.size_bytes = 0
+        self._is_torn = False  # a record was perhaps written in part: nothing behind it would be read
         self._folder = folder
         self._path = folder + "/state"
         self._path_new = folder + "/state.new"
 
     def replace(self, records: "list[Record]") -> None:
         """Begin a new file with `records`. A power cut leaves either the old file or the new one."""
-        self.size_bytes = len(records) * RECORD_BYTES
         with open(self._path_new, "wb") as file:
             for record in records:
                 file.write(pack_record(record))
             file.flush()
-        os.rename(self._path_new, self._path)
-        sync_folder(self._folder)
+        self._install(len(records) * RECORD_BYTES)
 
     def append(self, *records: Record) -> None:
-        """Add records; durable when this returns. Raises OSError, and then none of them counts."""
-        self.size_bytes += len(records) * RECORD_BYTES
+        """Add records; durable when this returns. Raises OSError, and then none of them counts for this boot."""
+        if self._is_torn:
+            self._mend()
+        self._is_torn = True
         with open(self._path, "ab") as file:
             file.write(b"".join([pack_record(record) for record in records]))
             file.flush()
+        self._is_torn = False
+        self.size_bytes += len(records) * RECORD_BYTES
+
+    def _mend(self) -> None:
+        """Write the file anew, up to the last record that counts."""
+        with open(self._path, "rb") as torn, open(self._path_new, "wb") as file:
+            for _ in range(self.size_bytes // RECORD_BYTES):
+                file.write(torn.read(RECORD_BYTES))
+            file.flush()
+        self._install(self.size_bytes)
+
+    def _install(self, size_bytes: int) -> None:
+        """Put the new file into the place of the old one."""
+        os.rename(self._path_new, self._path)
+        sync_folder(self._folder)
+        self.size_bytes = size_bytes
+        self._is_torn = False

@@ -72,6 +72,7 @@ class Publisher:
         self._counters.frames_sent_again += len(self._in_flight)
         self._in_flight = {}
         self._caught_up_ms = self._uptime_ms()
+        self._journal.commit()
         for cursor in self._live:
             cursor.skip_to_end()
         if not self.timeouts:  # else the probes of backlog begin with them
@@ -94,6 +95,7 @@ class Publisher:
         Without `has_backlog_room` it is one of live frames.
         """
         self._expire()
+        self._journal.commit()  # what was sent must not be lost here: its number would come again with other rows
         end = _HEAD_BYTES_MAX
         self._anchors = []
         for priority in (ALARM, EVENT, ROUTINE):

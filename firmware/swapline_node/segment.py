@@ -127,6 +127,12 @@ def read_frame(file: "BinaryIO", offset: int, buffer: memoryview) -> "memoryview
     return frame
 
 
+def write_frame(file: "BinaryIO", frame: memoryview) -> None:
+    """Append a frame. Raises OSError if only a part of it was written."""
+    if file.write(frame) != len(frame):
+        raise OSError("no room for the whole frame")
+
+
 def find_frame(file: "BinaryIO", offset: int, size_bytes: int, buffer: memoryview) -> int:
     """Return the offset of the first good frame after damage at `offset`, or `size_bytes` if there is none."""
     while offset < size_bytes:

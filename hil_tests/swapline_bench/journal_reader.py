@@ -22,7 +22,7 @@ class JournalError(Exception):
     """A folder that is no journal, or whose parts contradict each other."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JournalDrop:
     """A range of sequence numbers that the node gave up; `reason` is a LOSS_ code of the catalogue."""
 
@@ -68,8 +68,7 @@ def read_journal(folder: Path) -> JournalContents:
 
 def _read_state(data: bytes) -> JournalContents:
     contents = JournalContents(journal=0, boot=0, next_seq=1, was_stopped_cleanly=False)
-    declared: set[tuple[int, int]] = set()
-    drops: list[tuple[int, int, int, int]] = []
+    drops: list[JournalDrop] = []
     for offset in range(0, len(data) - _STATE_RECORD.size + 1, _STATE_RECORD.size):
         record = data[offset : offset + _STATE_RECORD.size]
         magic, kind, detail, journal, boot, value, first, last, crc = _STATE_RECORD.unpack(record)
@@ -82,13 +81,11 @@ def _read_state(data: bytes) -> JournalContents:
         elif kind == _ANCHOR:
             contents.anchors[boot] = (value, detail)
         elif kind == _DROP:
-            drops.append((first, last, value, detail))
+            drops.append(JournalDrop(first, last, value, detail, is_declared=False))
         elif kind == _DROP_DECLARED:
-            declared.add((first, last))
-    contents.drops = [
-        JournalDrop(first, last, count, reason, is_declared=(first, last) in declared)
-        for first, last, count, reason in drops
-    ]
+            for drop in drops:
+                drop.is_declared = drop.is_declared or first <= drop.first_seq <= drop.last_seq <= last
+    contents.drops = drops
     return contents
 
 

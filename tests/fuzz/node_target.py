@@ -401,7 +401,7 @@ def read_journal(data: bytes) -> None:
             pass
         cursor.release()
     journal.acknowledge(1, seq)
-    journal.take_dropped()
+    journal.undeclared_drops()
     journal.close()
 
 

@@ -95,7 +95,7 @@ def test_full_journal_drops_oldest_routine_frames_and_declares_exactly_those(tmp
     journal = open_journal(tmp_path)
     for i in range(300):
         append(journal, EVENT if i % 10 == 0 else ALARM if i % 25 == 1 else ROUTINE, rows=1 if i % 10 == 0 else 6)
-    drops = journal.take_dropped()
+    drops = journal.undeclared_drops()
     lost = {seq for drop in drops for seq in range(drop.first_seq, drop.last_seq + 1)}
     assert {drop.detail for drop in drops} == {LOSS_JOURNAL_FULL}
     assert sum(drop.value for drop in drops) == len(lost) > 50
@@ -111,7 +111,7 @@ def test_events_go_before_alarms_and_routine_frames_never_displace_either(tmp_pa
     journal = open_journal(tmp_path)
     for _ in range(100):
         append(journal, ALARM)
-    while not (drops := journal.take_dropped()):
+    while not (drops := journal.undeclared_drops()):
         append(journal, EVENT)
     assert drops[0].first_seq == 101
     assert waiting(journal, ALARM) == list(range(1, 101))
@@ -128,12 +128,12 @@ def test_events_go_before_alarms_and_routine_frames_never_displace_either(tmp_pa
 
 def test_drop_is_declared_again_if_the_power_was_cut_before_its_event(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
-    while not (drops := journal.take_dropped()):
+    while not (drops := journal.undeclared_drops()):
         append(journal, rows=6)
     again = open_journal(tmp_path)
-    assert again.take_dropped() == drops
+    assert again.undeclared_drops() == drops
     again.drop_declared(drops[0])
-    assert open_journal(tmp_path).take_dropped() == drops[1:]
+    assert open_journal(tmp_path).undeclared_drops() == drops[1:]
 
 
 def test_drop_that_was_written_down_is_finished_after_a_power_cut(tmp_path: Path) -> None:
@@ -142,11 +142,11 @@ def test_drop_that_was_written_down_is_finished_after_a_power_cut(tmp_path: Path
         append(journal, rows=6)
     saved = tmp_path.parent / "saved"
     shutil.copytree(tmp_path, saved)
-    while not (drops := journal.take_dropped()):
+    while not (drops := journal.undeclared_drops()):
         append(journal, rows=6)
     shutil.copy(tmp_path / "state", saved / "state")  # the record is there, the segment as well
     again = open_journal(saved)
-    declared = again.take_dropped()
+    declared = again.undeclared_drops()
     assert declared == drops
     lost = {seq for drop in declared for seq in range(drop.first_seq, drop.last_seq + 1)}
     assert not lost & set(waiting(again))
@@ -179,7 +179,7 @@ def test_damage_inside_a_segment_costs_only_what_it_hit_and_is_declared(tmp_path
     segment.write_bytes(data)
     again = open_journal(tmp_path)
     assert waiting(again) == [1, 2, 5, 6]
-    (drop,) = again.take_dropped()
+    (drop,) = again.undeclared_drops()
     assert (drop.detail, drop.first_seq, drop.last_seq, drop.value) == (LOSS_JOURNAL_DAMAGED, 3, 4, 2)
 
 
@@ -192,7 +192,7 @@ def test_whole_frame_of_an_absurd_number_behind_damage_declares_nothing(tmp_path
     segment.write_bytes(segment.read_bytes() + bytes(100) + stray)
     again = open_journal(tmp_path)
     assert waiting(again) == [1]
-    assert again.take_dropped() == []
+    assert again.undeclared_drops() == []
     assert again.next_seq < 10
 
 
@@ -205,7 +205,7 @@ def test_flash_that_loses_a_frame_while_the_node_runs_is_noticed_and_declared(tm
     data[len(data) // 5 + 60] ^= 1
     segment.write_bytes(data)
     assert waiting(journal) == [1, 3, 4, 5]
-    (drop,) = journal.take_dropped()
+    (drop,) = journal.undeclared_drops()
     assert (drop.detail, drop.first_seq, drop.last_seq) == (LOSS_JOURNAL_DAMAGED, 2, 2)
     assert journal.pending_frames == 4
 
@@ -291,12 +291,12 @@ def test_state_file_stays_small_however_much_is_dropped(tmp_path: Path) -> None:
     drops = 0
     while drops < 300:
         append(journal, rows=8)
-        for drop in journal.take_dropped():
+        for drop in journal.undeclared_drops():
             drops += 1
             journal.drop_declared(drop)
     assert (tmp_path / "state").stat().st_size <= 4096
     assert journal.used_bytes() <= LIMIT
-    assert open_journal(tmp_path).take_dropped() == []
+    assert open_journal(tmp_path).undeclared_drops() == []
 
 
 def test_disk_without_room_loses_only_declared_frames(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_disk_without_room_loses_only_declared_frames(tmp_path: Path) -> None:
     seq = journal.next_seq
     assert journal.append(frame(journal, NODE, quality=2), seq, ROUTINE) == 0
     after = append(journal)
-    declared = {s for drop in journal.take_dropped() for s in range(drop.first_seq, drop.last_seq + 1)}
+    declared = {s for drop in journal.undeclared_drops() for s in range(drop.first_seq, drop.last_seq + 1)}
     assert seq in declared
     assert declared | set(waiting(journal)) == {1, seq, after}
 
@@ -331,14 +331,14 @@ def test_many_short_boots_without_a_gateway_do_not_fill_the_memory(tmp_path: Pat
     lost: set[int] = set()
     for _ in range(150):
         journal = open_journal(tmp_path, 1 << 22)
-        for drop in journal.take_dropped():
+        for drop in journal.undeclared_drops():
             lost.update(range(drop.first_seq, drop.last_seq + 1))
             journal.drop_declared(drop)
         append(journal, EVENT)
         append(journal, ROUTINE)
         close_journals()
     assert sum(len(family) for family in journal.families) <= 82
-    for drop in journal.take_dropped():
+    for drop in journal.undeclared_drops():
         lost.update(range(drop.first_seq, drop.last_seq + 1))
     assert lost | set(waiting(journal)) == set(range(1, 301))
 
@@ -348,7 +348,7 @@ def test_drop_that_begins_a_witness_does_not_take_the_place_of_the_frame_that_ne
     journal._segment_bytes = 150  # noqa: SLF001 - every frame in a segment of its own
     events = [append(journal, EVENT, rows=2) for _ in range(47)]
     dropped, routine = append(journal), append(journal)
-    assert [(drop.first_seq, drop.last_seq) for drop in journal.take_dropped()] == [(dropped, dropped)]
+    assert [(drop.first_seq, drop.last_seq) for drop in journal.undeclared_drops()] == [(dropped, dropped)]
     assert waiting(journal) == [*events, routine]
     again = open_journal(tmp_path, 1 << 22)
     assert waiting(again) == [*events, routine]
@@ -373,7 +373,7 @@ def test_memory_error_while_appending_is_a_declared_loss(tmp_path: Path) -> None
     journal._files[ROUTINE] = Exhausted()  # type: ignore[call-overload]  # noqa: SLF001
     lost = append(journal)
     after = append(journal)
-    drops = journal.take_dropped()
+    drops = journal.undeclared_drops()
     assert (lost, LOSS_NO_MEMORY) in [(drop.first_seq, drop.detail) for drop in drops]
     assert waiting(journal) == [after]
     assert {s for d in drops for s in range(d.first_seq, d.last_seq + 1)} | {after} == {1, lost, after}
@@ -399,10 +399,75 @@ def test_disk_that_is_full_only_when_flushed_loses_no_row_unseen(tmp_path: Path)
     sealed = frame(journal, NODE, quality=2)
     assert journal.append(sealed, 2, ROUTINE) == 0
     journal.commit()
-    drops = journal.take_dropped()
+    drops = journal.undeclared_drops()
     after = append(journal)
     assert [(drop.first_seq, drop.last_seq) for drop in drops] == [(2, 2), (1, 1)]  # the oldest makes room
     assert waiting(journal) == [after]
+
+
+def test_disk_that_stays_full_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = open_journal(tmp_path)
+    monkeypatch.setattr("swapline_node.journal.open", no_room, raising=False)
+    monkeypatch.setattr("swapline_node.journal_state.open", no_room, raising=False)
+    for _ in range(50):
+        append(journal)
+        append(journal, EVENT)
+    drops = journal.undeclared_drops()
+    assert len(drops) == 8
+    assert [seq for drop in drops for seq in range(drop.first_seq, drop.last_seq + 1)] == list(range(1, 101))
+    assert sum(drop.value for drop in drops) == 100
+    monkeypatch.undo()
+    assert append(journal) == 101
+    assert waiting(journal) == [101]
+
+
+def no_room(*_: object) -> BinaryIO:
+    raise OSError(28, "No space left on device")
+
+
+def test_record_behind_one_that_was_written_in_part_is_read_by_the_next_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(tmp_path)
+    append(journal, quality=0)
+
+    class Half:
+        """A state file that takes half of what is written."""
+
+        def __init__(self, path: str, mode: str) -> None:
+            self._file = Path(path).open(mode)  # noqa: SIM115
+
+        def __enter__(self) -> "Half":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._file.close()
+
+        def write(self, data: bytes) -> int:
+            self._file.write(data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("swapline_node.journal_state.open", Half, raising=False)
+        with pytest.raises(OSError, match="No space"):
+            journal.decide_anchor(UTC, TIME_NTP)
+    journal.decide_anchor(UTC + 7, TIME_NTP)
+    journal.close()
+    again = open_journal(tmp_path)
+    assert again.anchors[1] == (UTC + 7, TIME_NTP)
+    assert again.was_stopped_cleanly
+
+
+def test_journal_whose_state_cannot_be_written_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(open_journal(tmp_path))
+    close_journals()
+    monkeypatch.setattr("swapline_node.journal_state.open", no_room, raising=False)
+    journal = Journal(str(tmp_path), limit_bytes=LIMIT, small_max=0)
+    with pytest.raises(OSError, match="No space"):
+        journal.open()
+    assert journal.append(memoryview(b"frame"), journal.next_seq, ROUTINE) == LOSS_JOURNAL_FULL
+    assert waiting(journal) == [1]
+    assert journal.acknowledge(1, 1) == 1  # which may make room for the next try
 
 
 def test_anchor_and_estimates_are_decided_together_or_not_at_all(

@@ -85,7 +85,7 @@ def check(folder: Path, truth: Truth, frames: dict[int, bytes]) -> None:
     assert journal.boot > truth.boot
     assert journal.next_seq > max(truth.durable, default=0)
     declared = truth.declared | {
-        seq for drop in journal.take_dropped() for seq in range(drop.first_seq, drop.last_seq + 1)
+        seq for drop in journal.undeclared_drops() for seq in range(drop.first_seq, drop.last_seq + 1)
     }
     for boot, anchor in truth.anchors.items():
         assert journal.anchors.get(boot, anchor) == anchor

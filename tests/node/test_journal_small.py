@@ -21,7 +21,7 @@ def segments(folder: Path) -> dict[str, int]:
 
 
 def lost(journal: Journal) -> set[int]:
-    return {seq for drop in journal.take_dropped() for seq in range(drop.first_seq, drop.last_seq + 1)}
+    return {seq for drop in journal.undeclared_drops() for seq in range(drop.first_seq, drop.last_seq + 1)}
 
 
 def test_frames_that_are_acknowledged_soon_lie_in_small_segments_and_leave_one_file(tmp_path: Path) -> None:
@@ -110,12 +110,12 @@ def test_numbers_that_unreadable_flash_may_have_held_are_declared_and_never_come
     segment.write_bytes(data[: len(data) // 2] + bytes(len(data) // 2))  # the frames 6 to 10 may be with the gateway
     again = open_journal(tmp_path)
     assert again.next_seq > 10
-    (drop,) = again.take_dropped()
+    (drop,) = again.undeclared_drops()
     assert (drop.detail, drop.first_seq, drop.last_seq) == (LOSS_JOURNAL_DAMAGED, 6, again.next_seq - 1)
     again.drop_declared(drop)
     seq = append(again)
     once_more = open_journal(tmp_path)
-    assert once_more.take_dropped() == []
+    assert once_more.undeclared_drops() == []
     assert once_more.next_seq == seq + 1
 
 
@@ -144,7 +144,7 @@ def test_full_journal_drops_routine_before_events_before_alarms_and_the_oldest_f
 def test_ranges_of_a_drop_are_few_and_never_lack_what_is_lost(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     alarms = []
-    while not (drops := journal.take_dropped()):
+    while not (drops := journal.undeclared_drops()):
         append(journal, ROUTINE)
         if not journal.next_seq % 3:
             alarms.append(append(journal, ALARM))

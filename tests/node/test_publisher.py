@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -6,9 +7,9 @@ from swapline_node.counter import Counters
 from swapline_node.journal import Journal
 from swapline_node.publisher import Publisher
 from swapline_wire import message
-from swapline_wire.catalogue import ALARM, EVENT, ROUTINE, TIME_NTP
+from swapline_wire.catalogue import ALARM, EVENT, NODE, ROUTINE, TIME_NTP
 from swapline_wire.decode import Decoded, decode
-from tests.node.journal_rig import append, open_journal
+from tests.node.journal_rig import append, frame, open_journal
 
 
 class Rig:
@@ -55,6 +56,40 @@ def test_each_live_frame_is_sent_once(rig: Rig) -> None:
         append(rig.journal)
     assert rig.drain() == [1, 2, 3]
     assert rig.drain() == []
+
+
+def test_frame_is_durable_before_it_is_sent(rig: Rig) -> None:
+    rig.publisher.restart()
+    append(rig.journal)
+    file = Flushed(rig.journal._files[ROUTINE])  # noqa: SLF001
+    rig.journal._files[ROUTINE] = file  # type: ignore[call-overload] # noqa: SLF001
+    seq = rig.journal.next_seq
+    assert rig.journal.append(frame(rig.journal, NODE, quality=2), seq, ROUTINE) == 0
+    assert not file.written
+    assert rig.drain() == [1, seq]
+    assert rig.journal.undeclared_drops() == []
+
+
+class Flushed:
+    """A file as on LittleFS: what was written is there when it was flushed, not before."""
+
+    def __init__(self, file: BinaryIO | None) -> None:
+        assert file is not None
+        self._file = file
+        self._data = b""
+        self.written = 0
+
+    def write(self, data: bytes) -> int:
+        self._data += data
+        return len(data)
+
+    def flush(self) -> None:
+        self.written += self._file.write(self._data)
+        self._data = b""
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def test_live_frames_go_before_the_backlog_and_alarms_before_everything(rig: Rig) -> None:

@@ -142,7 +142,7 @@ def check(journal, truth):
     if truth.durable and journal.next_seq <= max(truth.durable):
         wrong.append("number %d comes again" % journal.next_seq)
     declared = set(truth.declared)
-    for drop in journal.take_dropped():
+    for drop in journal.undeclared_drops():
         declared.update(range(drop.first_seq, drop.last_seq + 1))
     for boot, anchor in truth.anchors.items():
         if journal.anchors.get(boot, anchor) != anchor:
@@ -176,7 +176,7 @@ def check_goes_on(journal):
     journal.commit()
     wrong = []
     gone = set()
-    for drop in journal.take_dropped():
+    for drop in journal.undeclared_drops():
         gone.update(range(drop.first_seq, drop.last_seq + 1))
     found = read_all(journal, wrong, LifeOf(sealed))
     if set(sealed) - found - gone:

@@ -61,7 +61,7 @@ def seal(journal, stream, priority, rows):
 
 def settle_drops(journal):
     drops = 0
-    for drop in journal.take_dropped():
+    for drop in journal.undeclared_drops():
         drops += drop.value
         journal.drop_declared(drop)
     return drops

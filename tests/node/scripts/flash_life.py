@@ -58,7 +58,7 @@ def seal(journal, life, frames):
             fresh.append(seq)
     journal.commit()
     life.note("durable", fresh)
-    for drop in journal.take_dropped():
+    for drop in journal.undeclared_drops():
         life.drops += 1
         seq = journal.next_seq
         frame = make_frame(journal, EVENT, 1, drop.first_seq, drop.last_seq)

@@ -75,7 +75,7 @@ def work(journal, intervals, count, is_online):
             if journal.pending_frames:
                 oldest = min([s.first_seq for family in journal.families for s in family if s.pending_count])
                 journal.acknowledge(oldest, oldest + BACKLOG_FRAMES - 1)
-        for drop in journal.take_dropped():
+        for drop in journal.undeclared_drops():
             lost += drop.value
             journal.drop_declared(drop)
     return lost
