@@ -1,4 +1,4 @@
-"""The inbox: messages between the MQTT client and the spool, bounded in bytes.
+"""The inbox: messages between the MQTT client and the spool, bounded in bytes (those of what holds them included).
 
 Two bounds, so that memory is safe whatever the broker does and however slow the disk is:
 
@@ -14,16 +14,18 @@ from collections.abc import Callable
 
 import aiomqtt
 
+MESSAGE_BYTES = 600  # of memory that a message takes beside its payload: empty ones are not free
 PubAck = Callable[[aiomqtt.Message], object]
 
 
 class Inbox(asyncio.Queue[aiomqtt.Message]):
     """The queue that an `aiomqtt.Client` fills. Also outlives connections: what came is still worked off."""
 
-    def __init__(self, *, bytes_max: int) -> None:
+    def __init__(self, *, bytes_max: int, message_bytes: int = MESSAGE_BYTES) -> None:
         super().__init__()
         self.size_bytes = 0
         self.dropped = 0
+        self._message_bytes = message_bytes
         self._bytes_max = bytes_max
         self._messages: deque[aiomqtt.Message] = deque()
         self._held: deque[aiomqtt.Message] = deque()
@@ -38,7 +40,7 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
 
     def put_nowait(self, item: aiomqtt.Message) -> None:
         """Take a message from the client's callback."""
-        size = len(item.payload)
+        size = self._message_bytes + len(item.payload)
         if self.size_bytes + size > 2 * self._bytes_max:
             self.dropped += 1
             self._puback(item)
@@ -65,7 +67,7 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
         size = 0
         while self._messages and len(taken) < messages_max and size < bytes_max:
             message = self._messages.popleft()
-            size += len(message.payload)
+            size += self._message_bytes + len(message.payload)
             taken.append(message)
         self.size_bytes -= size
         if self.size_bytes <= self._bytes_max // 2:

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pytest
 from swapline_bench.frame_source import FrameSource, row_of
 from swapline_gateway import books
 from swapline_gateway.config import DuckdbConfig
-from swapline_gateway.error import StorageError
+from swapline_gateway.error import SinkRejectedError, StorageError
 from swapline_gateway.ingest import Item, Sender, Spoiled, examine_message
 from swapline_gateway.reading import read_rows
 from swapline_gateway.sinks.duckdb_file import DuckdbSink
-from swapline_gateway.spool import Spool
+from swapline_gateway.spool import Spool, SpooledFrame
 from swapline_wire.catalogue import POSITION
 
 PAGE_BYTES = 4096
@@ -203,6 +204,7 @@ def test_damage_found_while_running_is_mended_before_the_next_frames_are_stored(
     with closing(sink):
         with sink.cursor() as cursor:
             cursor.execute("CHECKPOINT")
+        damaged_at(folder / "swapline.duckdb", 2000)
         sink._note_damage(duckdb.IOException("Corrupt database file: computed checksum"))  # noqa: SLF001 (as a question would)
         (frame,) = items_of(source, source.frame(seq=100))
         with closing(Spool(folder / "other.sqlite", limit_bytes=LIMIT_BYTES)) as spool:
@@ -210,6 +212,35 @@ def test_damage_found_while_running_is_mended_before_the_next_frames_are_stored(
             pump(spool, sink)
         assert numbers(sink, "SELECT seq FROM frames") == settled(folder) | {100}
     assert len(list(folder.glob("swapline.duckdb.damaged-*[0-9]"))) == 1
+
+
+def test_question_that_fails_in_a_sound_database_costs_no_copy_of_it(folder: Path) -> None:
+    """DuckDB words its own faults like damage."""
+    source = FrameSource(journal=77, anchor_utc_ms=1_790_000_000_000)
+    with closing(open_sink(folder)) as sink:
+        with pytest.raises(duckdb.InternalException), sink.cursor():
+            raise duckdb.InternalException("INTERNAL Error: Attempted to access index 0 within vector of size 0")
+        sink.write([read_rows(frame) for frame in frames_of(folder, source, 100)])
+        assert numbers(sink, "SELECT seq FROM frames") == settled(folder) | {100}
+    assert not list(folder.glob("*damaged*"))
+
+
+def frames_of(folder: Path, source: FrameSource, seq: int) -> list[SpooledFrame]:
+    with closing(Spool(folder / "other.sqlite", limit_bytes=LIMIT_BYTES)) as spool:
+        spool.store(items_of(source, source.frame(seq=seq)), [], 0)
+        return spool.batch(frames_max=1, bytes_max=1 << 20)
+
+
+def test_batch_that_is_rejected_leaves_the_database_open_and_nothing_of_itself_in_it(folder: Path) -> None:
+    source = FrameSource(journal=77, anchor_utc_ms=1_790_000_000_000)
+    good, bad = (read_rows(frame) for seq in (100, 101) for frame in frames_of(folder, source, seq))
+    bad = replace(bad, header=bad.header._replace(bay=256))
+    with closing(open_sink(folder)) as sink:
+        with pytest.raises(SinkRejectedError):
+            sink.write([good, bad])
+        with sink.cursor():
+            assert sink.write([good]).frame_count == 1
+        assert numbers(sink, "SELECT seq FROM frames") == settled(folder) | {100}
 
 
 def test_kill_between_the_steps_of_a_repair_is_finished_by_the_next_start(folder: Path) -> None:

@@ -30,7 +30,7 @@ from swapline_wire.catalogue import KEY, Signal, Stream
 
 from .base import Written, count_written
 from .duckdb_loss import declare_losses
-from .duckdb_repair import finish, repair, verify
+from .duckdb_repair import VERIFY_BYTES_MAX, finish, repair, verify
 from .duckdb_salvage import is_damage
 from .duckdb_schema import make_tables
 
@@ -101,9 +101,8 @@ class DuckdbSink:
         path = self._config.path
         try:
             finish(path)
-            if self._damage is not None:
-                self._repair(self._damage)
-            self._connection = self._connect()
+            self._connection = self._connect(is_suspect=self._damage is not None)
+            self._damage = None
         except DamagedError as error:
             self._repair(error)
             self._connection = self._connect_anew()
@@ -116,19 +115,26 @@ class DuckdbSink:
         except DamagedError as error:
             raise StorageError(f"{self._config.path} cannot be read, though it is new: {error}.") from error
 
-    def _repair(self, error: Exception) -> None:
-        """Replace the file. Nobody may read it meanwhile: DuckDB would give a later opening the file put aside."""
+    def _wait_for_readers(self) -> None:
+        """Close the file for everybody: DuckDB would give a later opening what an earlier one still has."""
         self._drop_connection()
         with self._changed:
             if not self._changed.wait_for(lambda: self._readers == 0, timeout=READERS_S_MAX):
                 raise SinkBusyError("the damaged database waits for a question that is being answered")
+
+    def _repair(self, error: Exception) -> None:
+        """Replace the file."""
+        self._wait_for_readers()
         try:
             repair(self._config.path, error)
         except (OSError, duckdb.Error) as problem:
             raise SinkBusyError(f"the damaged database cannot be replaced yet: {_line(problem)}") from problem
         self._damage = None
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
+    def _connect(self, *, is_suspect: bool = False) -> duckdb.DuckDBPyConnection:
+        """Open the file. Raises `DamagedError`; a suspect one is read whole, for a question may also fail by itself."""
+        if is_suspect:
+            self._wait_for_readers()
         path = self._config.path
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{self._config.memory_bytes_max}B",
@@ -143,7 +149,7 @@ class DuckdbSink:
             raise _sort_error(path, error) from error
         try:
             make_tables(connection)
-            verify(connection, path)
+            verify(connection, path, bytes_max=path.stat().st_size if is_suspect else VERIFY_BYTES_MAX)
             if self._read_books is not None:
                 declare_losses(connection, self._read_books)
         except duckdb.Error as error:
@@ -166,14 +172,21 @@ class DuckdbSink:
             if fresh:
                 self._insert(connection, fresh)
             connection.execute("COMMIT")
-        except (duckdb.DataError, duckdb.IntegrityError) as error:
-            self._drop_connection()
+        except (duckdb.DataError, duckdb.IntegrityError, pa.ArrowInvalid, OverflowError) as error:
+            self._roll_back(connection)
             raise SinkRejectedError(_line(error)) from error
         except duckdb.Error as error:  # also a table that somebody changed: people can mend it, the spool holds
             self._note_damage(error)
             self._drop_connection()
             raise SinkBusyError(_line(error)) from error
         return count_written(list(fresh.values()), duplicates=len(known))
+
+    def _roll_back(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Forget a batch that was rejected, and keep the connection: opening a file reads much of it."""
+        try:
+            connection.execute("ROLLBACK")
+        except duckdb.Error:
+            self._drop_connection()
 
     def _drop_connection(self) -> None:
         """Let the next write begin with a new connection, whatever state the error left this one in."""
