@@ -40,4 +40,6 @@ def test_two_minutes_of_chaos_lose_nothing(tmp_path: Path) -> None:
     assert kills - 5 <= sum(report["kills"].values()) <= kills, "a van that is swapped has no power to be cut"
     assert set(report["faults_felt"]) >= {"link_half_open", "link_loss", "link_delay", "link_narrow"}
     assert min(report["frames_by_gateway"].values()) > 50, "both replicas share the work"
+    assert report["frames_held_at_kills"] > 0, "what only a spool held has survived its gateway"
+    assert report["rows_estimated"] < report["rows_stored"] / 4
     assert report["recovery_s_p99"] < 60

@@ -349,6 +349,7 @@ class Chaos:
         for part in self._watched():
             report.problems += part.ends[:ENDS_SHOWN_MAX]
         report.frames_by_gateway = {name: gateway.frames_stored for name, gateway in self.gateways.items()}
+        report.frames_held_at_kills = sum(gateway.frames_held_at_kills for gateway in self.gateways.values())
         self._find_silences()
         truth = Truth(
             statements=doubt_unheard(read_statements(self._statements.path), self.nodes),

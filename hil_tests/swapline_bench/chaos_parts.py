@@ -7,6 +7,9 @@ on the data that it left. Both may be called in any state.
 import asyncio
 import contextlib
 import functools
+import shutil
+import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -114,6 +117,7 @@ class GatewayPart:
         self.name = name
         self.process = Gateway(name, folder)
         self.ends: list[str] = []  # how it ended when nobody had killed it
+        self.frames_held_at_kills = 0  # in its spool: acknowledged, and not yet in the database
         self.frames_stored = 0  # by all of its processes, as often as they were asked
         self._frames_seen = 0  # of the present process
         self._is_up = False
@@ -125,6 +129,8 @@ class GatewayPart:
             self._note_end()
             is_there, self._is_up = self.process.is_running, False
             await self.process.kill()
+            if is_there:
+                self.frames_held_at_kills += await asyncio.to_thread(_count_frames, self.process.folder)
             return is_there
 
     @_whole
@@ -183,6 +189,17 @@ class GatewayPart:
 
     def log_tail(self) -> str:
         return self.process.log_tail()
+
+
+def _count_frames(folder: Path) -> int:
+    """Return how many frames a dead gateway's spool holds; a copy is read, so that it stays as it was left."""
+    with tempfile.TemporaryDirectory() as copy:
+        for path in folder.glob("spool.sqlite*"):
+            shutil.copy(path, copy)
+        spool = sqlite3.connect(Path(copy) / "spool.sqlite")
+        with contextlib.closing(spool), contextlib.suppress(sqlite3.Error):
+            return int(spool.execute("SELECT count(*) FROM frame").fetchone()[0])
+    return 0
 
 
 class NodePart:

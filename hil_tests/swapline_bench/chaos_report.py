@@ -79,6 +79,7 @@ class ChaosReport:
     node_ends: int = 0  # of nodes that nobody had killed
     gateway_ends: int = 0
     frames_by_gateway: dict[str, int] = field(default_factory=dict)  # who wrote them, as the gateways themselves say
+    frames_held_at_kills: int = 0  # in the spools of gateways that were killed: nobody else had them
     silences: int = 0  # a device was there, its node on, and nobody asked it
     rows_true: int = 0
     rows_stored: int = 0
@@ -255,6 +256,7 @@ def format_report(report: ChaosReport) -> str:
         f"  of the wrong owner     {report.misowned:>9,}",
         f"  at the wrong time      {report.mistimed:>9,}",
         f"  frames sealed          {report.frames_sealed:>9,}   {report.frames_unaccounted} unaccounted for",
+        f"  held by gateways       {report.frames_held_at_kills:>9,}   and by nobody else, when they were killed",
         f"  recovery p50, p99, max {report.recovery_s_p50} s, {report.recovery_s_p99} s, {report.recovery_s_max} s "
         f"of {report.recoveries}; {report.recoveries_interrupted} were interrupted",
         f"  highest heap {heap}; ended by themselves: {report.node_ends} nodes, {report.gateway_ends} gateways; "

@@ -1,7 +1,8 @@
 """What a chaos run does to the stack, and when: a pure function of its arguments.
 
 Two streams of actions: kills, and faults of links and clocks. Each deals from a shuffled deck that holds every part (or
-every kind) once, so that nothing repeats before everything had its turn and a short run has met all of it.
+every kind) once, so that nothing repeats before everything had its turn and a short run has met all of it. Whenever the
+database is killed, so is a gateway while it is away.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from swapline_bench.randomness import make_random
 
 WARM_UP_S = 8.0  # all nodes have connected once before the first action
 DOWN_S = (0.2, 5.0)  # how long a killed part stays away
+AWAY_S = (3.0, 5.0)  # the database stays away so long that a gateway fills its spool and is killed on it
 REST_S = 3.0  # a part is left alone so long after it came back
 NODE, BROKER, GATEWAY, DATABASE = "node", "broker", "gateway", "database"
 PARTS = (NODE, BROKER, GATEWAY, DATABASE)
@@ -146,15 +148,24 @@ def _kills(setting: Setting) -> Iterator[Action]:
     if setting.has_database:
         parts[DATABASE_NAME] = DATABASE
     deck, calendar = _Deck(random, parts), _Calendar()
+    others = {name for name, part in parts.items() if part != GATEWAY}
     broker_kinds = _Deck(random, (KILL, KILL_AND_FORGET))
     for at_s in _times(random, setting, setting.kills_per_min):
         name = deck.deal(calendar.busy(at_s))
-        down_s = round(random.uniform(*DOWN_S), 3)
         if name is None:
             continue  # more kills were asked for than there are parts to kill
+        down_s = round(random.uniform(*(AWAY_S if name == DATABASE_NAME else DOWN_S)), 3)
         kind = (broker_kinds.deal(set()) or KILL) if name == BROKER_NAME else KILL
         calendar.take(name, at_s + down_s + REST_S)
         yield Action(at_s, kind, parts[name], name, down_s)
+        if name == DATABASE_NAME:
+            # What a gateway holds and nobody else has is put to the test only by a kill while its database is away.
+            then_s = round(at_s + down_s * random.uniform(0.5, 0.9), 3)
+            down_s = round(random.uniform(*DOWN_S), 3)
+            holder = deck.deal(calendar.busy(then_s) | others) if then_s + down_s <= setting.duration_s else None
+            if holder is not None:
+                calendar.take(holder, then_s + down_s + REST_S)
+                yield Action(then_s, KILL, GATEWAY, holder, down_s)
 
 
 def _faults(setting: Setting) -> Iterator[Action]:
