@@ -1,4 +1,4 @@
-"""Quarantine seen from outside: list it, look at an entry, put entries back on their way.
+"""Quarantine seen from outside: list it, look at an entry, put entries back on their way, or give them up.
 
 Works on the spool's file beside a running gateway (SQLite allows it); the gateway finds replayed frames by itself.
 """
@@ -70,15 +70,9 @@ class Quarantine:
 
     def entries(self, *, limit: int, reason: str | None = None, ids: tuple[int, ...] = ()) -> list[Entry]:
         """Return entries, the newest first. Raises `StorageError`."""
-        conditions, parameters = ["1"], list[object]()
-        if reason is not None:
-            conditions.append("reason = ?")
-            parameters.append(reason)
-        if ids:
-            conditions.append(f"quarantine.id IN ({', '.join('?' * len(ids))})")
-            parameters += ids
+        where, parameters = _where(reason, ids)
         sql = (
-            f"SELECT {_COLUMNS} FROM quarantine JOIN node ON node.id = node_id WHERE {' AND '.join(conditions)}"  # noqa: S608
+            f"SELECT {_COLUMNS} FROM quarantine JOIN node ON node.id = node_id WHERE {where}"  # noqa: S608
             " ORDER BY quarantine.id DESC LIMIT ?"
         )
         try:
@@ -100,6 +94,12 @@ class Quarantine:
             self._connection.execute("DELETE FROM quarantine WHERE id = ?", (entry.id,))
         return ""
 
+    def delete(self, *, reason: str | None = None, ids: tuple[int, ...] = ()) -> int:
+        """Delete entries; return how many. Raises `StorageError`."""
+        where, parameters = _where(reason, ids)
+        with self._transaction():
+            return self._connection.execute(f"DELETE FROM quarantine WHERE {where}", parameters).rowcount  # noqa: S608
+
     def _put_back(self, item: Item) -> None:
         header = item.decoded.header
         owner = (item.sender.fleet, item.sender.node)
@@ -120,6 +120,17 @@ class Quarantine:
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+
+def _where(reason: str | None, ids: tuple[int, ...]) -> tuple[str, list[object]]:
+    conditions, parameters = ["1"], list[object]()
+    if reason is not None:
+        conditions.append("reason = ?")
+        parameters.append(reason)
+    if ids:
+        conditions.append(f"quarantine.id IN ({', '.join('?' * len(ids))})")
+        parameters += ids
+    return " AND ".join(conditions), parameters
 
 
 def _examine_again(entry: Entry) -> tuple[list[Item], list[Spoiled]]:

@@ -260,6 +260,16 @@ def test_replay_says_what_still_cannot_be_read(tmp_path: Path) -> None:
     assert run("quarantine", "replay", "--config", config).returncode == 2
 
 
+def test_entries_that_are_given_up_are_deleted_and_no_others(tmp_path: Path) -> None:
+    sender = Sender("test", "van-001")
+    kept, old = Spoiled(sender, "bad_magic", "", b"one"), Spoiled(sender, "sink_rejected", "", b"two")
+    config = fill_quarantine(tmp_path, kept, old)
+    assert run("quarantine", "delete", "--config", config).returncode == 2
+    assert run("quarantine", "delete", "--reason", "sink_rejected", "--config", config).stdout == "1 deleted.\n"
+    (listed,) = run("quarantine", "list", "--json", "--config", config).stdout.splitlines()
+    assert json.loads(listed)["reason"] == "bad_magic"
+
+
 async def test_frame_that_an_upgrade_can_read_is_replayed_into_the_running_gateway(tmp_path: Path) -> None:
     """A frame is set aside by a gateway that does not know its stream, and replayed beside one that does."""
     source = FrameSource()

@@ -1,4 +1,4 @@
-"""`swapline quarantine`: look at what was set aside, and put it back after an upgrade or a repair."""
+"""`swapline quarantine`: look at what was set aside; put it back after an upgrade or a repair, or give it up."""
 
 import json
 from datetime import UTC, datetime
@@ -24,12 +24,14 @@ def _time(utc_ms: int) -> str:
 config_option = click.option(
     "--config", "config_path", type=click.Path(path_type=Path), required=True, help="The gateway's TOML file."
 )
+reason_option = click.option("--reason", help="All entries of this reason.")
+all_option = click.option("--all", "is_all", is_flag=True, help="All entries.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 @click.group()
 def quarantine() -> None:
-    """Look at what could not be read or stored, and replay it. A running gateway need not be stopped."""
+    """Look at what could not be read or stored, replay or delete it. A running gateway need not be stopped."""
 
 
 @quarantine.command("list")
@@ -83,22 +85,39 @@ def _hex_dump(data: bytes) -> list[str]:
 
 @quarantine.command()
 @config_option
-@click.option("--reason", help="All entries of this reason.")
-@click.option("--all", "is_all", is_flag=True, help="All entries.")
+@reason_option
+@all_option
 @click.argument("entry_ids", type=int, nargs=-1)
 @click.pass_context
 def replay(
     context: click.Context, config_path: Path, reason: str | None, entry_ids: tuple[int, ...], *, is_all: bool
 ) -> None:
     """Put entries back on their way to the database; what still cannot be read stays, and says why."""
-    if not (reason or is_all or entry_ids):
-        raise click.UsageError("Name entries by their numbers, or use --reason or --all.")
+    _ensure_choice(reason, entry_ids, is_all=is_all)
     with _open(config_path) as opened:
         entries = opened.entries(limit=-1, reason=reason, ids=entry_ids)
         refusals = [(entry, why) for entry in reversed(entries) if (why := opened.replay(entry))]
     _report(entries, refusals)
     if refusals:
         context.exit(EXIT_PROBLEM)
+
+
+@quarantine.command()
+@config_option
+@reason_option
+@all_option
+@click.argument("entry_ids", type=int, nargs=-1)
+def delete(config_path: Path, reason: str | None, entry_ids: tuple[int, ...], *, is_all: bool) -> None:
+    """Give entries up for ever, so that their nodes have room in quarantine again."""
+    _ensure_choice(reason, entry_ids, is_all=is_all)
+    with _open(config_path) as opened:
+        count = opened.delete(reason=reason, ids=entry_ids)
+    click.echo(f"{count} deleted.")
+
+
+def _ensure_choice(reason: str | None, entry_ids: tuple[int, ...], *, is_all: bool) -> None:
+    if not (reason or is_all or entry_ids):
+        raise click.UsageError("Name entries by their numbers, or use --reason or --all.")
 
 
 def _report(entries: list[Entry], refusals: list[tuple[Entry, str]]) -> None:

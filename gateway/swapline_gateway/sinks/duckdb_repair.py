@@ -27,6 +27,9 @@ from .duckdb_schema import make_tables
 # A file of this size is read whole in a second. Damage in a larger one is found when its place is read.
 VERIFY_BYTES_MAX = 64 << 20
 ATTEMPTS = 2  # of a copying process that is killed, as the system does when memory is short
+PATIENCE_S = (
+    600.0  # with a copying process, and a second a megabyte: a library that loops must not hold the sink for ever
+)
 ROOM_BYTES = 64 << 20  # that stay free on the disk beside the copy
 _log = get("duckdb")
 
@@ -92,7 +95,12 @@ def _salvage(path: Path, mending: Path, error: str) -> dict[str, int] | None:
     command = [sys.executable, "-m", "swapline_gateway.sinks.duckdb_salvage", str(path), str(mending), error]
     for _ in range(ATTEMPTS):
         _discard(mending)
-        child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own module)
+        patience_s = PATIENCE_S + size / 1e6
+        try:
+            child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience_s)  # noqa: S603 (our own module)
+        except subprocess.TimeoutExpired:
+            _log.error("copying did not end", seconds=round(patience_s))
+            break
         if child.returncode == 0:
             report: dict[str, int] = json.loads(child.stdout)
             return report
