@@ -238,7 +238,8 @@ class _Connection:
             handshake_s = self._proxy.up.handshake_s() + self._proxy.down.handshake_s()
             await self._proxy.travel(asyncio.get_running_loop().time() + handshake_s)
             if self.is_silent():
-                await _swallow(reader)
+                while data := await reader.read(MSS_BYTES):
+                    self._proxy.figures.bytes_swallowed += len(data)
                 return
             far_reader, far_writer = await self._proxy.connect_target()
             self._writers.append(far_writer)
@@ -338,11 +339,6 @@ class _Pipe:
             self._proxy.figures.bytes_up += count
         else:
             self._proxy.figures.bytes_down += count
-
-
-async def _swallow(reader: asyncio.StreamReader) -> None:
-    while await reader.read(MSS_BYTES):
-        pass
 
 
 def _bind(host: str, port: int) -> socket.socket:

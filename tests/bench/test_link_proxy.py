@@ -223,6 +223,7 @@ async def test_silent_link_accepts_and_says_nothing_and_serves_new_connections_w
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.read(1), 0.3)
     assert target.ends.empty()
+    assert link.figures.bytes_swallowed == len(b"hello")
     link.heal()
     _, second = await connect()
     far_reader, _ = await target.next()
