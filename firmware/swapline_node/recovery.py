@@ -40,7 +40,7 @@ def read_record(data: bytes) -> "Record | None":
 
 def _is_drop_of(record: Record, declared: Record) -> bool:
     """Say whether `declared` says that the drop in `record` was declared."""
-    return record.kind == DROP and declared.first_seq <= record.first_seq <= record.last_seq <= declared.last_seq
+    return record.kind == DROP and bool(declared.first_seq <= record.first_seq <= record.last_seq <= declared.last_seq)
 
 
 def read_state(folder: str) -> "list[Record]":
