@@ -89,6 +89,7 @@ class ChaosReport:
     estimated_error_ms_max: int = 0
     error_ms_max: int = 0
     rows_lost_declared: int = 0
+    lost_before_cut_ms_max: int = 0
     rows_lost_without_cut: int = 0
     rows_lost_undeclared: int = 0
     duplicates: int = 0
@@ -249,7 +250,7 @@ def format_report(report: ChaosReport) -> str:
         f"  rows stored            {report.rows_stored:>9,}   frames "
         + ", ".join(f"{count:,} by {name}" for name, count in report.frames_by_gateway.items()),
         f"  lost, declared         {report.rows_lost_declared:>9,}   not yet sealed when the power was cut, "
-        f"but for {report.rows_lost_without_cut}",
+        f"{report.lost_before_cut_ms_max / 1000:.1f} s old at most, but for {report.rows_lost_without_cut}",
         f"  lost, not declared     {report.rows_lost_undeclared:>9,}",
         f"  stored twice           {report.duplicates:>9,}",
         f"  altered                {report.altered:>9,}",

@@ -140,8 +140,10 @@ class Judge:
         node = series.place.node
         losses = self._losses[node]
         what = f"{series.stream} reading of {describe(series.place)} at {moment(said.utc_ms)}"
-        if losses.is_declared_cut(said.utc_ms, next_kept_ms):
+        before_cut_ms = losses.before_cut_ms(said.utc_ms, next_kept_ms)
+        if before_cut_ms is not None:
             self._verdict.rows_lost_declared += 1
+            self._verdict.lost_before_cut_ms_max = max(self._verdict.lost_before_cut_ms_max, before_cut_ms)
             self._show("rows_lost_declared", f"{what} is lost, as the node declared")
         elif losses.is_declared(said.utc_ms):
             self._verdict.rows_lost_declared += 1

@@ -52,15 +52,16 @@ class Losses:
         """Say whether the database declares, for another reason than a power cut, that a row may be missing."""
         return any(window.take(utc_ms) for window in self._windows)
 
-    def is_declared_cut(self, utc_ms: int, next_kept_ms: float) -> bool:
-        """Say whether a declared power cut explains why a row is missing.
+    def before_cut_ms(self, utc_ms: int, next_kept_ms: float) -> int | None:
+        """Return how long before a declared power cut a row of this time is missing; None if no cut explains that.
 
         `next_kept_ms` is when the same device said the next thing that is stored: a frame that was sealed with it
         holds all that came before, so a power cut after that took nothing from this device that is older.
         """
         low = bisect_left(self.cuts, utc_ms - AFTER_CUT_MS)
         high = bisect_right(self.cuts, utc_ms + self._interval_ms + POLL_MS)
-        return any(cut in self._declared_cuts and self.cuts[cut] <= next_kept_ms for cut in range(low, high))
+        explaining = [cut for cut in range(low, high) if cut in self._declared_cuts and self.cuts[cut] <= next_kept_ms]
+        return self.cuts[explaining[0]] - utc_ms if explaining else None
 
     def is_near_cut(self, utc_ms: int, *, before_ms: int, after_ms: int) -> bool:
         """Say whether the power was cut shortly before or after a moment."""

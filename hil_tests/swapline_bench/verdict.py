@@ -65,6 +65,7 @@ class Verdict:
     rows_true: int = 0
     rows_stored: int = 0
     rows_lost_declared: int = 0
+    lost_before_cut_ms_max: int = 0  # how long before its power cut the oldest row was made that is lost
     rows_lost_without_cut: int = 0  # of the declared ones those that no power cut explains: a full journal, no memory
     rows_lost_undeclared: int = 0
     duplicates: int = 0

@@ -299,7 +299,7 @@ def test_the_rows_of_one_sealing_interval_may_be_lost_at_a_declared_power_cut() 
     declared = [*rows, event(31, 5, reason=3)]
     verdict = verdict_of(statements, declared, cuts=[30.2])
     assert verdict.is_good, verdict.examples
-    assert (verdict.rows_lost_declared, verdict.rows_true) == (4, 60)
+    assert (verdict.rows_lost_declared, verdict.rows_true, verdict.lost_before_cut_ms_max) == (4, 60, 3200)
     assert verdict_of(statements, rows, cuts=[30.2]).rows_lost_undeclared == 4
     assert verdict_of(statements, declared).rows_lost_undeclared == 4
 
