@@ -1,5 +1,6 @@
 """Start the node: choose the board, read `config.json` from the current directory, run, start again when asked to."""
 
+import gc
 import sys
 
 FROZEN = ".frozen"
@@ -27,7 +28,10 @@ def make_board() -> "Any":
 def main() -> None:
     """Run the node for ever. A line "stop" on standard input (Linux) ends it in order; Ctrl-C does what it can."""
     board = make_board()
+    app: "App | None" = None
     while True:
+        app = None  # a heap has room for one node
+        gc.collect()
         app = App(board, call_once("config", "load"))
         try:
             cause = asyncio.run(app.run())

@@ -48,6 +48,7 @@ _CONFIGURATION_PERIOD_S = const(5)
 _JOURNAL_AGAIN_S = const(60)  # a full disk may have room again; until then the node can be reached
 _RESET_WATCHDOG = const(3)
 _RESET_SOFT = const(5)
+_RESET_NO_MEMORY = const(8)
 _STOP_PERIOD_MS = const(100)
 STOP = -1  # instead of a reset cause: do not start again
 
@@ -177,7 +178,9 @@ class App:
         else:
             for bus in self.config.buses:
                 self._start_bus(bus)
-        self.supervisor.watch(watchdog, self.config.watchdog_ms // 4, self._restart_stuck)
+        self.supervisor.watch(
+            watchdog, self.config.watchdog_ms // 4, self._restart_stuck, lambda: self.request_restart(_RESET_NO_MEMORY)
+        )
         if hasattr(self.board, "stop_requested"):  # where there is somebody who could ask: not on a microcontroller
             start("stop", self._await_stop)
         if self.board.power_good(self.config.power_good_pin) is not None:
@@ -278,10 +281,10 @@ class App:
             if not self._store_event(ROWS_DROPPED, reason=reason, count=rows):
                 self.counters.lose(reason, rows=rows)
 
-    def _store_event(self, code: int, **signals: int) -> bool:
+    def _store_event(self, code: int, **signals: "int | None") -> bool:
         """Store an event; return whether it is durable."""
         seq = self.journal.next_seq
-        self.sampler.event(code, **signals)
+        self.sampler.event(code, "", 0, **signals)
         return self.journal.is_pending(seq)
 
     def _decide_anchor(self, utc_ms: int, quality: int) -> None:

@@ -11,8 +11,11 @@ heap each time (two tasks, a cancellation), and a station asks fifty times a sec
 """
 
 import asyncio
+import gc
 
 from micropython import const
+
+from swapline_wire.catalogue import LOSS_NO_MEMORY
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
@@ -232,7 +235,7 @@ class Bus:
     async def run(self, devices: "list[Device]") -> None:
         """Serve the line's devices for ever: one that talks by itself, or any number that are asked in turn."""
         if len(devices) == 1 and devices[0].listens:
-            await devices[0].run(self)
+            await self._hear(devices[0])
             return
         now_ms = self.clock.uptime_ms()
         turns = [Turn(device, now_ms) for device in devices]
@@ -247,8 +250,37 @@ class Bus:
             await pause_ms(0)
             await self._poll(turn)
 
+    async def _hear(self, device: "Device") -> None:
+        """Let a device that talks by itself be heard, again after it ran out of memory."""
+        while True:
+            try:
+                await device.run(self)
+            except MemoryError:
+                self._lose_reading(device)
+                await pause_ms(_LISTEN_MS)
+            else:
+                return
+
     async def _poll(self, turn: Turn) -> None:
         """Ask one device and decide when it is next asked."""
+        try:
+            await self._ask_device(turn)
+        except MemoryError:
+            self._lose_reading(turn.device)
+        turn.due_ms = max(turn.due_ms + turn.delay_ms(self._period_ms_max), self.clock.uptime_ms())
+
+    def _lose_reading(self, device: "Device") -> None:
+        """Count the reading that was under way as a row lost. The interpreter has collected garbage already."""
+        gc.collect()
+        self._is_late = True
+        self.counters.memory_errors += 1
+        self.counters.lose(LOSS_NO_MEMORY, rows=1)
+        try:
+            self._say(device, "a reading is lost: no memory")
+        except MemoryError:
+            pass  # it is counted
+
+    async def _ask_device(self, turn: Turn) -> None:
         device = turn.device
         try:
             await device.poll(self)
@@ -263,7 +295,6 @@ class Bus:
             if turn.silences == _SILENT_POLLS_MAX:
                 device.silent()
                 self._say(device, "is silent")
-        turn.due_ms = max(turn.due_ms + turn.delay_ms(self._period_ms_max), self.clock.uptime_ms())
 
     async def _wait_for_quiet(self) -> None:
         """Throw away what came uninvited (noise, late answers) until the line has been silent long enough to talk."""

@@ -114,6 +114,17 @@ class Source:
         `owner` is the module's code, empty for what belongs to the node or to a place. A source that states the same
         UTC twice has said nothing new: the second is not kept.
         """
+        try:
+            is_kept = self._keep(owner, utc_ms, read_ms)
+        except MemoryError:
+            self._lose_row()
+            return False
+        if self._builder.is_full():
+            self.seal()
+            self._sampler.commit()
+        return is_kept
+
+    def _keep(self, owner: str, utc_ms: "int | None", read_ms: "int | None") -> bool:
         sampler = self._sampler
         self._mark_abnormal()
         if owner != self._builder.owner:
@@ -158,9 +169,14 @@ class Source:
         if not builder.takes(time_ms):
             self.seal()
         builder.add(time_ms, self.values)
-        if builder.is_full():
-            self.seal()
-            self._sampler.commit()
+
+    def _lose_row(self) -> None:
+        """Count a row that found no memory as lost. The next reading is kept, whatever has changed since."""
+        gc.collect()
+        for kept in self._kept.values():
+            kept.is_stale = True
+        self._sampler.counters.memory_errors += 1
+        self._sampler.counters.lose(LOSS_NO_MEMORY, rows=1)
 
     def _change_owner(self, owner: str) -> None:
         self.seal()
@@ -321,6 +337,7 @@ class Sampler:
         except MemoryError:
             gc.collect()
             builder.clear()
+            self.counters.memory_errors += 1
             loss = LOSS_NO_MEMORY
         if loss:
             self.counters.lose(loss, rows=rows)

@@ -17,6 +17,8 @@ _RESTART_MS_MIN = const(500)
 _RESTART_MS_MAX = const(15000)
 _STOP_MS_MAX = const(1000)
 _STOP_POLL_MS = const(5)
+_MEMORY_ERRORS_MAX = const(10)  # so many within a window are no accident: the heap is too small or in pieces
+_MEMORY_WINDOW_MS = const(60000)
 _ALIVE_MS_MAX = const(30000)  # a task that promised to report and has not for so long hangs
 
 
@@ -40,6 +42,9 @@ class Supervisor:
         self._tasks: "dict[str, Any]" = {}
         self._runs: "dict[str, Callable[[], Awaitable[None]]]" = {}
         self._alive_ms: "dict[str, int]" = {}
+        self._on_no_memory: "Callable[[], None] | None" = None
+        self._window_ms = 0
+        self._window_errors = 0
 
     def start(self, name: str, run: "Callable[[], Awaitable[None]]", *, reports: bool = False) -> None:
         """Keep `run` running. A task that `reports` must call `alive(name)` more often than every 30 s."""
@@ -60,22 +65,46 @@ class Supervisor:
                 return name
         return None
 
-    def watch(self, watchdog: "Any", period_ms: int, on_stuck: "Callable[[], None]") -> None:
+    def watch(
+        self,
+        watchdog: "Any",
+        period_ms: int,
+        on_stuck: "Callable[[], None]",
+        on_no_memory: "Callable[[], None] | None" = None,
+    ) -> None:
         """Feed the watchdog from now on. A task that hangs is ended and started again, alone: the others go on.
 
         Where it cannot be ended, `on_stuck` asks for an orderly restart; where even that hangs, the hardware does it.
+        `on_no_memory` is asked for one, once, when memory errors keep coming: no single task is to blame for them.
         """
+        self._on_no_memory = on_no_memory
         self._tasks["watchdog"] = asyncio.create_task(self._feed(watchdog, period_ms, on_stuck))
 
     async def _feed(self, watchdog: "Any", period_ms: int, on_stuck: "Callable[[], None]") -> None:
         while True:
-            name = self.stuck()
-            if name is None or await self._revive(name):
-                watchdog.feed()
-            else:
-                self._log.error("watchdog", "not fed: task %s is stuck" % name)
-                on_stuck()
+            try:
+                self._check_memory()
+                name = self.stuck()
+                if name is None or await self._revive(name):
+                    watchdog.feed()
+                else:
+                    self._log.error("watchdog", "not fed: task %s is stuck" % name)
+                    on_stuck()
+            except MemoryError:
+                self._counters.memory_errors += 1  # not fed: either there is memory again soon, or the watchdog bites
             await asyncio.sleep(period_ms / 1000)
+
+    def _check_memory(self) -> None:
+        """Ask for a restart where memory errors keep coming."""
+        now_ms = self._uptime_ms()
+        errors = self._counters.memory_errors - self._window_errors
+        if errors >= _MEMORY_ERRORS_MAX and self._on_no_memory is not None:
+            self._on_no_memory()
+            self._on_no_memory = None
+            self._log.error("memory", "%d memory errors in %d ms: restart" % (errors, now_ms - self._window_ms))
+        if now_ms - self._window_ms >= _MEMORY_WINDOW_MS:
+            self._window_ms = now_ms
+            self._window_errors = self._counters.memory_errors
 
     async def _revive(self, name: str) -> bool:
         """End a task that hangs and start it again; return whether that was possible."""
@@ -114,9 +143,11 @@ class Supervisor:
             try:
                 await run()
                 self._log.error(name, "task ended")
+            except MemoryError as error:
+                self._counters.memory_errors += 1
+                self._report(name, error)
             except Exception as error:  # noqa: BLE001 - the one place where a task's failure ends
-                self._log.error(name, "task failed: %s %s" % (type(error).__name__, error))
-                _print_exception(error)
+                self._report(name, error)
             self._counters.task_restarts += 1
             if self._uptime_ms() - started_ms > _RESTART_MS_MAX:
                 pause_ms = self._restart_ms_min
@@ -124,6 +155,13 @@ class Supervisor:
                 self.alive(name)
             await asyncio.sleep(pause_ms / 1000)
             pause_ms = min(pause_ms * 2, _RESTART_MS_MAX)
+
+    def _report(self, name: str, error: Exception) -> None:
+        try:
+            self._log.error(name, "task failed: %s %s" % (type(error).__name__, error))
+            _print_exception(error)
+        except MemoryError:
+            self._counters.memory_errors += 1  # no room even for a line
 
 
 def _print_exception(error: Exception) -> None:

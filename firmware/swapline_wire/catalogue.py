@@ -148,7 +148,7 @@ NODE = Stream(
     30000,
     (
         total("uptime_s", "s", 0, 30, "node"),
-        state("reset_cause", "u8", 7, "node"),
+        state("reset_cause", "u8", 8, "node"),
         Signal("heap_used_bytes", "B", "u32", 0, 0, U32_MAX, 4096, _M, "node"),
         Signal("heap_free_bytes", "B", "u32", 0, 0, U32_MAX, 4096, _M, "node"),
         Signal("heap_peak_bytes", "B", "u32", 0, 0, U32_MAX, 1024, _M, "node"),

@@ -182,7 +182,7 @@ _METER = {
 _NODE = {
     "uptime_s": Text("Uptime", "Since the node's start; it falls only at a restart."),
     "reset_cause": Text(
-        "Reset cause", "Why the node started last. `watchdog` or `brown-out` again and again: look at it."
+        "Reset cause", "Why the node started last. `watchdog`, `brown-out` or `no memory` again and again: look at it."
     ),
     "heap_used_bytes": Text("Heap used", "Live memory after a collection."),
     "heap_free_bytes": Text("Heap free", "Left after a collection. Falling from day to day is a leak."),
@@ -320,6 +320,7 @@ VALUES = {
         5: "soft",
         6: "brown-out",
         7: "configuration",
+        8: "no memory",
     },
     ("node", "clock_quality"): TIME_QUALITIES,
     ("node", "safe_mode"): _NO_YES,

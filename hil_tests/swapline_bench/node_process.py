@@ -105,8 +105,8 @@ class NodeProcess:
         assert self._process is not None
         return self._process.pid
 
-    async def start(self) -> Self:
-        """Switch the node on."""
+    async def start(self, *, program: Path | None = None) -> Self:
+        """Switch the node on. `program` runs instead of the firmware's `main.py`, which it can import."""
         assert not self.is_running
         environment = {**os.environ, "MICROPYPATH": f"{self._path}:.frozen"}
         self._process = await asyncio.create_subprocess_exec(
@@ -117,7 +117,7 @@ class NodeProcess:
             _LAUNCHER,
             "-X",
             f"heapsize={self.heap_bytes}",
-            *self._program(),
+            *([str(program)] if program else self._program()),
             cwd=self.folder,
             env=environment,
             stdin=asyncio.subprocess.PIPE,

@@ -27,6 +27,16 @@ from tests.node.test_sntp import serve
 
 MakeNode = Callable[..., NodeProcess]
 UTC = 1_800_000_000_000
+RESET_NO_MEMORY = 8
+# Runs instead of main.py.
+NO_MEMORY = """
+from swapline_node.boards import linux
+def open_uart(board, bus):
+    raise MemoryError
+linux.Board.open_uart = open_uart
+from main import main
+main()
+"""
 
 
 @pytest.fixture
@@ -255,3 +265,25 @@ async def test_node_sets_its_clock_from_an_sntp_server(make_node: MakeNode, brok
         assert abs(end.utc_of(end.rows("node")[-1]["header"]) - UTC) < 20_000
         await node.stop()
     transport.close()
+
+
+async def test_node_that_keeps_running_out_of_memory_seals_everything_and_starts_anew(
+    make_node: MakeNode, broker: services.Server, tmp_path: Path
+) -> None:
+    """No line finds memory: what the firmware's own board file says when it opens one."""
+    buses = [
+        {"name": f"bay{bay}", "port": f"/dev/null{bay}", "devices": [{"driver": "seplos_v3", "bay": bay}]}
+        for bay in range(1, 6)
+    ]
+    node = make_node("n13", buses=buses, seal_interval_ms=60000)
+    program = tmp_path / "no_memory.py"
+    program.write_text(NO_MEMORY)
+    async with gateway_end(broker.port, "test", "n13") as end:
+        await node.start(program=program)
+        await end.until(lambda: any(row["count"] == 2 for row in end.rows("event") if row["code"] == BOOT), 40)
+        await node.stop()
+    first, second = [row for row in end.rows("event") if row["code"] == BOOT][:2]
+    assert (first["count"], second["count"]) == (1, 2)
+    assert second["reason"] == RESET_NO_MEMORY
+    assert ROWS_DROPPED not in [row["code"] for row in end.rows("event")], "it was stopped in order"
+    assert sequence(end) == list(range(1, len(end.frames) + 1))

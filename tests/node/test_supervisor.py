@@ -127,3 +127,39 @@ def test_log_keeps_the_last_lines_in_order() -> None:
         ring.info("part", f"line {i}")
     ring.debug("part", "not kept")
     assert ring.lines() == [f"61.234 info part line {i}" for i in (2, 3, 4)]
+
+
+async def test_memory_errors_that_keep_coming_ask_for_one_restart() -> None:
+    rig = Rig()
+    asked: list[int] = []
+
+    async def fail() -> None:
+        if rig.counters.memory_errors < 24:
+            raise MemoryError
+        await asyncio.Event().wait()
+
+    for number in range(12):
+        rig.supervisor.start(f"bus {number}", fail)
+    rig.supervisor.watch(rig.watchdog, 1, rig.stuck.set, lambda: asked.append(rig.counters.memory_errors))
+    while rig.counters.memory_errors < 24 or not asked:
+        rig.watchdog.changed.clear()
+        await rig.watchdog.changed.wait()
+    await rig.supervisor.stop()
+    assert len(asked) == 1
+    assert asked[0] >= 10
+    assert not rig.stuck.is_set()
+    assert any("memory errors" in line for line in rig.log.lines())
+
+
+async def test_memory_errors_that_are_rare_ask_for_nothing() -> None:
+    rig = Rig()
+    asked: list[int] = []
+    rig.supervisor.watch(rig.watchdog, 1, rig.stuck.set, lambda: asked.append(rig.counters.memory_errors))
+    for _ in range(20):
+        rig.counters.memory_errors += 1
+        rig.now_ms += 10000
+        rig.watchdog.changed.clear()
+        await rig.watchdog.changed.wait()
+    await rig.supervisor.stop()
+    assert rig.counters.memory_errors == 20
+    assert asked == []

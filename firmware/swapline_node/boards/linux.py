@@ -70,18 +70,21 @@ class PortWriter:
         """Send what was queued. Raises OSError where the line takes nothing."""
         data = self._out
         self._out = b""
+        sent = 0
+        while sent < len(data) and self._room.poll(0):
+            self._file.write(data[sent : sent + 1])
+            sent += 1
+        if sent == len(data):
+            return  # as almost always: waiting takes 2 KB of heap
         try:
-            await asyncio.wait_for(self._send(data), _DRAIN_MS_MAX / 1000)
+            await asyncio.wait_for(self._send(data[sent:]), _DRAIN_MS_MAX / 1000)
         except TimedOut:
             raise OSError("the line takes nothing") from None
 
     async def _send(self, data: bytes) -> None:
         for i in range(len(data)):
-            if self._room.poll(0):
-                self._file.write(data[i : i + 1])
-            else:
-                self._stream.out_buf = data[i : i + 1]  # its `drain`, unlike its `write`, waits for room
-                await self._stream.drain()
+            self._stream.out_buf = data[i : i + 1]  # its `drain`, unlike its `write`, waits for room
+            await self._stream.drain()
 
     def close(self) -> None:
         """Close the port."""

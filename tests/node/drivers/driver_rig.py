@@ -162,7 +162,7 @@ async def run(job: "dict[str, Any]") -> "dict[str, Any]":
             device.silent()
     sampler.seal_all()
     return {
-        "counters": {name: value for name, value in counters.__dict__.items() if name != "rows_lost"},
+        "counters": {name: value for name, value in counters.__dict__.items() if not name.startswith("_")},
         "errors": errors,
         "results": results,
         "requests": line.requests,
