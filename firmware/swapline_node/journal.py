@@ -186,6 +186,8 @@ class Journal:
 
         All or nothing: an anchor that is used but not durable could be another one after the next boot.
         """
+        if not self.boot:
+            raise OSError("the journal is not open")  # a record would end what the last boot said of its stop
         decided = {self.boot: (utc_ms, quality)}
         known = dict(self.anchors)
         known.update(decided)
@@ -352,7 +354,8 @@ class Journal:
         while True:
             segment = self._segment_to_continue(self.next_seq, length, priority)
             size = segment.size_bytes if segment is not None else 0
-            if segment is None and self._is_beyond_count() and self._drop_oldest(ALARM):
+            count = sum(len(family) for family in self.families)
+            if segment is None and count >= _SEGMENTS_MAX and self._drop_oldest(ALARM):
                 continue
             used = self.used_bytes() - (self._blocks_bytes(size) if segment is not None else 0)
             if used + self._blocks_bytes(size + length) <= self.limit_bytes:
@@ -381,9 +384,6 @@ class Journal:
         """Have an empty segment keep the numbering, so that the one with the highest number may be deleted."""
         self._witness = self._open_segment(ROUTINE, self.next_seq, self._segment_bytes)
         sync_folder(self.folder)
-
-    def _is_beyond_count(self) -> bool:
-        return sum(len(family) for family in self.families) >= _SEGMENTS_MAX
 
     def _drop(self, segment: Segment, after: int = 0) -> None:
         """Declare the waiting frames of `segment` with numbers above `after` as lost; delete it if none is left."""

@@ -468,6 +468,21 @@ def test_journal_whose_state_cannot_be_written_takes_nothing(tmp_path: Path, mon
     assert journal.append(memoryview(b"frame"), journal.next_seq, ROUTINE) == LOSS_JOURNAL_FULL
     assert waiting(journal) == [1]
     assert journal.acknowledge(1, 1) == 1  # which may make room for the next try
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="not open"):
+        journal.decide_anchor(UTC, TIME_NTP)
+
+
+def test_segment_is_not_deleted_while_its_successor_has_no_durable_name(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    journal._segment_bytes = 150  # noqa: SLF001 - every frame in a segment of its own
+    append(journal)
+    for seq in (2, 3):
+        assert journal.append(frame(journal, NODE, quality=2), seq, ROUTINE) == 0
+    assert journal.acknowledge(1, 1) == 1
+    assert (tmp_path / "r00000001.seg").exists()
+    journal.commit()
+    assert sorted(path.name for path in tmp_path.glob("*.seg")) == ["r00000002.seg", "r00000003.seg"]
 
 
 def test_anchor_and_estimates_are_decided_together_or_not_at_all(
