@@ -70,6 +70,17 @@ class Gateway:
         """Return how the last process ended; None while it runs or was never started."""
         return None if self._process is None else self._process.returncode
 
+    @property
+    def pid(self) -> int:
+        """Return the process id of the last start."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def wait(self) -> int:
+        """Wait for the process to end by itself and return its exit code."""
+        assert self._process is not None
+        return await self._process.wait()
+
     async def start(self) -> None:
         """Start the process and wait until it takes frames. Raises `EndToEndError` with its log if it ends before."""
         program = Path(sys.executable).with_name("swapline")

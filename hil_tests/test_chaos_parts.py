@@ -1,0 +1,37 @@
+"""Parts of a chaos run: what was killed is told from what ended by itself."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from swapline_bench.chaos_parts import GatewayPart, make_broker
+
+
+@pytest.mark.usefixtures("mosquitto")
+async def test_a_gateway_that_ends_by_itself_is_noted_and_started_again_and_is_no_kill(tmp_path: Path) -> None:
+    broker = make_broker(tmp_path / "broker")
+    folder = tmp_path / "gateway"
+    folder.mkdir()
+    gateway = GatewayPart("gateway-1", folder)
+    try:
+        await broker.revive()
+        mqtt = f'[mqtt]\nhost = "{broker.server.host}"\nport = {broker.server.port}\nfleet = "chaos"\n'
+        rest = '[sink]\ntype = "duckdb"\n[http]\nport = 0\nconsole = false\n[log]\nformat = "json"\n'
+        (folder / "gateway.toml").write_text(mqtt + rest, encoding="utf-8")
+        await gateway.revive()
+        await gateway.watch()
+        assert await gateway.kill()
+        assert not await gateway.kill()
+        await gateway.revive()
+        assert gateway.ends == []
+        os.kill(gateway.process.pid, signal.SIGTERM)
+        await gateway.process.wait()
+        await gateway.watch()
+        assert gateway.process.is_running
+        assert len(gateway.ends) == 1
+        assert gateway.ends[0].startswith("gateway-1 ended by itself with 0; its last lines:")
+    finally:
+        await gateway.kill()
+        await broker.close()
