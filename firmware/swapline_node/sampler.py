@@ -146,7 +146,8 @@ class Source:
                 time_ms += 1  # a row without fix, at the node's own time, happens to stand there
         else:
             time_ms = later(time_ms, kept.time_ms)
-        kept.values[:] = self.values
+        if not self._all:
+            kept.values[:] = self.values
         kept.is_stale = False
         kept.time_ms = time_ms
         kept.kept_ms = now_ms
@@ -190,7 +191,7 @@ class Source:
             key = key << 16 | self.values[i]
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._kept[key] = Kept(len(self.values))
+            kept = self._kept[key] = Kept(0 if self._all else len(self.values))  # where all is kept, none is compared
         return kept
 
     def _mark_abnormal(self) -> None:

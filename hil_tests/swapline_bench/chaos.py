@@ -36,7 +36,7 @@ from swapline_bench.chaos_settle import Settling, Witness
 from swapline_bench.chaos_silence import Stay, find_silences, module_stays
 from swapline_bench.end_to_end import EndToEndError
 from swapline_bench.link_proxy import LinkProxy
-from swapline_bench.node_process import NodeError, NodeProcess
+from swapline_bench.node_process import HEAP_BYTES, NodeError, NodeProcess
 from swapline_bench.oracle import ClockFault, Truth
 from swapline_bench.oracle_match import Place
 from swapline_bench.randomness import make_random
@@ -51,7 +51,7 @@ SPEED = 60.0
 SLOT_COUNT = 5
 SEAL_INTERVAL_MS = 5000  # the firmware's default
 JOURNAL_LIMIT_BYTES = 1_500_000
-HEAP_BYTES_DEFAULT = 512 << 10  # what is tried is what is kept, not what fits: half of a Raspberry Pi's service
+HEAP_BYTES_DEFAULT = HEAP_BYTES  # five slots with every row kept have 15 KB left (docs/node.md, Memory)
 STEP_S = 0.1
 STATUS_S = 5.0
 ENDS_SHOWN_MAX = 2  # of a node
