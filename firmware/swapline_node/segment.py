@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FAMILIES = "rea"  # first letter of a segment's name by priority: routine, event, alarm
 SEQ_SPAN_MAX = 4096  # sequence numbers that one segment may span: bounds its bitmap to 512 bytes
+_SEQ_MAX = const(0xFFFF0000)  # reached after 136 years of a frame a second: a higher number is no name of ours
 _SUFFIX = ".seg"
 _SEARCH_BYTES = const(512)
 _RUNS_MAX = const(16)  # of ranges to declare for one segment: each is an event, and takes heap
@@ -28,9 +29,10 @@ def parse_segment_name(name: str) -> "tuple[int, int] | None":
     if len(name) != 9 + len(_SUFFIX) or not name.endswith(_SUFFIX) or name[0] not in FAMILIES:
         return None
     try:
-        return FAMILIES.index(name[0]), int(name[1:9], 16)
+        seq = int(name[1:9], 16)
     except ValueError:
         return None
+    return (FAMILIES.index(name[0]), seq) if seq < _SEQ_MAX else None
 
 
 class Segment:

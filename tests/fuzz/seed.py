@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from swapline_bench.faces import gnss, jbd, sdm630, seplos_v3
@@ -162,7 +163,7 @@ def _nothing() -> list[bytes]:
     return [b"", b"\1\1\1\1\1\1\1\1"]
 
 
-SEEDS: dict[str, Callable[[], list[bytes]]] = {
+_MAKERS: dict[str, Callable[[], list[bytes]]] = {
     "ack": _acks,
     "command": _commands,
     "config": _configs,
@@ -183,3 +184,4 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "up": _messages,
     "vcu": _nothing,
 }
+SEEDS = {name: cache(make) for name, make in _MAKERS.items()}  # once: journals and times differ at each call
