@@ -407,3 +407,13 @@ def test_recovery_tells_its_progress_so_that_the_watchdog_can_be_fed(tmp_path: P
     again.open(lambda: calls.append(1))
     assert len(calls) == segments > 3
     again.close()
+
+
+def test_name_that_no_journal_reaches_is_no_segment(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    kept = append(journal)
+    (tmp_path / "rffffffff.seg").write_bytes(bytes(frame(journal, NODE, quality=2)))
+    again = open_journal(tmp_path)
+    assert again.next_seq < kept + 10
+    assert waiting(again) == [kept]
+    assert append(again) > kept
