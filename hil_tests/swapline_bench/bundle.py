@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import click
+
 from swapline_bench.columns import put_by_columns
 from swapline_bench.short_names import name_members, shorten, shorten_members
 
@@ -42,7 +44,7 @@ def build(target: Path, *, source: Path | None = None) -> Path:
     target.mkdir(parents=True)
     for name in START_FILES:
         shutil.copyfile(root / name, target / name)
-    sources = {path: shorten(_read(path)) for path in _sources(root)}
+    sources = {path: _shortened(path) for path in _sources(root)}
     members = name_members(sources.values())
     for path, text in sources.items():
         _compile(path, shorten_members(text, members), target / path.relative_to(root).with_suffix(".mpy"))
@@ -56,6 +58,13 @@ def _sources(root: Path) -> list[Path]:
         for path in sorted((root / package).rglob("*.py"))
         if path.name not in _SKIPPED.get(package, set())
     ]
+
+
+def _shortened(path: Path) -> str:
+    try:
+        return shorten(_read(path))
+    except SyntaxError as error:
+        raise BundleError(f"{path} does not compile: line {error.lineno}: {error.msg}") from error
 
 
 def _read(path: Path) -> str:
@@ -77,3 +86,21 @@ def _compile(source: Path, text: str, compiled: Path) -> None:
     shortened.unlink()
     if process.returncode != 0:
         raise BundleError(f"{source} does not compile: {output.splitlines()[-1] if output else 'no message'}")
+
+
+@click.command("bundle")
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False), default=Path("build/bundle"))
+def command(target: Path) -> None:
+    """Compile the firmware for a board into TARGET (default: build/bundle), whose contents are its file system.
+
+    TARGET is emptied first. What a board needs besides is a config.json.
+    """
+    if target.is_dir() and any(target.iterdir()) and not (target / PACKAGES[0] / "frame.mpy").is_file():
+        raise click.UsageError(f"{target} holds what is no bundle, and would be emptied: name another folder.")
+    try:
+        build(target)
+    except BundleError as error:
+        raise click.ClickException(str(error)) from error
+    files = [path for path in target.rglob("*") if path.is_file()]
+    size_bytes = sum(path.stat().st_size for path in files)
+    click.echo(f"{target}: {len(files)} files, {size_bytes:,} bytes. Copy them: mpremote cp -r {target}/. :")

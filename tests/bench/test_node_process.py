@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from swapline_bench import bundle
 from swapline_bench.node_process import HEAP_BYTES, NodeError, NodeProcess
@@ -169,8 +170,23 @@ def test_a_bundle_says_which_file_does_not_compile(tmp_path: Path) -> None:
     for name in bundle.START_FILES:
         (root / name).write_text("")
     (root / "swapline_node" / "broken.py").write_text("def f(:\n")
-    with pytest.raises(bundle.BundleError, match=r"broken\.py does not compile: .*SyntaxError"):
+    with pytest.raises(bundle.BundleError, match=r"broken\.py does not compile: line 1: invalid syntax"):
         bundle.build(tmp_path / "built", source=root)
+
+
+def test_bundle_command_says_what_it_made_and_empties_no_folder_of_somebody_elses(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    for _ in range(2):
+        made = CliRunner().invoke(bundle.command, [str(target)])
+        assert made.exit_code == 0, made.output
+        assert "files" in made.output
+    assert (target / "swapline_node" / "app.mpy").is_file()
+    other = tmp_path / "sources"
+    (other / "swapline_node").mkdir(parents=True)
+    (other / "main.py").write_text("precious")
+    refused = CliRunner().invoke(bundle.command, [str(other)])
+    assert refused.exit_code == 2
+    assert (other / "main.py").read_text() == "precious"
 
 
 async def test_a_flood_of_lines_neither_blocks_nor_fills_memory(tmp_path: Path) -> None:
