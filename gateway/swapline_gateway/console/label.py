@@ -35,6 +35,7 @@ STATES: dict[str, dict[str, list[str]]] = {
             "Soft reset",
             "Brown-out",
             "Configuration",
+            "No memory",
         ],
         "clock_quality": ["None", "Estimated", "Gateway", "NTP", "GNSS"],
         "safe_mode": ["No", "Yes"],
