@@ -7,7 +7,7 @@ As a script: `micropython node_target.py CASES`, with a file of cases: name and 
 little-endian). Prints the number of cases, or the first finding with its bytes, and exits with 1.
 """
 
-# ruff: noqa: PTH102, PTH107, PTH123, PTH208, T201, UP031, UP037, BLE001, SIM105 (runs on MicroPython too)
+# ruff: noqa: PTH102, PTH107, PTH123, PTH208, T201, UP031, BLE001, SIM105 (runs on MicroPython too)
 
 import binascii
 import json
@@ -87,7 +87,6 @@ class Store:
         self.id = 1
         self.boot = 1
         self.next_seq = 1
-        self.frames: "list[bytes]" = []
 
     def append(self, sealed: memoryview, seq: int, _priority: int) -> int:
         frame.verify(sealed)
@@ -161,21 +160,36 @@ def as_modbus(body: bytes) -> bytes:
     return body + modbus_crc(body)
 
 
-def _poll(name: str, data: bytes, dress: "Callable[[bytes], bytes]") -> None:
-    answers = [piece[1:] if piece[:1] == b"\0" else dress(piece[1:]) for piece in pieces(data)]
+def as_up16s(body: bytes) -> bytes:
+    """Return an answer of a JBD UP16S with a good length and checksum: which block (0: the status), data."""
+    data = body[1:]
+    block = b"\x10\x00\x10\xa0" if body[:1] == b"\0" else b"\x1c\x00\x1c\xa0"
+    answer = b"\x01\x78" + block + bytes((len(data) >> 8, len(data) & 0xFF)) + data
+    return answer + modbus_crc(answer)
+
+
+def poll(name: str, line: "Line", polls: int) -> int:
+    """Let a driver ask on a line so many times; return how often it got an answer to everything."""
     counters = Counters()
     clock = make_clock()
     sampler = Sampler(Store(), clock, counters)
     device = driver.make(name, sampler, clock, counters, {"driver": name, "address": 1, "bay": 1, "timeout_ms": 20})
-    line = Line(answers)
     bus = Bus("line", line, line, counters, clock, silence_ms=1, late_ms=1)
-    for _ in range(_POLLS):
+    good = 0
+    for _ in range(polls):
         try:
             finish(device.poll(bus))
+            good += 1
         except BusError:
             pass
     device.silent()
     sampler.seal_all()
+    return good
+
+
+def _poll(name: str, data: bytes, dress: "Callable[[bytes], bytes]") -> None:
+    answers = [piece[1:] if piece[:1] == b"\0" else dress(piece[1:]) for piece in pieces(data)]
+    poll(name, Line(answers), _POLLS)
 
 
 def read_jbd(data: bytes) -> None:
@@ -183,7 +197,7 @@ def read_jbd(data: bytes) -> None:
 
 
 def read_jbd_up16s(data: bytes) -> None:
-    _poll("jbd_up16s", data, as_modbus)
+    _poll("jbd_up16s", data, as_up16s)
 
 
 def read_seplos_v3(data: bytes) -> None:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from swapline_bench.faces import gnss, jbd, sdm630, seplos_v3
-from swapline_bench.faces.modbus import ModbusFace
+from swapline_bench.faces import gnss, jbd, jbd_up16s, modbus, sdm630, seplos_v3, slot_charger, vcu
 from swapline_bench.frame_source import FrameSource
+from swapline_bench.serial_line import RequestFace
 from swapline_bench.world import World
 from swapline_node.journal import Journal
 from swapline_wire.catalogue import CELLS, EVENT_STREAM, NODE, not_available
@@ -17,6 +17,7 @@ from swapline_wire.frame import FrameBuilder
 from swapline_wire.message import Anchor, pack_ack
 from tests.fuzz import gateway_target, node_target
 
+_POLLS = 2  # the first asks for everything, the second knows the module already
 _TOML = """
 [mqtt]
 host = "127.0.0.1"
@@ -103,41 +104,77 @@ def _pieces(bodies: list[bytes]) -> bytes:
     return b"".join(bytes((len(body) + 1,)) + b"\1" + body for body in bodies)
 
 
+class Conversation(node_target.Line):
+    """A line with a simulated device at its other end; `said` is what that answered."""
+
+    def __init__(self, answer: Callable[[bytes], bytes | None]) -> None:
+        super().__init__([])
+        self.said: list[bytes] = []
+        self._answer = answer
+
+    def write(self, data: bytes) -> None:
+        answer = self._answer(bytes(data))
+        assert answer is not None
+        self.said.append(answer)
+        self.hear(answer)
+
+
+def _conversation(
+    name: str,
+    face: RequestFace,
+    *,
+    dress: Callable[[bytes], bytes],
+    undress: Callable[[bytes], bytes],
+) -> list[bytes]:
+    """Return what a device answers to a driver's own questions, as the target of that driver takes it."""
+    line = Conversation(face.answer)
+    assert node_target.poll(name, line, _POLLS) == _POLLS
+    bodies = [undress(answer) for answer in line.said]
+    assert [dress(body) for body in bodies] == line.said
+    return [_pieces(bodies)]
+
+
+def _modbus_lines(name: str, unit: modbus.Unit) -> list[bytes]:
+    return _conversation(
+        name,
+        modbus.ModbusFace({1: unit}),
+        dress=node_target.as_modbus,
+        undress=lambda answer: b"\1" + answer[:2] + answer[3:-2],
+    )
+
+
 def _jbd_lines() -> list[bytes]:
     module = World(van_count=1).vans[0].bays[0]
     face = jbd.JbdFace(lambda: module)
-    answers = {}
-    for register in (jbd.BARCODE, jbd.BASIC, jbd.CELLS):
-        total = -register & 0xFFFF
-        request = bytes((jbd.START, jbd.READ, register, 0, total >> 8, total & 0xFF, jbd.END))
-        answer = face.answer(request)
-        assert answer is not None
-        answers[register] = bytes((register, 0)) + answer[4:-3]
-    order = (jbd.BARCODE, jbd.BASIC, jbd.CELLS, jbd.BARCODE)
-    return [_pieces([answers[register] for register in order])]
+    return _conversation("jbd", face, dress=node_target.as_jbd, undress=lambda answer: answer[1:3] + answer[4:-3])
 
 
-def _modbus_lines(face: ModbusFace, requests: list[tuple[int, int, int]], unit: int = 1) -> list[bytes]:
-    """Return the answers to (function, first register, count), as the targets dress them."""
-    bodies = []
-    for function, start, count in requests:
-        body = bytes((unit, function)) + start.to_bytes(2, "big") + count.to_bytes(2, "big")
-        answer = face.answer(body + node_target.modbus_crc(body))
-        assert answer is not None
-        bodies.append(b"\1" + answer[:2] + answer[3:-2])
-    return [_pieces(bodies)]
+def _up16s_lines() -> list[bytes]:
+    module = World(van_count=1).vans[0].bays[0]
+    face = jbd_up16s.Up16sFace({1: jbd_up16s.Up16s(lambda: module)})
+    return _conversation(
+        "jbd_up16s",
+        face,
+        dress=node_target.as_up16s,
+        undress=lambda answer: (b"\0" if answer[2] == jbd_up16s.STATUS[0] >> 8 else b"\1") + answer[8:-2],
+    )
 
 
 def _seplos_lines() -> list[bytes]:
     module = World(van_count=1).vans[0].bays[0]
-    face = ModbusFace({1: seplos_v3.SeplosV3(lambda: module)})
-    version, pack, cells = (4, seplos_v3.VIA, 51), (4, seplos_v3.PIA, 18), (4, seplos_v3.PIB, 26)
-    return _modbus_lines(face, [version, pack, cells, version])
+    return _modbus_lines("seplos_v3", seplos_v3.SeplosV3(lambda: module))
 
 
 def _meter_lines() -> list[bytes]:
-    face = ModbusFace({1: sdm630.Sdm630(World(van_count=0).stations[0].meter)})
-    return _modbus_lines(face, [(4, 0, 80), (4, 72, 8)])
+    return _modbus_lines("sdm630", sdm630.Sdm630(World(van_count=0).stations[0].meter))
+
+
+def _vcu_lines() -> list[bytes]:
+    return _modbus_lines("vcu", vcu.Vcu(World(van_count=1).vans[0]))
+
+
+def _slot_charger_lines() -> list[bytes]:
+    return _modbus_lines("slot_charger", slot_charger.SlotCharger(World(van_count=0).stations[0].slots[0]))
 
 
 def _nmea() -> list[bytes]:
@@ -159,29 +196,25 @@ def _births() -> list[bytes]:
     return [b"\1" + json.dumps(birth).encode(), b"\1"]
 
 
-def _nothing() -> list[bytes]:
-    return [b"", b"\1\1\1\1\1\1\1\1"]
-
-
 _MAKERS: dict[str, Callable[[], list[bytes]]] = {
     "ack": _acks,
     "command": _commands,
     "config": _configs,
     "frame": _frames,
     "jbd": _jbd_lines,
-    "jbd_up16s": _nothing,
+    "jbd_up16s": _up16s_lines,
     "journal": _journals,
     "message": lambda: [b"\0" + message for message in _messages()] + _births(),
     "mqtt": _packets,
     "nmea": _nmea,
     "sdm630": _meter_lines,
     "seplos_v3": _seplos_lines,
-    "slot_charger": _nothing,
+    "slot_charger": _slot_charger_lines,
     "spool": lambda: [b"\0\0\x10" + bytes(16), b"\0\1\1", b"\1\0\x40" + b"\xff" * 64, b"\0\xff\x40" + b"\xff" * 64],
     "state": _states,
     "toml": lambda: [_TOML.encode()],
     "topic": lambda: [name.encode() for name in gateway_target.TOPICS],
     "up": _messages,
-    "vcu": _nothing,
+    "vcu": _vcu_lines,
 }
 SEEDS = {name: cache(make) for name, make in _MAKERS.items()}  # once: journals and times differ at each call
