@@ -25,11 +25,13 @@ from swapline_wire.error import WireError
 from swapline_wire.frame import is_anchor
 
 from .log import get
+from .mended import beside, finish, sync_folder
 from .ranges import merge
 
 SCHEMA_VERSION = 1
 VERIFY_BYTES_MAX = 64 << 20  # SQLite checks so much in a second; damage in a larger file is found when it is read
 UNREADABLE_MAX = 10_000  # stretches; then the rest of a table is given up
+_COMPANIONS = ("-shm", "-wal")  # SQLite's further files of one database
 _CORRUPT = (11, 18, 26)  # SQLITE_CORRUPT, SQLITE_TOOBIG (a length that nothing of ours has), SQLITE_NOTADB
 # Where SQLite quotes damaged bytes, Python cannot make a text of what it says, and raises that instead.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
@@ -103,7 +105,7 @@ def is_damage(error: BaseException) -> bool:
 
 def open_file(path: Path) -> sqlite3.Connection:
     """Open the spool, sound or not. Raises one of `SQLITE_ERRORS`, or `OSError`, for what is around the file."""
-    _finish(path)
+    finish(path, _COMPANIONS)
     try:
         connection = connect(path)
     except SQLITE_ERRORS as error:
@@ -145,43 +147,19 @@ def _has_our_tables(connection: sqlite3.Connection) -> bool:
     return _our_tables() <= set(connection.execute(_DESCRIPTION))
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
 def mend(path: Path, error: Exception) -> None:
     """Replace a damaged spool by a new one with what could be read of it. Nobody may have it open."""
     _log.error("spool is damaged: copying what can be read of it", path=str(path), error=str(error))
-    mending = _beside(path, ".mending")
-    for suffix in ("", "-wal", "-shm"):
-        _beside(mending, suffix).unlink(missing_ok=True)
+    mending = beside(path, ".mending")
+    for suffix in ("", *_COMPANIONS):
+        beside(mending, suffix).unlink(missing_ok=True)
     with closing(connect(mending)) as new:
         frames, entries = _salvage(path, new)
         new.execute("INSERT INTO repair VALUES (?, ?, ?)", (now_utc_ms(), str(error), frames))
-    mending.rename(_beside(path, ".mended"))
-    _sync_folder(path)
-    _finish(path)
+    mending.rename(beside(path, ".mended"))
+    sync_folder(path)
+    finish(path, _COMPANIONS)
     _log.error("spool was damaged: a new file has what could be read", frames=frames, quarantine_entries=entries)
-
-
-def _finish(path: Path) -> None:
-    mended = _beside(path, ".mended")
-    if not mended.exists():
-        return
-    aside = _beside(path, f".damaged-{now_utc_ms()}")
-    for suffix in ("-shm", "-wal", ""):  # the log first: beside the new file it would be taken for that one's
-        if _beside(path, suffix).exists():
-            _beside(path, suffix).rename(_beside(aside, suffix))
-    mended.rename(path)
-    _sync_folder(path)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _salvage(path: Path, new: sqlite3.Connection) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from swapline_gateway import books
 from swapline_gateway.config import DuckdbConfig
 from swapline_gateway.error import SinkRejectedError, StorageError
 from swapline_gateway.ingest import Item, Sender, Spoiled, examine_message
+from swapline_gateway.mended import ASIDE_MAX
 from swapline_gateway.reading import read_rows
 from swapline_gateway.sinks.duckdb_file import DuckdbSink
 from swapline_gateway.spool import Spool, SpooledFrame
@@ -417,3 +418,15 @@ def test_spool_without_its_shared_memory_file_loses_nothing(spools: list[dict[st
         (tmp_path / name).write_bytes(content)
     with closing(Spool(tmp_path / "spool.sqlite", limit_bytes=LIMIT_BYTES)) as spool:
         assert len(waiting(spool)) == SPOOLED - 20
+
+
+def test_only_the_newest_files_put_aside_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "spool.sqlite"
+    for _ in range(ASIDE_MAX + 3):
+        path.write_bytes(b"no database" * 1000)
+        path.with_name("spool.sqlite-wal").write_bytes(b"no log")
+        Spool(path, limit_bytes=1 << 20).close()
+    names = sorted(file.name for file in tmp_path.glob("spool.sqlite.damaged-*"))
+    assert len([name for name in names if name[-1].isdigit()]) == ASIDE_MAX
+    assert len([name for name in names if name.endswith("-wal")]) <= ASIDE_MAX
+    assert path.is_file()

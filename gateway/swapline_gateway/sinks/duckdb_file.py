@@ -23,6 +23,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from swapline_gateway.books import Books
 from swapline_gateway.config import DuckdbConfig
 from swapline_gateway.error import SinkBusyError, SinkRejectedError, StorageError
+from swapline_gateway.mended import finish
 from swapline_gateway.reading import FrameRows, no_value_codes
 from swapline_gateway.spool import now_utc_ms
 from swapline_gateway.spool_file import SQLITE_ERRORS
@@ -30,7 +31,7 @@ from swapline_wire.catalogue import KEY, Signal, Stream
 
 from .base import Written, count_written
 from .duckdb_loss import declare_losses
-from .duckdb_repair import VERIFY_BYTES_MAX, finish, repair, verify
+from .duckdb_repair import COMPANIONS, VERIFY_BYTES_MAX, repair, verify
 from .duckdb_salvage import is_damage
 from .duckdb_schema import make_tables
 
@@ -100,7 +101,7 @@ class DuckdbSink:
         """Open the file, mend it if it is damaged, and bring its tables up to the catalogue."""
         path = self._config.path
         try:
-            finish(path)
+            finish(path, COMPANIONS)
             self._connection = self._connect(is_suspect=self._damage is not None)
             self._damage = None
         except DamagedError as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from swapline_gateway.log import get
-from swapline_gateway.spool import now_utc_ms
+from swapline_gateway.mended import beside, finish, sync_folder
 from swapline_wire.catalogue import STREAMS
 
 from .duckdb_salvage import record_repair
@@ -31,6 +31,7 @@ PATIENCE_S = (
     600.0  # with a copying process, and a second a megabyte: a library that loops must not hold the sink for ever
 )
 ROOM_BYTES = 64 << 20  # that stay free on the disk beside the copy
+COMPANIONS = (".wal",)  # its write-ahead log
 _log = get("duckdb")
 
 
@@ -42,28 +43,11 @@ def verify(connection: duckdb.DuckDBPyConnection, path: Path, *, bytes_max: int 
         connection.execute(f'SELECT max(hash(everything)) FROM "{name}" AS everything').fetchall()  # noqa: S608
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def finish(path: Path) -> None:
-    """Put the new file of a repair in its place, if there is one that is complete."""
-    mended = _beside(path, ".mended")
-    if not mended.exists():
-        return
-    aside = _beside(path, f".damaged-{now_utc_ms()}")
-    for suffix in (".wal", ""):  # the log first: beside the new file it would be taken for that one's
-        if _beside(path, suffix).exists():
-            _beside(path, suffix).rename(_beside(aside, suffix))
-    mended.rename(path)
-    _sync_folder(path)
-
-
 def repair(path: Path, error: Exception) -> None:
     """Replace a damaged file by a new one with what could be read of it. Raises `OSError`, `duckdb.Error`."""
     first_line = str(error).splitlines()[0]
     _log.error("database is damaged: copying what can be read of it", path=str(path), error=first_line)
-    mending = _beside(path, ".mending")
+    mending = beside(path, ".mending")
     report = _salvage(path, mending, first_line)
     if report is None:  # nothing of it can be read
         _discard(mending)
@@ -73,9 +57,9 @@ def repair(path: Path, error: Exception) -> None:
         report = {}
     with mending.open("rb+") as file:
         os.fsync(file.fileno())
-    mending.rename(_beside(path, ".mended"))
-    _sync_folder(path)
-    finish(path)
+    mending.rename(beside(path, ".mended"))
+    sync_folder(path)
+    finish(path, COMPANIONS)
     rows = {name: count for name, count in report.items() if name != "unreadable"}
     _log.error(
         "database was damaged: a new file has what could be read",
@@ -112,12 +96,4 @@ def _salvage(path: Path, mending: Path, error: str) -> dict[str, int] | None:
 
 def _discard(file: Path) -> None:
     for suffix in ("", ".wal"):
-        _beside(file, suffix).unlink(missing_ok=True)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        beside(file, suffix).unlink(missing_ok=True)
