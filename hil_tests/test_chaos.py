@@ -16,6 +16,7 @@ RUN_S_MAX = 600.0
 _PROGRAM = "from swapline_bench.chaos_cli import chaos; chaos()"
 
 
+@pytest.mark.timeout(RUN_S_MAX + 60)
 @pytest.mark.usefixtures("mosquitto", "influxd")
 def test_two_minutes_of_chaos_lose_nothing(tmp_path: Path) -> None:
     arguments = ["--seed", str(SEED), "--duration", str(DURATION_S), "--vans", "3", "--stations", "1", "--json"]
