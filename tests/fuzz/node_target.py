@@ -29,7 +29,7 @@ from swapline_node.log import Log
 from swapline_node.mqtt import Mqtt, MqttError, parse_publish
 from swapline_node.sampler import Sampler
 from swapline_wire import frame, message, topic
-from swapline_wire.catalogue import NODE, not_available
+from swapline_wire.catalogue import NODE, TIME_GATEWAY, not_available
 from swapline_wire.error import WireError
 
 TYPE_CHECKING = False
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Target = Callable[[bytes], None]
 
 FOLDER = "fuzzed"  # in the current directory: what targets write
+NMEA_UTC_MS = 1793534400000  # about when good sentences are said
 _POLLS = 4
 _LIMIT_BYTES = 65536
 
@@ -238,21 +239,24 @@ def as_nmea(body: bytes) -> bytes:
 
 
 def read_nmea(data: bytes) -> None:
-    """Sentences as they are, or (a line that begins with @) with a good checksum."""
+    """Sentences as they are, or (a line that begins with @) with a good checksum; the node knows the time, or not."""
     said = b""
     for text in data.split(b"\n"):
         said += as_nmea(text[1:]) if text[:1] == b"@" else text + b"\n"
-    counters = Counters()
-    clock = make_clock()
-    sampler = Sampler(Store(), clock, counters)
-    device = driver.make("gnss", sampler, clock, counters, {"driver": "gnss"})
-    line = Speaker([])
-    line.hear(said)
-    try:
-        finish(device.run(Bus("line", line, line, counters, clock)))
-    except Unplugged:
-        pass
-    sampler.seal_all()
+    for knows_time in (False, True):
+        counters = Counters()
+        clock = make_clock()
+        if knows_time:
+            clock.offer(TIME_GATEWAY, NMEA_UTC_MS, clock.uptime_ms())
+        sampler = Sampler(Store(), clock, counters)
+        device = driver.make("gnss", sampler, clock, counters, {"driver": "gnss"})
+        line = Speaker([])
+        line.hear(said)
+        try:
+            finish(device.run(Bus("line", line, line, counters, clock)))
+        except Unplugged:
+            pass
+        sampler.seal_all()
 
 
 def read_frame(data: bytes) -> None:

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -178,10 +178,12 @@ def _slot_charger_lines() -> list[bytes]:
 
 
 def _nmea() -> list[bytes]:
-    fix = gnss.Fix(datetime(2026, 11, 1, 12, tzinfo=UTC), 31.8, 117.2, 30.0, 40.0, 90.0)
-    text = gnss.burst(fix)
-    bodies = b"\n".join(b"@" + line[1:].split(b"*")[0] for line in text.splitlines() if line)
-    return [text, bodies]
+    begin = datetime.fromtimestamp(node_target.NMEA_UTC_MS / 1000, UTC)
+    epochs = [gnss.Fix(begin + timedelta(seconds=n), 31.8, 117.2, 30.0, 40.0, 90.0) for n in (0, 1, 2, 86402)]
+    text = gnss.burst(epochs[0])
+    bodies = [line[1:].split(b"*")[0] for epoch in epochs for line in gnss.burst(epoch).split()]
+    others = [b"GNZDA,120003.00,01,11,2026,00,00", b"GNGLL,3148.0,N,11712.0,E,120003.00,A,A"]
+    return [text, b"\n".join(b"@" + body for body in [*bodies, *others])]
 
 
 def _packets() -> list[bytes]:
