@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from dataclasses import replace
 
@@ -27,8 +30,17 @@ TWO_MINUTES = Setting(seed=1, duration_s=120.0, vans=3, stations=1)
 HALF_AN_HOUR = replace(TWO_MINUTES, duration_s=1800.0)
 
 
-def test_same_seed_gives_same_schedule() -> None:
-    assert plan(TWO_MINUTES) == plan(TWO_MINUTES)
+@pytest.mark.parametrize("hash_seed", ["0", "1"])
+def test_same_seed_gives_same_schedule_in_every_process(hash_seed: str) -> None:
+    program = "import sys; from swapline_bench.chaos_cli import chaos; chaos(sys.argv[1:])"
+    arguments = ["--plan", "--json", "--seed", "1", "--duration", "120", "--vans", "3", "--stations", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [action.as_json() for action in plan(TWO_MINUTES)]
 
 
 def test_another_seed_gives_another_schedule() -> None:
