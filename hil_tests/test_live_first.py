@@ -13,7 +13,7 @@ from swapline_bench.bench_backlog import ALARMS, Bench, Outage, Result, run
 from swapline_bench.link_proxy import Impairment
 from swapline_wire.catalogue import BATTERY_OUT
 
-LIVE_S_MAX = 3.0  # issue 3, item 3
+LIVE_S_MAX = 3.0  # what docs/reliability.md promises
 SLOW = Impairment(delay_s=2.0, rate_bit_s=20_000)
 
 
