@@ -1,15 +1,22 @@
+"""What the tests of the gateway share: servers, a gateway in this process, and a database to write and ask."""
+
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from swapline_bench import services
 from swapline_gateway import config as configuration
+from swapline_gateway.config import DuckdbConfig, Influxdb1Config, SinkConfig
 from swapline_gateway.gateway import Gateway
+from swapline_gateway.history import History
+from swapline_gateway.history import make as make_history
+from swapline_gateway.sinks import make as make_sink
+from swapline_gateway.sinks.base import Sink
 
 MakeGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 
@@ -18,6 +25,26 @@ MakeGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 def broker() -> Iterator[services.Server]:
     with services.mosquitto() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def influx() -> Iterator[services.InfluxServer]:
+    with services.influxd() as server:
+        yield server
+
+
+@pytest.fixture(params=["duckdb", "influxdb1"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sink, History]]:
+    config: SinkConfig
+    if request.param == "duckdb":
+        config = DuckdbConfig(path=tmp_path / "swapline.duckdb")
+    else:
+        server = cast("services.InfluxServer", request.getfixturevalue("influx"))
+        config = Influxdb1Config(type="influxdb1", url=server.url, database=request.node.name)
+    with closing(make_sink(config)) as sink:
+        sink.open()
+        with closing(make_history(config, sink)) as history:
+            yield sink, history
 
 
 @pytest.fixture

@@ -1,51 +1,23 @@
 """The same questions to DuckDB and to InfluxDB 1.x (InfluxQL), filled with the same frames: the same answers."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from swapline_bench import services
 from swapline_bench.frame_source import FrameSource, module_row, row_of
-from swapline_gateway.config import DuckdbConfig, Influxdb1Config, SinkConfig
+from swapline_gateway.config import DuckdbConfig, Influxdb1Config
 from swapline_gateway.error import SinkBusyError
 from swapline_gateway.history import History, SeriesQuery, make
 from swapline_gateway.history_duckdb import DuckdbHistory
-from swapline_gateway.reading import read_rows
 from swapline_gateway.sinks import make as make_sink
 from swapline_gateway.sinks.base import Sink
 from swapline_gateway.sinks.duckdb_file import DuckdbSink
-from swapline_gateway.spool import SpooledFrame, now_utc_ms
+from swapline_gateway.spool import now_utc_ms
 from swapline_wire.catalogue import EVENT_STREAM, FRAMES_DROPPED, LOSS_JOURNAL_FULL, VEHICLE
+from tests.gateway.written import write
 
 BASE_MS = 1_800_000_000_000
-
-
-@pytest.fixture(scope="module")
-def influx() -> Iterator[services.InfluxServer]:
-    with services.influxd() as server:
-        yield server
-
-
-@pytest.fixture(params=["duckdb", "influxdb1"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sink, History]]:
-    config: SinkConfig
-    if request.param == "duckdb":
-        config = DuckdbConfig(path=tmp_path / "d.duckdb")
-    else:
-        server = cast("services.InfluxServer", request.getfixturevalue("influx"))
-        config = Influxdb1Config(type="influxdb1", url=server.url, database=request.node.name)
-    with closing(make_sink(config)) as sink:
-        sink.open()
-        with closing(make(config, sink)) as history:
-            yield sink, history
-
-
-def write(sink: Sink, source: FrameSource, *frames: bytes) -> None:
-    spooled = [SpooledFrame(0, source.fleet, source.node, source.anchor_utc_ms, 3, 0, data) for data in frames]
-    sink.write([read_rows(frame) for frame in spooled])
 
 
 async def test_few_rows_come_back_as_they_are(opened: tuple[Sink, History]) -> None:

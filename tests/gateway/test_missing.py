@@ -4,29 +4,24 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 import duckdb
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from swapline_bench import services
 from swapline_bench.frame_source import FrameSource, row_of
 from swapline_bench.gateway_process import GatewayProcess
-from swapline_gateway.config import DuckdbConfig, Influxdb1Config, SinkConfig
-from swapline_gateway.history import History, make
+from swapline_gateway.config import DuckdbConfig, Influxdb1Config
+from swapline_gateway.history import History
 from swapline_gateway.history_duckdb import missing_statement
 from swapline_gateway.missing import Declared, Missing, Origin, Stored, count_missing, find_missing
-from swapline_gateway.reading import read_rows
 from swapline_gateway.sinks import make as make_sink
 from swapline_gateway.sinks.base import Sink
 from swapline_gateway.sinks.duckdb_file import DuckdbSink
 from swapline_gateway.sinks.duckdb_schema import make_tables
-from swapline_gateway.spool import SpooledFrame
 from swapline_wire.catalogue import (
     EVENT_STREAM,
     FRAMES_DROPPED,
@@ -35,34 +30,10 @@ from swapline_wire.catalogue import (
     LOSS_POWER_CUT,
     ROWS_DROPPED,
 )
+from tests.gateway.written import write
 
 BASE_MS = 1_800_000_000_000
 ORIGIN = Origin("test", "van-001", 7)
-
-
-@pytest.fixture(scope="module")
-def influx() -> Iterator[services.InfluxServer]:
-    with services.influxd() as server:
-        yield server
-
-
-@pytest.fixture(params=["duckdb", "influxdb1"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sink, History]]:
-    config: SinkConfig
-    if request.param == "duckdb":
-        config = DuckdbConfig(path=tmp_path / "swapline.duckdb")
-    else:
-        server = cast("services.InfluxServer", request.getfixturevalue("influx"))
-        config = Influxdb1Config(type="influxdb1", url=server.url, database=request.node.name)
-    with closing(make_sink(config)) as sink:
-        sink.open()
-        with closing(make(config, sink)) as history:
-            yield sink, history
-
-
-def write(sink: Sink, source: FrameSource, *frames: bytes) -> None:
-    spooled = [SpooledFrame(0, source.fleet, source.node, source.anchor_utc_ms, 3, 0, data) for data in frames]
-    sink.write([read_rows(frame) for frame in spooled])
 
 
 def event(source: FrameSource, seq: int, **values: int) -> bytes:

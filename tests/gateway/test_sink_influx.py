@@ -33,12 +33,6 @@ def rows_of(source: FrameSource, *frames: bytes) -> list[FrameRows]:
 
 
 @pytest.fixture(scope="module")
-def influx() -> Iterator[services.InfluxServer]:
-    with services.influxd() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def victoria() -> Iterator[services.Server]:
     with services.victoria_metrics() as server:
         yield server
