@@ -18,7 +18,7 @@ import pytest
 
 from swapline_bench import services
 from swapline_bench.database import Influx1Database
-from swapline_bench.frame_source import MODULE_CODE, AckListener, FrameSource, module_row, row_of
+from swapline_bench.frame_source import MODULE_CODE, FrameSource, KeepingNode, module_row, row_of
 from swapline_bench.gateway_process import GatewayProcess
 from swapline_gateway.quarantine import Quarantine
 from swapline_gateway.spool import now_utc_ms
@@ -26,22 +26,17 @@ from swapline_wire.catalogue import MODULE
 from tests.gateway.fake_influx import Answer, FakeInflux
 
 DATABASE = "swapline"
-FRAMES_PER_MESSAGE = 5
 ROWS_PER_FRAME = 3
-SEND_AGAIN_S = 3.0
 HOUR_MS = 3_600_000
 Point = tuple[int, str, float]  # time, module, voltage
 
 
-class Node:
-    """Frames of known rows that are kept until they are acknowledged."""
+class Node(KeepingNode):
+    """Seals frames of rows that it remembers."""
 
     def __init__(self, client: aiomqtt.Client, name: str, *, frames: int) -> None:
-        self.source = FrameSource(node=name, anchor_utc_ms=now_utc_ms() - HOUR_MS)
-        self.frames: dict[int, bytes] = {}
+        super().__init__(client, FrameSource(node=name, anchor_utc_ms=now_utc_ms() - HOUR_MS))
         self.points: list[Point] = []
-        self.acks = AckListener(client, self.source)
-        self._client = client
         for _ in range(frames):
             self.seal()
 
@@ -53,25 +48,6 @@ class Node:
         self.frames[self.source.seq] = frame
         anchor = self.source.anchor_utc_ms
         self.points += [(anchor + time_ms, MODULE_CODE, values[0] / 100) for time_ms, values in rows]
-
-    @property
-    def unacknowledged(self) -> list[int]:
-        return sorted(self.frames.keys() - self.acks.acknowledged)
-
-    async def send(self) -> None:
-        """Send everything that is not acknowledged, in small messages."""
-        seqs = self.unacknowledged
-        for start in range(0, len(seqs), FRAMES_PER_MESSAGE):
-            part = seqs[start : start + FRAMES_PER_MESSAGE]
-            await self.source.publish(self._client, *(self.frames[seq] for seq in part))
-            await asyncio.sleep(0.005)
-
-    async def send_until_acknowledged(self) -> None:
-        while self.unacknowledged:
-            await self.send()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SEND_AGAIN_S):
-                    await self.acks.wait_for(set(self.frames))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import duckdb
 import pytest
 
 from swapline_bench import services
-from swapline_bench.frame_source import AckListener, FrameSource, module_row
+from swapline_bench.frame_source import FrameSource, KeepingNode, module_row
 from swapline_bench.gateway_process import GatewayProcess
 
 FRAMES = 400
@@ -84,30 +84,11 @@ def disk(request: pytest.FixtureRequest, mosquitto: None, tmp_path: Path) -> Ite
         subprocess.run(["umount", folder], check=True)
 
 
-class Node:
-    """Frames that are kept until they are acknowledged, as a node does."""
-
-    def __init__(self, client: aiomqtt.Client) -> None:
-        self.source = FrameSource()
-        rows = [(row * 1000, module_row(5000 + row)) for row in range(ROWS)]
-        self.frames = {seq: self.source.frame([(seq * 100_000 + ms, row) for ms, row in rows]) for seq in NUMBERS}
-        self.acks = AckListener(client, self.source)
-        self._client = client
-
-    async def send(self, *seqs: int) -> None:
-        for seq in seqs:
-            if seq not in self.acks.acknowledged:
-                await self.source.publish(self._client, self.frames[seq])
-
-    async def send_until_acknowledged(self) -> None:
-        async with asyncio.timeout(WAIT_S_MAX):
-            while self.frames.keys() - self.acks.acknowledged:
-                await self.send(*self.frames)
-                try:
-                    async with asyncio.timeout(5):
-                        await self.acks.wait_for(set(self.frames))
-                except TimeoutError:
-                    continue
+def make_node(client: aiomqtt.Client) -> KeepingNode:
+    node = KeepingNode(client, FrameSource())
+    rows = [(row * 1000, module_row(5000 + row)) for row in range(ROWS)]
+    node.frames = {seq: node.source.frame([(seq * 100_000 + ms, row) for ms, row in rows]) for seq in NUMBERS}
+    return node
 
 
 def health(gateway: GatewayProcess) -> list[str]:
@@ -140,7 +121,7 @@ async def test_full_disk_of_the_spool_is_not_acknowledged_and_nothing_is_lost(di
     settings = {"spool": {"path": str(disk.folder / "spool.sqlite"), "limit_bytes": 10_000_000}}
     with services.mosquitto() as broker:
         async with aiomqtt.Client(broker.host, broker.port) as client:
-            node = Node(client)
+            node = make_node(client)
             await node.acks.begin()
             with GatewayProcess(tmp_path, broker_port=broker.port, settings=settings) as gateway:
                 await node.send(*range(1, 101))
@@ -151,7 +132,7 @@ async def test_full_disk_of_the_spool_is_not_acknowledged_and_nothing_is_lost(di
                 figures = await asyncio.to_thread(gateway.figures)
                 taken = figures["frames_taken"]
                 disk.free(gateway)
-                await node.send_until_acknowledged()
+                await asyncio.wait_for(node.send_until_acknowledged(), WAIT_S_MAX)
                 assert taken < FRAMES
                 await wait_until(lambda: not health(gateway))
                 assert await asyncio.to_thread(gateway.stop) == 0
@@ -168,7 +149,7 @@ async def test_full_disk_of_the_database_fills_the_spool_until_the_nodes_hold_an
     }
     with services.mosquitto() as broker:
         async with aiomqtt.Client(broker.host, broker.port) as client:
-            node = Node(client)
+            node = make_node(client)
             await node.acks.begin()
             with GatewayProcess(tmp_path, broker_port=broker.port, settings=settings) as gateway:
                 await node.send(*range(1, 11))
@@ -179,7 +160,7 @@ async def test_full_disk_of_the_database_fills_the_spool_until_the_nodes_hold_an
                 assert health(gateway)
                 assert (await asyncio.to_thread(gateway.figures))["frames_stored"] < FRAMES
                 disk.free(gateway)
-                await node.send_until_acknowledged()
+                await asyncio.wait_for(node.send_until_acknowledged(), WAIT_S_MAX)
                 await asyncio.to_thread(gateway.wait_for_figures, lambda figures: figures["frames_stored"] >= FRAMES)
                 assert await asyncio.to_thread(gateway.stop) == 0
     assert_everything_once(disk.folder / "swapline.duckdb")

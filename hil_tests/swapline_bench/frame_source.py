@@ -1,5 +1,7 @@
 """A node as the gateway knows it: frames with numbers, messages, births. For tests and loads that need no firmware."""
 
+import asyncio
+import contextlib
 import json
 import struct
 import time
@@ -17,6 +19,9 @@ from swapline_wire.message import Anchor
 
 MODULE_CODE = "0AACDE12345678901234ABCD"
 MINUTE_MS = 60_000
+FRAMES_PER_MESSAGE = 5
+PAUSE_S = 0.005  # after a message, so that commits fall between messages
+SEND_AGAIN_S = 5.0  # a node waits 20
 
 
 def module_row(voltage_cv: int = 5300) -> list[int]:
@@ -124,3 +129,34 @@ class AckListener:
         """Wait until all of these numbers are acknowledged."""
         while not seqs <= self.acknowledged:
             await self.next()
+
+
+class KeepingNode:
+    """Keeps its frames until they are acknowledged and sends them again after a while, as a node does."""
+
+    def __init__(self, client: aiomqtt.Client, source: FrameSource) -> None:
+        self.source = source
+        self.frames: dict[int, bytes] = {}
+        self.acks = AckListener(client, source)
+        self._client = client
+
+    @property
+    def unacknowledged(self) -> list[int]:
+        """Return the numbers that nobody has acknowledged."""
+        return sorted(self.frames.keys() - self.acks.acknowledged)
+
+    async def send(self, *seqs: int) -> None:
+        """Send these frames, or everything that is not acknowledged, in small messages."""
+        wanted = seqs or self.unacknowledged
+        for start in range(0, len(wanted), FRAMES_PER_MESSAGE):
+            part = wanted[start : start + FRAMES_PER_MESSAGE]
+            await self.source.publish(self._client, *(self.frames[seq] for seq in part))
+            await asyncio.sleep(PAUSE_S)
+
+    async def send_until_acknowledged(self) -> None:
+        """Send again and again until nothing is left."""
+        while self.unacknowledged:
+            await self.send()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SEND_AGAIN_S):
+                    await self.acks.wait_for(set(self.frames))

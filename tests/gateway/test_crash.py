@@ -16,43 +16,17 @@ import duckdb
 import pytest
 
 from swapline_bench import services
-from swapline_bench.frame_source import AckListener, FrameSource
+from swapline_bench.frame_source import FrameSource, KeepingNode
 from swapline_bench.gateway_process import GatewayProcess
 
 KILL_AT = Path(__file__).with_name("kill_at.py")
 FRAMES = 300
-FRAMES_PER_MESSAGE = 5
 
 
-class Node:
-    """Frames that are kept until they are acknowledged."""
-
-    def __init__(self, client: aiomqtt.Client, name: str) -> None:
-        self.source = FrameSource(node=name)
-        self.frames = {seq: self.source.frame() for seq in range(1, FRAMES + 1)}
-        self.acks = AckListener(client, self.source)
-        self._client = client
-
-    @property
-    def unacknowledged(self) -> list[int]:
-        return sorted(self.frames.keys() - self.acks.acknowledged)
-
-    async def send(self) -> None:
-        """Send everything that is not acknowledged, in small messages, with pauses in which commits fall."""
-        seqs = self.unacknowledged
-        for start in range(0, len(seqs), FRAMES_PER_MESSAGE):
-            part = seqs[start : start + FRAMES_PER_MESSAGE]
-            await self.source.publish(self._client, *(self.frames[seq] for seq in part))
-            await asyncio.sleep(0.01)
-
-    async def send_until_acknowledged(self) -> None:
-        while self.unacknowledged:
-            await self.send()
-            try:
-                async with asyncio.timeout(5):
-                    await self.acks.wait_for(set(self.frames))
-            except TimeoutError:
-                continue
+def make_node(client: aiomqtt.Client) -> KeepingNode:
+    node = KeepingNode(client, FrameSource())
+    node.frames = {seq: node.source.frame() for seq in range(1, FRAMES + 1)}
+    return node
 
 
 def numbers_stored(folder: Path) -> tuple[Counter[int], Counter[int]]:
@@ -83,7 +57,7 @@ def killed_at(point: str, count: int) -> list[str]:
 async def test_kill_at_any_point_loses_nothing_and_stores_nothing_twice(tmp_path: Path, point: str, count: int) -> None:
     with services.mosquitto() as broker:
         async with aiomqtt.Client(broker.host, broker.port) as client:
-            node = Node(client, "van-001")
+            node = make_node(client)
             await node.acks.begin()
             doomed = GatewayProcess(tmp_path, broker_port=broker.port, command=killed_at(point, count))
             await asyncio.to_thread(doomed.start)
@@ -99,7 +73,7 @@ async def test_kill_at_any_point_loses_nothing_and_stores_nothing_twice(tmp_path
 async def test_acknowledged_frame_needs_no_second_sending_after_a_kill(tmp_path: Path) -> None:
     with services.mosquitto() as broker:
         async with aiomqtt.Client(broker.host, broker.port) as client:
-            node = Node(client, "van-001")
+            node = make_node(client)
             await node.acks.begin()
             command = killed_at("after_ack_before_sink", 1)
             doomed = GatewayProcess(tmp_path, broker_port=broker.port, command=command)
@@ -121,7 +95,7 @@ async def test_kills_at_random_moments_lose_nothing_and_store_nothing_twice(tmp_
     chance = random.Random(seed)  # noqa: S311 (a schedule, not a secret)
     with services.mosquitto() as broker:
         async with aiomqtt.Client(broker.host, broker.port) as client:
-            node = Node(client, "van-001")
+            node = make_node(client)
             await node.acks.begin()
             for _ in range(4):
                 gateway = GatewayProcess(tmp_path, broker_port=broker.port)
@@ -141,7 +115,7 @@ async def test_kill_between_influxdb_and_spool_leaves_every_point_once(tmp_path:
     with services.mosquitto() as broker, services.influxd() as influx:
         settings = {"sink": {"type": "influxdb1", "url": influx.url}}
         async with aiomqtt.Client(broker.host, broker.port) as client:
-            node = Node(client, "van-001")
+            node = make_node(client)
             await node.acks.begin()
             command = killed_at("after_influxdb_write_before_spool_delete", 1)
             doomed = GatewayProcess(tmp_path, broker_port=broker.port, settings=settings, command=command)
