@@ -1,7 +1,6 @@
 """`swapline`: the command line. Other packages add commands through the entry-point group `swapline.commands`."""
 
 import asyncio
-import contextlib
 import importlib.metadata
 import signal
 from pathlib import Path
@@ -74,12 +73,6 @@ async def _run_gateway(config: configuration.GatewayConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.stop)
     await running.run()
-
-
-def run_until_interrupted(coroutine: Any) -> None:
-    """Run a command that people end with Ctrl-C."""
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(coroutine)
 
 
 from .command import register  # noqa: E402 (the other commands hang themselves on `main`)

@@ -4,7 +4,6 @@ Rows are unpacked by one `struct` format a frame and turned into columns of raw 
 value" are left to whoever can do them fastest (the database's vectors, or text).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -75,8 +74,3 @@ def _count_values(signals: tuple[Signal, ...], columns: tuple[tuple[int, ...], .
         column = columns[index]
         count += len(column) - column.count(unavailable) - column.count(abnormal)
     return count
-
-
-def key_names(signals: tuple[Signal, ...]) -> Iterator[str]:
-    """Yield the names of the signals that belong to a row's identity."""
-    return (signal.name for signal in signals if signal.kind == KEY)

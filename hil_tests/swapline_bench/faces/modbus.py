@@ -15,7 +15,6 @@ READ_INPUT = 4
 ILLEGAL_FUNCTION = 1
 ILLEGAL_ADDRESS = 2
 ILLEGAL_VALUE = 3
-DEVICE_FAILURE = 4
 REGISTERS_MAX = 125  # Modbus application protocol 1.1b3, section 6.4
 
 _FIXED_REQUEST_BYTES = 8  # functions 1 to 6: unit, function, two words, CRC

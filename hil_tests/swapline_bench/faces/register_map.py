@@ -11,7 +11,6 @@ from typing import NamedTuple
 from swapline_bench.faces import modbus
 
 MAP_VERSION = 1
-HEADER_WORDS = 4
 REFRESH_S = 0.2  # "at least once a second"
 
 # type -> (words, smallest, largest, not-available code)
