@@ -20,7 +20,6 @@ OFFSET_AGE_MS = 60_000  # a clock error is not known from rows that are older th
 SELF_TIMED = "position"  # rows of this stream stand at the receiver's own time
 EXACT_MS = 5  # to the millisecond, but for rows that make way for each other
 BURST_MS = 140  # or, if the node does not believe it, at the end of the first sentence that says when it is
-STRONGEST = "snr_max_db"  # over several sentences of a burst, of which a node may have heard the first ones only
 _NOT_SIGNALS = frozenset(
     {"time", "time_utc_ms", "fleet", "node", "bay", "module", "time_quality", "journal", "seq", "boot"}
 )
@@ -258,26 +257,18 @@ def _pair_partly(series: Series, rows: list[Stored], keys: Keys) -> list[Stored]
     """Pair what is left with doubtful statements of which the node has heard only a part."""
     left = []
     for row in rows:
-        found = keys.values(row.key)
+        found = keys.values(row.key).items()
         said = nearest(
             series.said,
             row.utc_ms,
             row.tolerance_ms,
-            lambda one: one.row is None and one.is_doubtful and _is_part(found, keys.values(one.key)),  # noqa: B023
+            lambda one: one.row is None and one.is_doubtful and found <= keys.values(one.key).items(),  # noqa: B023
         )
         if said is None:
             left.append(row)
         else:
             join(row, said)
     return left
-
-
-def _is_part(found: Mapping[str, float], said: Mapping[str, float]) -> bool:
-    """Say whether a row holds a part of what was said; the strongest of fewer satellites may be a weaker one."""
-    return all(
-        name in said and (value == said[name] or (name == STRONGEST and value < said[name]))
-        for name, value in found.items()
-    )
 
 
 def join(row: Stored, said: Said) -> None:

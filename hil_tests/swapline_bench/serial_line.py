@@ -100,6 +100,11 @@ class SerialLine:
         (count,) = struct.unpack("i", ioctl(self._node_end, termios.FIONREAD, bytes(4)))
         return int(count)
 
+    @property
+    def bytes_offered(self) -> int:
+        """Return how many bytes the device has sent so far, whether there was room for them or not."""
+        return self.bytes_written + self.bytes_discarded
+
     async def _until_readable(self) -> None:
         ready = asyncio.Event()
         loop = asyncio.get_running_loop()

@@ -177,15 +177,6 @@ def test_of_a_doubtful_reading_a_part_may_have_been_heard() -> None:
     assert wrong(verdict_of([said(5)], [found])) == {"altered": 1}
 
 
-def test_of_half_a_burst_the_strongest_satellite_may_be_a_weaker_one() -> None:
-    statements = readings(stream="position", bay=0, module="")
-    burst = {"latitude_deg": 48.0, "snr_max_db": 44.0}
-    half = said(70, stream="position", bay=0, module="", values=burst, is_doubtful=True)
-    rows = [row(one, late_ms=0) for one in statements]
-    assert verdict_of([*statements, half], [*rows, row(half, late_ms=0, snr_max_db=38.0)]).is_good
-    assert wrong(verdict_of([*statements, half], [*rows, row(half, late_ms=0, snr_max_db=45.0)])) == {"altered": 1}
-
-
 def test_an_estimated_time_may_be_wrong_and_is_counted_apart() -> None:
     statements = readings()
     rows = [row(one, late_ms=40_000, time_quality=1) for one in statements]

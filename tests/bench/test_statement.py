@@ -1,6 +1,7 @@
 """What simulated devices state: one statement a complete poll, in doubt where the bench cannot know."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -231,7 +232,7 @@ def test_a_value_in_single_precision_is_rounded_half_away_from_zero(value: float
 
 def heard(witness: GnssWitness, count: int, *, is_heard: bool = True) -> None:
     for _ in range(count):
-        witness.said(FIX, gnss.SKY, FIX.utc)
+        witness.said(FIX, gnss.SKY, FIX.utc, len(gnss.burst(FIX)))
         witness.settle(is_heard=is_heard)
 
 
@@ -251,7 +252,7 @@ def test_a_receiver_is_in_doubt_until_somebody_listens_and_has_found_its_time(de
 def test_a_receiver_states_what_its_sentences_say_at_the_true_time(desk: Desk) -> None:
     witness = GnssWitness(desk.scribe())
     lie = FIX._replace(utc=FIX.utc + timedelta(days=1))
-    witness.said(lie, gnss.SKY, FIX.utc)
+    witness.said(lie, gnss.SKY, FIX.utc, len(gnss.burst(lie)))
     witness.settle(is_heard=True)
     witness.settle(is_heard=True)  # an epoch without power: nothing was said
     (statement,) = desk.statements("position")
@@ -261,6 +262,25 @@ def test_a_receiver_states_what_its_sentences_say_at_the_true_time(desk: Desk) -
     assert statement.values["altitude_m"] == 33.9
     assert statement.values["speed_kmh"] == 4.97
     assert statement.values["satellites_in_view"] == 10
+
+
+BEHIND_RMC = {"altitude_m", "fix_quality", "satellites_used", "hdop", "fix_mode", "pdop", "vdop"}
+BEHIND_RMC |= {"satellites_in_view", "snr_max_db"}
+
+
+def test_of_a_burst_that_is_cut_short_what_its_whole_sentences_say_counts(desk: Desk) -> None:
+    witness = GnssWitness(desk.scribe())
+    fix = FIX._replace(speed_kmh=18.085)  # 9.765 knots, and those are 18.0848 km/h
+    weak_first = sorted(gnss.SKY, key=lambda satellite: satellite.snr_db or 0)
+    ends = list(itertools.accumulate(map(len, gnss.sentences(fix, weak_first))))
+    for count in (0, ends[0] - 1, ends[0], ends[1] - 1, ends[1], ends[-2] - 1, ends[-2], ends[-1]):
+        witness.said(fix, weak_first, fix.utc, count)
+        witness.settle(is_heard=False)
+    rmc, almost_vtg, vtg, one_gsv, two_gsv, whole = (one.values for one in desk.statements("position"))
+    assert rmc == almost_vtg
+    assert whole.keys() - rmc.keys() == BEHIND_RMC
+    assert [one["speed_kmh"] for one in (rmc, vtg, whole)] == [18.08, 18.09, 18.09]
+    assert [one["snr_max_db"] for one in (one_gsv, two_gsv, whole)] == [42, 46, 47]
 
 
 # ---- on a line
@@ -307,6 +327,25 @@ async def test_a_burst_that_nobody_reads_is_seen(tmp_path: Path) -> None:
             assert line.unread_bytes() == line.bytes_written > 0
     (statement,) = read_statements(log.path)
     assert statement.is_doubtful
+
+
+async def test_a_receiver_that_falls_silent_in_a_burst_states_what_has_left(tmp_path: Path) -> None:
+    van = SimpleNamespace(
+        is_powered=True, latitude_deg=31.8, longitude_deg=117.3, altitude_m=34.0, speed_kmh=18.085, heading_deg=88.3
+    )
+    with StatementLog(tmp_path / "log") as log:
+        face = GnssFace(cast(Van, van))
+        face.witness = GnssWitness(Scribe(log, "van-001"))
+        async with SerialLine("gnss", baudrate=2400) as line:  # a sentence takes a third of a second
+            line.attach(face)
+            await until(lambda: line.bytes_written > 100)  # RMC has left, the last sentence has not
+            line.detach()
+            await until(lambda: log.count == 1)
+            assert face.bursts == 0
+    (statement,) = read_statements(log.path)
+    assert statement.is_doubtful
+    assert statement.values.keys() >= {"latitude_deg", "speed_kmh"}
+    assert "snr_max_db" not in statement.values
 
 
 async def test_a_loop_that_stands_still_is_noticed() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BAUDRATE = 9600
 KMH_PER_KNOT = 1.852
+SATELLITES_PER_GSV = 4
 LATENCY_S = 0.06  # from the epoch to the burst's first character; receivers state 50 to 100 ms
 
 
@@ -125,22 +126,27 @@ def gsa(fix: Fix, prns: Sequence[int], system: int = 1) -> str:
 
 def gsv(satellites: Sequence[Satellite], talker: str = "GP", signal: int = 1) -> list[str]:
     """Satellites in view, four a sentence."""
-    groups = [satellites[i : i + 4] for i in range(0, len(satellites), 4)]
-    sentences = []
+    starts = range(0, len(satellites), SATELLITES_PER_GSV)
+    groups = [satellites[i : i + SATELLITES_PER_GSV] for i in starts]
+    found = []
     for number, group in enumerate(groups, 1):
         fields = "".join(
             f",{s.prn:02d},{s.elevation_deg:02d},{s.azimuth_deg:03d},{'' if s.snr_db is None else f'{s.snr_db:02d}'}"
             for s in group
         )
-        sentences.append(sentence(f"{talker}GSV,{len(groups)},{number},{len(satellites):02d}{fields},{signal}"))
-    return sentences
+        found.append(sentence(f"{talker}GSV,{len(groups)},{number},{len(satellites):02d}{fields},{signal}"))
+    return found
+
+
+def sentences(fix: Fix, sky: Sequence[Satellite] = SKY) -> list[str]:
+    """Return the sentences of one epoch in a u-blox receiver's order."""
+    tracked = [s.prn for s in sky if s.snr_db is not None]
+    return [rmc(fix), vtg(fix), gga(fix), gsa(fix, tracked), *gsv(sky)]
 
 
 def burst(fix: Fix, sky: Sequence[Satellite] = SKY) -> bytes:
-    """Return the sentences of one epoch in a u-blox receiver's order."""
-    tracked = [s.prn for s in sky if s.snr_db is not None]
-    sentences = [rmc(fix), vtg(fix), gga(fix), gsa(fix, tracked), *gsv(sky)]
-    return "".join(sentences).encode("ascii")
+    """Return one epoch as it goes over the line."""
+    return "".join(sentences(fix, sky)).encode("ascii")
 
 
 def fix_of(van: Van, utc: datetime) -> Fix:
@@ -182,9 +188,10 @@ class GnssFace:
             return
         fix = fix_of(self._van, epoch + self.clock_error)
         await asyncio.sleep(LATENCY_S)
+        begin = line.bytes_offered
         try:
             await line.write(burst(fix))
             self.bursts += 1
         finally:  # what was said of a burst that is cut short may become a row as well
             if self.witness is not None:
-                self.witness.said(fix, SKY, epoch)
+                self.witness.said(fix, SKY, epoch, line.bytes_offered - begin)

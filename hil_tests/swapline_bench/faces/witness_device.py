@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from swapline_bench.faces.gnss import Fix, Satellite
+from swapline_bench.faces.gnss import KMH_PER_KNOT, SATELLITES_PER_GSV, Fix, Satellite, sentences
 from swapline_bench.faces.register_map import MapUnit
 from swapline_bench.faces.witness import Punctuality, Scribe
 from swapline_bench.grid import GridMeter
@@ -122,9 +122,14 @@ class GnssWitness:
         self._epoch: tuple[int, dict[str, float]] | None = None
         self._doubtful_left = FIRST_EPOCHS
 
-    def said(self, fix: Fix, sky: Sequence[Satellite], true_utc: datetime) -> None:
-        """Take note that a burst about `fix` has left; `true_utc` is its moment, whatever it states."""
-        self._epoch = round(true_utc.timestamp() * 1000), _of_fix(fix) | _of_sky(sky)
+    def said(self, fix: Fix, sky: Sequence[Satellite], true_utc: datetime, count: int) -> None:
+        """Take note that `count` bytes of the burst about `fix` have left.
+
+        `true_utc` is its moment, whatever it states. Less than all of it where the receiver was cut short: then what
+        counts is what the sentences that are whole say by themselves.
+        """
+        values = _of_sentences(fix, sky, count)
+        self._epoch = (round(true_utc.timestamp() * 1000), values) if values else None
 
     def settle(self, *, is_heard: bool) -> None:
         """State the last burst, now that it shows whether the node has read it."""
@@ -138,25 +143,62 @@ class GnssWitness:
         self._epoch = None
 
 
-def _of_fix(fix: Fix) -> dict[str, float]:
-    return {
-        "latitude_deg": _degrees(fix.latitude_deg),
-        "longitude_deg": _degrees(fix.longitude_deg),
-        "altitude_m": float(f"{fix.altitude_m:.1f}") + 0.0,
-        "speed_kmh": _half_up(f"{fix.speed_kmh:.3f}"),
+def _of_sentences(fix: Fix, sky: Sequence[Satellite], count: int) -> dict[str, float]:
+    """Return what the whole sentences among the first `count` bytes of a burst say, the later ones last."""
+    values: dict[str, float] = {}
+    end = visible = 0
+    for sentence in sentences(fix, sky):
+        end += len(sentence)
+        if end > count:
+            break
+        kind = sentence[3:6]
+        visible += SATELLITES_PER_GSV * (kind == "GSV")
+        values |= _of_sky(sky, visible) if kind == "GSV" else _OF_KIND[kind](fix)
+    return values
+
+
+def _of_rmc(fix: Fix) -> dict[str, float]:
+    knots = f"{fix.speed_kmh / KMH_PER_KNOT:.3f}"  # its last digit is coarser than that of VTG's km/h
+    return _of_place(fix) | {
+        "speed_kmh": (int(knots.replace(".", "")) * 1852 + 5000) // 10_000 / 100,
         "heading_deg": float(f"{fix.course_deg:.2f}"),
+    }
+
+
+def _of_vtg(fix: Fix) -> dict[str, float]:
+    return {"speed_kmh": _half_up(f"{fix.speed_kmh:.3f}"), "heading_deg": float(f"{fix.course_deg:.2f}")}
+
+
+def _of_gga(fix: Fix) -> dict[str, float]:
+    return _of_place(fix) | {
+        "altitude_m": float(f"{fix.altitude_m:.1f}") + 0.0,
         "fix_quality": fix.quality,
-        "fix_mode": 3,
         "satellites_used": min(fix.satellites_used, 12),
         "hdop": float(f"{fix.hdop:.2f}"),
+    }
+
+
+def _of_gsa(fix: Fix) -> dict[str, float]:
+    return {
+        "fix_mode": 3,
         "pdop": float(f"{fix.pdop:.2f}"),
+        "hdop": float(f"{fix.hdop:.2f}"),
         "vdop": float(f"{fix.vdop:.2f}"),
     }
 
 
-def _of_sky(sky: Sequence[Satellite]) -> dict[str, float]:
-    signals = [satellite.snr_db for satellite in sky if satellite.snr_db is not None]
-    return {"satellites_in_view": len(sky), "snr_max_db": max(signals)}
+_OF_KIND = {"RMC": _of_rmc, "VTG": _of_vtg, "GGA": _of_gga, "GSA": _of_gsa}
+
+
+def _of_sky(sky: Sequence[Satellite], visible: int) -> dict[str, float]:
+    """Return what GSV sentences say that show the first `visible` satellites of all."""
+    signals = [satellite.snr_db for satellite in sky[:visible] if satellite.snr_db is not None]
+    values: dict[str, float] = {"satellites_in_view": len(sky)}
+    return values | {"snr_max_db": max(signals)} if signals else values
+
+
+def _of_place(fix: Fix) -> dict[str, float]:
+    return {"latitude_deg": _degrees(fix.latitude_deg), "longitude_deg": _degrees(fix.longitude_deg)}
 
 
 def _degrees(angle_deg: float) -> float:
