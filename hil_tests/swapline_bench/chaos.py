@@ -36,7 +36,7 @@ from swapline_bench.chaos_settle import Settling, Witness
 from swapline_bench.chaos_silence import Stay, find_silences, module_stays
 from swapline_bench.end_to_end import EndToEndError
 from swapline_bench.link_proxy import LinkProxy
-from swapline_bench.node_process import HEAP_BYTES, NodeError, NodeProcess
+from swapline_bench.node_process import HEAP_BYTES, NodeError, NodeProcess, log_writer
 from swapline_bench.oracle import ClockFault, Truth
 from swapline_bench.oracle_match import Place
 from swapline_bench.randomness import make_random
@@ -208,7 +208,7 @@ class Chaos:
                 bundle=firmware,
                 config=self._node_config(node),
                 heap_bytes=self.config.heap_bytes,
-                on_line=_log_writer(holder.folder),
+                on_line=log_writer(holder.folder),
                 ticks_wrap_in_s=self._ticks_wrap_s(index),
             )
 
@@ -400,18 +400,6 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     for error in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(error, Exception):
             raise error
-
-
-def _log_writer(folder: Path) -> Callable[[str], None]:
-    """Return a function that appends a node's lines to its log file."""
-    path = folder / "node.log"
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def write(line: str) -> None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{time.time():.3f} {line}\n")
-
-    return write
 
 
 def clear(folder: Path) -> None:

@@ -21,7 +21,7 @@ from swapline_bench.custody_check import Truth
 from swapline_bench.demo_gateway import DemoGateway
 from swapline_bench.demo_report import Report
 from swapline_bench.journal_reader import JournalError
-from swapline_bench.node_process import NodeError, NodeProcess
+from swapline_bench.node_process import NodeError, NodeProcess, log_writer
 from swapline_bench.services import free_port
 from swapline_bench.world import World
 from swapline_gateway.error import StorageError, UnavailableError
@@ -168,7 +168,7 @@ class Demo:
             holder.plug()
             config = holder.config(fleet=FLEET, host=self._broker.host, port=self._broker.port)
             holder.node = NodeProcess(
-                holder.name, holder.folder, bundle=firmware, config=config, on_line=_log_writer(holder.folder)
+                holder.name, holder.folder, bundle=firmware, config=config, on_line=log_writer(holder.folder)
             )
         await asyncio.gather(*(holder.node.start() for holder in self._rigs if holder.node))
 
@@ -331,15 +331,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def _log_writer(folder: Path) -> Callable[[str], None]:
-    """Return a function that appends a node's lines to its log file."""
-    path = folder / "node.log"
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def write(line: str) -> None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-
-    return write

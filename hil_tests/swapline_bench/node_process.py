@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -223,3 +224,15 @@ class NodeProcess:
 
     async def __aexit__(self, *_: object) -> None:
         await self.cut_power()
+
+
+def log_writer(folder: Path) -> Callable[[str], None]:
+    """Return an `on_line` that appends what a node says to its log file, each line after its time (UTC seconds)."""
+    path = folder / "node.log"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(line: str) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.time():.3f} {line}\n")
+
+    return write
