@@ -37,6 +37,7 @@ TOPICS = (
     "swapline/v1/test/../up",
     "swapline/v1/test/van-001/state/module",
 )
+OWN_TOPIC = 128  # a message that begins so brings its topic
 SPOOL_LIMIT_BYTES = 1 << 20
 _SPOOL_FRAMES = 40
 
@@ -78,7 +79,10 @@ class IntakeRig:
         )
 
     def take(self, name: str, payload: bytes) -> None:
-        message = Message(cast("Any", name), payload, 1, retain=False, mid=1, properties=None)
+        try:
+            message = Message(cast("Any", name), payload, 1, retain=False, mid=1, properties=None)
+        except ValueError:
+            return  # no topic of MQTT: empty, or with a wildcard
         self.loop.run_until_complete(self.intake.take([message]))
         self.publisher.flush()
         while frames := self.spool.batch(frames_max=1000, bytes_max=1 << 20):
@@ -92,8 +96,16 @@ def _rig() -> IntakeRig:
 
 
 def read_message(data: bytes) -> None:
-    """The first byte chooses the topic. Whatever comes, the gateway takes it and its spool stays readable."""
-    _rig().take(TOPICS[data[0] % len(TOPICS)] if data else TOPICS[0], data[1:])
+    """The first byte chooses the topic; from 128 on it is what stands before the first line's end.
+
+    Whatever comes, the gateway takes it and its spool stays readable.
+    """
+    choice, rest = data[:1] or b"\0", data[1:]
+    if choice[0] < OWN_TOPIC:
+        _rig().take(TOPICS[choice[0] % len(TOPICS)], rest)
+    else:
+        name, _, payload = rest.partition(b"\n")
+        _rig().take(name.decode(errors="replace"), payload)
 
 
 def read_toml(data: bytes) -> None:

@@ -198,6 +198,11 @@ def _births() -> list[bytes]:
     return [b"\1" + json.dumps(birth).encode(), b"\1"]
 
 
+def _messages_with_topics() -> list[bytes]:
+    begin = bytes((gateway_target.OWN_TOPIC,))
+    return [begin + name.encode() + b"\n" + _messages()[0] for name in gateway_target.TOPICS]
+
+
 _MAKERS: dict[str, Callable[[], list[bytes]]] = {
     "ack": _acks,
     "command": _commands,
@@ -206,7 +211,7 @@ _MAKERS: dict[str, Callable[[], list[bytes]]] = {
     "jbd": _jbd_lines,
     "jbd_up16s": _up16s_lines,
     "journal": _journals,
-    "message": lambda: [b"\0" + message for message in _messages()] + _births(),
+    "message": lambda: [b"\0" + message for message in _messages()] + _births() + _messages_with_topics(),
     "mqtt": _packets,
     "nmea": _nmea,
     "sdm630": _meter_lines,
