@@ -141,10 +141,14 @@ class App:
     def _begin(self, watchdog: "Any") -> None:
         """Open the journal and tell what happened since the last boot."""
         journal = self.journal
+        began_ms = self.clock.uptime_ms()
         try:
             journal.open(watchdog.feed)
             self._is_open = True
             self.clock.floor_utc_ms = journal.latest_utc_ms
+            how = "an orderly stop" if journal.was_stopped_cleanly else "a power cut"
+            took_ms = self.clock.uptime_ms() - began_ms
+            self.log.info("journal", "%d frames wait; read in %d ms after %s" % (journal.pending_frames, took_ms, how))
         except OSError as error:
             self.config.problems.append("journal.path: %s cannot be used: %s" % (journal.folder, error))
             self.is_safe_mode = True

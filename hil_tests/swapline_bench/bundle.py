@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import click
@@ -14,6 +15,8 @@ PACKAGES = ("swapline_wire", "swapline_node")
 START_FILES = ("boot.py", "main.py")
 # Rows are decoded by the gateway; a board need not carry the files that only it imports.
 _SKIPPED = {"swapline_wire": {"catalogue_text.py", "decode.py"}}
+
+_parsing = threading.Lock()  # two threads that parse at once meet CPython's "AST constructor recursion depth mismatch"
 
 
 class BundleError(Exception):
@@ -44,8 +47,9 @@ def build(target: Path, *, source: Path | None = None) -> Path:
     target.mkdir(parents=True)
     for name in START_FILES:
         shutil.copyfile(root / name, target / name)
-    sources = {path: _shortened(path) for path in _sources(root)}
-    members = name_members(sources.values())
+    with _parsing:
+        sources = {path: _shortened(path) for path in _sources(root)}
+        members = name_members(sources.values())
     for path, text in sources.items():
         _compile(path, shorten_members(text, members), target / path.relative_to(root).with_suffix(".mpy"))
     return target

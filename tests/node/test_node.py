@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import tty
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,7 @@ async def test_unacknowledged_frames_survive_kill_and_come_again_with_the_same_b
         end.acknowledges = True
         end.frames.clear()
         await node.start()
+        assert re.search(r" [1-9]\d* frames wait; read in \d+ ms", await node.wait_for_line("after a power cut"))
         await end.until(lambda: set(first) <= set(end.frames) or max(first) in end.frames)
         unacknowledged = [seq for seq in first if seq in end.frames]
         assert unacknowledged
