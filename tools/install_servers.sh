@@ -1,6 +1,7 @@
 #!/bin/sh
-# Bring the real servers that the tests run against: from Debian's packages when root on Debian; otherwise say exactly
-# what is missing. Tests that need a missing one skip with the reason, or fail when CI=true.
+# Bring the real servers that the tests run against, and the two tools that kill programs at a system call (strace) and
+# lay links of real packets (ip): from Debian's packages when root on Debian; otherwise say exactly what is missing.
+# Tests that need a missing one skip with the reason, or fail when CI=true.
 set -eu
 PATH="$PATH:/usr/sbin:/usr/local/sbin:/sbin"
 
@@ -10,6 +11,8 @@ need mosquitto mosquitto
 need influxd influxdb
 need victoria-metrics victoria-metrics
 need chromium chromium
+need strace strace
+need ip iproute2
 [ -n "$missing" ] || exit 0
 
 is_debian() { grep -q -E '^ID(_LIKE)?=.*(debian|raspbian)' /etc/os-release 2>/dev/null && command -v apt-get >/dev/null; }
@@ -34,7 +37,7 @@ elif is_debian; then
     [ "${CI:-}" != true ]
 else
     echo "missing for the tests against real servers:$missing" >&2
-    echo "these are Debian's package names; have the programs mosquitto, influxd (1.x), victoria-metrics and" >&2
-    echo "chromium in PATH, from your distribution or from mosquitto.org, influxdata.com, victoriametrics.com" >&2
+    echo "these are Debian's package names; have the programs mosquitto, influxd (1.x), victoria-metrics, chromium," >&2
+    echo "strace and ip in PATH, from your distribution or from mosquitto.org, influxdata.com, victoriametrics.com" >&2
     [ "${CI:-}" != true ]
 fi
