@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 
+from swapline_bench.child import Child
 from swapline_bench.services import HOST
 from swapline_gateway.error import GatewayError, UnavailableError
 
@@ -46,14 +47,13 @@ class GatewayStoppedError(GatewayError):
         self.exit_code = code or UnavailableError.exit_code
 
 
-class DemoGateway:
+class DemoGateway(Child):
     """One gateway process. Its log goes to a file, its figures come over HTTP."""
 
     def __init__(self, folder: Path, *, fleet: str) -> None:
         self.folder = folder
         self.url = ""
         self._fleet = fleet
-        self._process: asyncio.subprocess.Process | None = None
 
     @property
     def database(self) -> Path:
@@ -64,11 +64,6 @@ class DemoGateway:
     def log_path(self) -> Path:
         """Return the file that holds what it printed."""
         return self.folder / "gateway.log"
-
-    @property
-    def is_running(self) -> bool:
-        """Say whether the process is there."""
-        return self._process is not None and self._process.returncode is None
 
     async def start(self, *, broker_port: int, http_port: int, console: bool) -> None:
         """Start it and wait until it listens to the broker. Raises `GatewayStoppedError` with its last words."""

@@ -27,6 +27,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from swapline_bench import bundle, services
+from swapline_bench.child import Child
 from swapline_bench.database import Database, DuckDatabase, Influx1Database, VictoriaDatabase
 from swapline_bench.node_process import NodeProcess
 from swapline_bench.tap import Tap
@@ -48,7 +49,7 @@ def bus(name: str, port: str, *devices: Mapping[str, Any], **line: Any) -> dict[
     return {"name": name, "port": port, "devices": [dict(device) for device in devices], **line}
 
 
-class Gateway:
+class Gateway(Child):
     """One `swapline gateway` process with its own folder: configuration, spool and embedded database."""
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -57,24 +58,7 @@ class Gateway:
         self.url = ""  # of its pages, once it is ready
         self._lines: collections.deque[str] = collections.deque(maxlen=_LOG_LINES_MAX)
         self._ready = asyncio.Event()
-        self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """Say whether the process lives."""
-        return self._process is not None and self._process.returncode is None
-
-    @property
-    def returncode(self) -> int | None:
-        """Return how the last process ended; None while it runs or was never started."""
-        return None if self._process is None else self._process.returncode
-
-    @property
-    def pid(self) -> int:
-        """Return the process id of the last start."""
-        assert self._process is not None
-        return self._process.pid
 
     async def wait(self) -> int:
         """Wait for the process to end by itself and return its exit code."""

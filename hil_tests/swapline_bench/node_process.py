@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from swapline_bench.child import Child
+
 HEAP_BYTES = 256 * 1024  # 64-bit objects are twice as wide: about the 128 KB of an ESP32 without PSRAM
 STOP_S_MAX = 10.0
 _LOG_LINES_MAX = 400
@@ -48,7 +50,7 @@ class NodeError(Exception):
     """A node cannot be run; the message says why and what to do."""
 
 
-class NodeProcess:
+class NodeProcess(Child):
     """One node. `bundle` holds the firmware (compiled by `bundle.build`, or the sources' root).
 
     `ticks_wrap_in_s`: so long after each start the board's tick counter wraps at 2**30 ms, as it does every 12.4 days.
@@ -79,7 +81,6 @@ class NodeProcess:
         self._path = os.path.relpath(bundle, folder)  # short: the heap keeps each of fifty modules' own, 2 to 4 KB
         self._prefix = tuple(prefix)
         self._on_line = on_line
-        self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._news = asyncio.Condition()
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,22 +90,6 @@ class NodeProcess:
     def configure(self, config: dict[str, Any]) -> None:
         """Write `config.json`, which the next start reads."""
         (self.folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-
-    @property
-    def is_running(self) -> bool:
-        """Say whether the process lives."""
-        return self._process is not None and self._process.returncode is None
-
-    @property
-    def returncode(self) -> int | None:
-        """Return how the last process ended; None while it runs or was never started."""
-        return None if self._process is None else self._process.returncode
-
-    @property
-    def pid(self) -> int:
-        """Return the process id of the last start."""
-        assert self._process is not None
-        return self._process.pid
 
     async def start(self, *, program: Path | None = None) -> Self:
         """Switch the node on. `program` runs instead of the firmware's `main.py`, which it can import."""
