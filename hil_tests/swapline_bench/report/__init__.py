@@ -1,0 +1,1 @@
+"""What happened during a test, and the pages that show it."""
