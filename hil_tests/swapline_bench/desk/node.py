@@ -19,7 +19,7 @@ LOG_LINES_MAX = 400
 POWER_STATES = {
     "on": "the node has power and boots",
     "off": "its power went after it had stopped in order",
-    "warning": "its power-good input fell; `cut` follows",
+    "browning out": "its power-good input fell; `cut` follows",
     "cut": "its power went at once",
     "reset": "it starts anew, its power stays",
 }
