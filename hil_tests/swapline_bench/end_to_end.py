@@ -18,7 +18,7 @@ import json
 import signal
 import sys
 import tomllib
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -52,8 +52,9 @@ def bus(name: str, port: str, *devices: Mapping[str, Any], **line: Any) -> dict[
 class Gateway(Child):
     """One `swapline gateway` process with its own folder: configuration, spool and embedded database."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, *, on_line: Callable[[str], None] | None = None) -> None:
         self.name = name
+        self._on_line = on_line
         self.folder = folder
         self.url = ""  # of its pages, once it is ready
         self._lines: collections.deque[str] = collections.deque(maxlen=_LOG_LINES_MAX)
@@ -87,6 +88,8 @@ class Gateway(Child):
         while raw := await process.stdout.readline():
             line = raw.decode(errors="replace").rstrip()
             self._lines.append(line)
+            if self._on_line is not None:
+                self._on_line(line)
             if '"event": "ready"' in line:
                 self.url = json.loads(line)["url"]
                 self._ready.set()
@@ -182,7 +185,7 @@ class EndToEnd:
         folder.mkdir(parents=True)
         config = folder / "gateway.toml"
         config.write_text(
-            _toml(
+            to_toml(
                 {
                     "mqtt": {
                         "host": self.broker.host,
@@ -289,7 +292,7 @@ def open_database(name: str, folder: Path, urls: Mapping[str, str] = MappingProx
     return VictoriaDatabase(urls[name])
 
 
-def _toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Write tables of strings, numbers and flags as TOML; JSON writes those the same way."""
     lines = []
     for table, entries in tables.items():

@@ -7,7 +7,7 @@ all chargers and one with the grid meter. A van whose last module leaves loses p
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from swapline_bench.faces import gnss, jbd, sdm630, seplos_v3, slot_charger, vcu
 from swapline_bench.faces.modbus import ModbusFace
@@ -29,16 +29,42 @@ STREAMS = {"van": ("module", "cells", "vehicle", "position"), "station": ("modul
 BMS_DRIVERS = {"seplos_v3": (seplos_v3.BAUDRATE, 1), "jbd": (jbd.BAUDRATE, 0)}  # driver -> baud rate, unit address
 
 
-class HolderRig:
-    """Lines, faces and node of one van or station."""
+class Laid(NamedTuple):
+    """A line that was laid: the bench's end of it, and what the node's configuration says of its own (port, pins)."""
 
-    def __init__(self, name: str, kind: str, folder: Path, statements: StatementLog | None = None) -> None:
+    line: SerialLine
+    node_end: dict[str, Any]
+
+
+class Lay(Protocol):
+    """Lays a line of a rig: `bus` is its name there (`bay1`, `vcu`, `gnss`, `chargers`, `meter`)."""
+
+    def __call__(self, holder: str, bus: str, *, baudrate: int, parity: str) -> Laid:
+        """Return the line. Raises `OSError` where it cannot be opened."""
+
+
+def lay_pty(holder: str, bus: str, *, baudrate: int, parity: str) -> Laid:
+    """Lay a pseudo terminal."""
+    line = SerialLine(f"{holder} {bus}", baudrate=baudrate, parity=parity)
+    return Laid(line, {"port": line.path})
+
+
+class HolderRig:
+    """Lines, faces and node of one van or station. Its lines are pseudo terminals unless `lay` gives others."""
+
+    def __init__(
+        self, name: str, kind: str, folder: Path, statements: StatementLog | None = None, *, lay: Lay = lay_pty
+    ) -> None:
         self.name = name
         self.kind = kind
         self.folder = folder
         self.statements = statements
         self.node: NodeProcess | None = None
         self.fixtures: list[tuple[str, int]] = []  # stream and bay of the devices that are always there
+        self.van: Van | None = None
+        self.station: Station | None = None
+        self.lines: dict[str, SerialLine] = {}  # by the name of the bus
+        self._lay = lay
         self._buses: list[dict[str, Any]] = []
         self._plugs: list[tuple[SerialLine, Face]] = []
 
@@ -51,10 +77,10 @@ class HolderRig:
         self, name: str, face: Face, devices: list[dict[str, Any]], *, baudrate: int, parity: str = "none"
     ) -> SerialLine:
         """Lay a line and write it into the node's configuration."""
-        line = SerialLine(f"{self.name} {name}", baudrate=baudrate, parity=parity)
+        line, node_end = self._lay(self.name, name, baudrate=baudrate, parity=parity)
+        self.lines[name] = line
         self._plugs.append((line, face))
-        bus = {"name": name, "port": line.path, "baudrate": baudrate, "parity": parity, "devices": devices}
-        self._buses.append(bus)
+        self._buses.append({"name": name, **node_end, "baudrate": baudrate, "parity": parity, "devices": devices})
         return line
 
     def config(self, *, fleet: str, host: str, port: int) -> dict[str, Any]:
@@ -81,15 +107,16 @@ class HolderRig:
         for line, _ in self._plugs:
             line.detach()
 
-    async def hush(self) -> None:
+    async def hush(self, is_heard: Callable[[], bool] | None = None) -> None:
         """Let all faces fall silent, and wait until the node, if it runs, has taken in what they said.
 
         Before a node is stopped in order: it ends the polls that are under way, and nobody declares those lost. Raises
-        `TimeoutError` for a node that runs and does not read.
+        `TimeoutError` for a node that runs and does not read. `is_heard` says whether it runs where it is not `node`.
         """
         self.unplug()
+        is_heard = is_heard or self._is_heard
         async with asyncio.timeout(HUSH_S_MAX):
-            while self._is_heard() and any(line.unread_bytes() for line, _ in self._plugs):  # noqa: ASYNC110
+            while is_heard() and any(line.unread_bytes() for line, _ in self._plugs):  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_S)
 
     def _is_heard(self) -> bool:
@@ -126,41 +153,85 @@ def _add_bay(rig: HolderRig, bay: int, driver: str, module: Callable[[], Module 
 
 
 def make_van_rig(
-    van: Van, folder: Path, *, bms_driver: str = "seplos_v3", statements: StatementLog | None = None
+    van: Van,
+    folder: Path,
+    *,
+    bms_driver: str = "seplos_v3",
+    statements: StatementLog | None = None,
+    lay: Lay = lay_pty,
+    has_controller: bool = True,
+    receiver: Face | None = None,
+    has_receiver: bool = True,
 ) -> HolderRig:
     """Return the rig of a van; its bays' docking interfaces all speak `bms_driver`.
 
-    With `statements`, the devices write down what they say.
+    With `statements`, the devices write down what they say; a `receiver` of the caller's own does not.
     """
-    rig = HolderRig(van.name, "van", folder, statements)
+    rig = HolderRig(van.name, "van", folder, statements, lay=lay)
+    rig.van = van
     for index in range(len(van.bays)):
         _add_bay(rig, index + 1, bms_driver, lambda index=index: van.bays[index])  # type: ignore[misc]
+    if has_controller:
+        _add_controller(rig, van)
+    if has_receiver:
+        _add_receiver(rig, van, receiver)
+    return rig
+
+
+def _add_controller(rig: HolderRig, van: Van) -> None:
     unit = vcu.Vcu(van)
     controller = ModbusFace({1: unit})
-    receiver = gnss.GnssFace(van)
-    if statements:
-        controller.witness = MapWitness(Scribe(statements, rig.name), "vehicle", unit)
-        receiver.witness = GnssWitness(Scribe(statements, rig.name))
+    if rig.statements:
+        controller.witness = MapWitness(Scribe(rig.statements, rig.name), "vehicle", unit)
     rig.add_line("vcu", controller, [{"driver": "vcu", "address": 1}], baudrate=vcu.BAUDRATE, parity="even")
+    rig.fixtures.append(("vehicle", 0))
+
+
+def _add_receiver(rig: HolderRig, van: Van, receiver: Face | None) -> None:
+    if receiver is None:
+        receiver = gnss.GnssFace(van)
+        if rig.statements:
+            receiver.witness = GnssWitness(Scribe(rig.statements, rig.name))
     rig.add_line("gnss", receiver, [{"driver": "gnss"}], baudrate=gnss.BAUDRATE)
-    rig.fixtures = [("vehicle", 0), ("position", 0)]
+    rig.fixtures.append(("position", 0))
+
+
+def make_station_rig(
+    station: Station,
+    folder: Path,
+    *,
+    bms_driver: str = "seplos_v3",
+    statements: StatementLog | None = None,
+    lay: Lay = lay_pty,
+    has_chargers: bool = True,
+    has_meter: bool = True,
+) -> HolderRig:
+    """Return the rig of a station. With `statements`, the devices write down what they say."""
+    rig = HolderRig(station.name, "station", folder, statements, lay=lay)
+    rig.station = station
+    for index, slot in enumerate(station.slots):
+        _add_bay(rig, index + 1, bms_driver, lambda slot=slot: slot.module)  # type: ignore[misc]
+    if has_chargers:
+        _add_chargers(rig, station)
+    if has_meter:
+        _add_meter(rig, station)
     return rig
 
 
-def make_station_rig(station: Station, folder: Path, *, statements: StatementLog | None = None) -> HolderRig:
-    """Return the rig of a station. With `statements`, the devices write down what they say."""
-    rig = HolderRig(station.name, "station", folder, statements)
-    for index, slot in enumerate(station.slots):
-        _add_bay(rig, index + 1, "seplos_v3", lambda slot=slot: slot.module)  # type: ignore[misc]
+def _add_chargers(rig: HolderRig, station: Station) -> None:
     units = {bay: slot_charger.SlotCharger(slot) for bay, slot in enumerate(station.slots, 1)}
     chargers = ModbusFace(units)
-    meter = ModbusFace({1: sdm630.Sdm630(station.meter)})
-    if statements:
-        scribes = {bay: Scribe(statements, rig.name, bay) for bay in units}
+    if rig.statements:
+        scribes = {bay: Scribe(rig.statements, rig.name, bay) for bay in units}
         chargers.witness = UnitWitnesses({bay: MapWitness(scribes[bay], "slot", unit) for bay, unit in units.items()})
-        meter.witness = MeterWitness(Scribe(statements, rig.name), station.meter)
     devices = [{"driver": "slot_charger", "address": bay, "bay": bay} for bay in units]
     rig.add_line("chargers", chargers, devices, baudrate=slot_charger.BAUDRATE, parity="even")
+    rig.fixtures += [("slot", bay) for bay in units]
+
+
+def _add_meter(rig: HolderRig, station: Station) -> None:
+    meter = ModbusFace({1: sdm630.Sdm630(station.meter)})
+    if rig.statements:
+        meter.witness = MeterWitness(Scribe(rig.statements, rig.name), station.meter)
     rig.add_line("meter", meter, [{"driver": "sdm630", "address": 1}], baudrate=sdm630.BAUDRATE)
-    rig.fixtures = [("meter", 0), *(("slot", bay) for bay in units)]
-    return rig
+    rig.fixtures.append(("meter", 0))

@@ -253,8 +253,8 @@ def _make(
     return server
 
 
-def mosquitto(folder: Path | None = None, settings: Sequence[str] = ()) -> Server:
-    """Prepare an MQTT broker without passwords; `settings` are further lines of its configuration.
+def mosquitto(folder: Path | None = None, settings: Sequence[str] = (), *, host: str = HOST) -> Server:
+    """Prepare an MQTT broker without passwords on `host`; `settings` are further lines of its configuration.
 
     Queues are unbounded: mosquitto's default drops silently what a subscriber lags behind by more than 1000 messages.
     """
@@ -262,7 +262,7 @@ def mosquitto(folder: Path | None = None, settings: Sequence[str] = ()) -> Serve
 
     def command(home: Path, port: int) -> Sequence[str]:
         lines = [
-            f"listener {port} {HOST}",
+            f"listener {port} {host}",
             "allow_anonymous true",
             "user root",  # ignored unless root starts it; else it could not write into the temporary folder
             "max_queued_messages 0",
@@ -274,7 +274,9 @@ def mosquitto(folder: Path | None = None, settings: Sequence[str] = ()) -> Serve
         return (str(binary), "-c", str(config))
 
     running = r"mosquitto version \S+ running"
-    return _make("mosquitto", folder, command, running, chooses_port=False, greeting=MQTT_CONNECT)
+    server = _make("mosquitto", folder, command, running, chooses_port=False, greeting=MQTT_CONNECT)
+    server.host = host
+    return server
 
 
 class InfluxServer(Server):

@@ -46,13 +46,17 @@ class Heard:
 
 
 class Tap:
-    """A subscriber of its own. Use `run` as a task; `wait` returns when a condition over what was heard holds."""
+    """A subscriber of its own. Use `run` as a task; `wait` returns when a condition over what was heard holds.
 
-    def __init__(self, host: str, port: int) -> None:
+    `on_message` is told topic and payload of everything that it hears.
+    """
+
+    def __init__(self, host: str, port: int, *, on_message: Callable[[str, bytes], None] | None = None) -> None:
         self.nodes: dict[str, Heard] = {}
         self.subscribed = asyncio.Event()
         self._host = host
         self._port = port
+        self._on_message = on_message
         self._changed = asyncio.Condition()
 
     def __getitem__(self, node: str) -> Heard:
@@ -103,6 +107,8 @@ class Tap:
         address = topic.parse_topic(str(received.topic))
         payload = received.payload
         assert isinstance(payload, bytes)
+        if self._on_message is not None:
+            self._on_message(str(received.topic), payload)
         heard = self[address.node]
         if address.channel == topic.STATUS:
             heard.status = json.loads(payload) if payload else {}
