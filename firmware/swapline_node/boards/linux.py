@@ -41,7 +41,8 @@ _PARENB = const(0x100)
 _PARODD = const(0x200)
 _VTIME = const(5)
 _VMIN = const(6)
-_PSEUDO_TERMINALS = "/dev/pts/"
+_PSEUDO_TERMINALS = "/dev/pts"
+_FILE_SYSTEM = const(2)  # place in what `os.stat` returns
 _AF_UNIX = const(1)
 _LOOK_UP_MS = const(20)
 _INPUT_BYTES_MAX = const(16)
@@ -171,7 +172,7 @@ class Board:
         try:
             termios.tcsetattr(file.fileno(), termios.TCSANOW, attributes)
         except OSError:
-            if not bus["port"].startswith(_PSEUDO_TERMINALS):
+            if os.stat(bus["port"])[_FILE_SYSTEM] != os.stat(_PSEUDO_TERMINALS)[_FILE_SYSTEM]:  # it may be a link
                 raise  # a pseudo-terminal has no parity, and Debian's libc calls that an error; it is set all the same
         return asyncio.StreamReader(file), PortWriter(file)
 
