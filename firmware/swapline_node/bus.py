@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         def silent(self) -> None: ...
 
 
-_ANSWER_BYTES_MAX = const(300)  # the longest answers that BMSs give are 260 bytes
+_ANSWER_BYTES_MAX = const(316)  # the longest that BMSs give: 315 bytes, a JK of 24 cells
 _SILENCE_MS = const(5)  # more than 3.5 characters at 9600 baud, the gap that separates Modbus RTU frames
 _LOOK_MS = const(5)  # while an answer comes: adds at most this to it, a few per cent of a board's time
 _LISTEN_MS = const(20)  # in which 115200 baud bring 230 bytes

@@ -6,13 +6,13 @@ module only at start and for the `config` command; `once.py` loads and forgets i
 """
 
 import json
+import os
 
 from micropython import const
 
 from swapline_wire.catalogue import STREAM_NAMES
 from swapline_wire.topic import is_name
 
-from .driver import DRIVERS
 from .settings import Settings
 
 TYPE_CHECKING = const(False)
@@ -63,7 +63,7 @@ _BUS = {
     "devices": (REQUIRED, list, None),
 }
 _DEVICE = {
-    "driver": (REQUIRED, _TEXT, tuple(sorted(DRIVERS))),
+    "driver": (REQUIRED, _TEXT, None),  # one of `driver_names()`
     "address": (1, int, (0, 247)),
     "bay": (0, int, (0, 255)),
     "period_ms": (1000, int, (10, 3600000)),
@@ -85,6 +85,7 @@ _TOP: "dict[str, tuple[Any, Any, Any]]" = {
 }
 
 
+_SHARED = ("__init__", "bms", "modbus", "modbus_write", "nmea", "refreshed")  # files in drivers/ that are no drivers
 _WITHOUT_OWNER = ("gnss", "sdm630", "slot_charger", "vcu")  # whose rows say neither a module nor an address
 _HARMLESS = (  # the default does as well
     "link.keepalive_s",
@@ -113,6 +114,21 @@ def nearest(word: str, known: "list[str]") -> str:
         if distance(word, candidate) < distance(word, best):
             best = candidate
     return best
+
+
+def driver_names() -> "list[str]":
+    """Return the names of the drivers: what lies in `drivers/`. Empty where that cannot be listed (frozen firmware)."""
+    path: "Any" = __import__("swapline_node.drivers", None, None, ("*",)).__path__
+    try:
+        files = os.listdir(path if isinstance(path, str) else path[0])
+    except OSError:
+        return []
+    names = set()
+    for file in files:
+        name, _, suffix = file.partition(".")
+        if suffix in ("py", "mpy") and name not in _SHARED:
+            names.add(name)
+    return sorted(names)
 
 
 class Checker:
@@ -207,6 +223,7 @@ class Checker:
 
     def _buses(self, raw: "Any") -> "list[dict[str, Any]]":
         buses = []
+        known = driver_names() if raw else []
         for i, entry in enumerate(raw):
             where = "buses[%d]" % i
             bus = self._section(where, entry, _BUS)
@@ -214,6 +231,10 @@ class Checker:
             bus["devices"] = [self._section("%s.devices[%d]" % (where, j), d, _DEVICE) for j, d in enumerate(devices)]
             if not devices and isinstance(entry, dict) and "devices" in entry:
                 self._say(where + ".devices", devices, "at least one device is")
+            for j, device in enumerate(bus["devices"]):
+                if known and device["driver"] and device["driver"] not in known:
+                    allowed = "one of %s is" % ", ".join(known)
+                    self._say("%s.devices[%d].driver" % (where, j), device["driver"], allowed)
             buses.append(bus)
         self._check_sharing(buses)
         for i, bus in enumerate(buses):

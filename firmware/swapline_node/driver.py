@@ -1,4 +1,8 @@
-"""Drivers: what every device on a bus has in common, and how a driver is made from its name in the configuration."""
+"""Drivers: what every device on a bus has in common, and how a driver is made from its name in the configuration.
+
+The name is that of a file in `drivers/`, and the file has a class of the same name in capitals: `slot_charger` is
+`SlotCharger` in `slot_charger.py`. There is no list to add it to.
+"""
 
 from micropython import const
 
@@ -13,16 +17,6 @@ if TYPE_CHECKING:
     from .counter import Counters
     from .sampler import Sampler
 
-# Name in the configuration (and of the file in drivers/) -> the class in that file.
-DRIVERS = {
-    "gnss": "Gnss",
-    "jbd": "Jbd",
-    "jbd_up16s": "JbdUp16s",
-    "sdm630": "Sdm630",
-    "seplos_v3": "SeplosV3",
-    "slot_charger": "SlotCharger",
-    "vcu": "Vcu",
-}
 PERIOD_MS = 1000
 TIMEOUT_MS = 500  # recorded packs answer within 307 ms
 
@@ -54,10 +48,18 @@ class Driver:
         """Take note that the device has not answered several polls in a row."""
 
 
+def class_name(name: str) -> str:
+    """Return the name of the class that a driver's file has."""
+    return "".join([word[:1].upper() + word[1:] for word in name.split("_")])
+
+
 def make(
     name: str, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
 ) -> Driver:
-    """Import a driver's file, only now, and return its device. `name` is one of `DRIVERS`."""
+    """Import a driver's file, only now, and return its device. Raises whatever a file that is wrong raises."""
     module = __import__("swapline_node.drivers." + name, None, None, ("*",))
-    device: Driver = getattr(module, DRIVERS[name])(sampler, clock, counters, device_config)
+    kind = getattr(module, class_name(name), None)
+    if kind is None:
+        raise ValueError("drivers/%s.py has no class %s" % (name, class_name(name)))
+    device: Driver = kind(sampler, clock, counters, device_config)
     return device

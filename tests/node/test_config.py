@@ -1,11 +1,13 @@
 import copy
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swapline_node.config import check, load, mask, nearest
+from swapline_node.config import check, driver_names, load, mask, nearest
+from swapline_node.driver import Driver, class_name
 
 GOOD: dict[str, Any] = {
     "fleet": "demo",
@@ -122,6 +124,14 @@ def test_missing_file_is_a_problem_that_names_it(tmp_path: Path) -> None:
 
 def test_nearest_word() -> None:
     assert nearest("hots", ["port", "host", "window"]) == "host"
+
+
+def test_every_file_in_drivers_is_a_driver_but_for_what_drivers_share() -> None:
+    shipped = ["gnss", "jbd", "jbd_up16s", "jk", "sdm630", "seplos_v3", "slot_charger", "vcu"]
+    assert driver_names() == shipped
+    for name in shipped:
+        module = importlib.import_module("swapline_node.drivers." + name)
+        assert issubclass(getattr(module, class_name(name)), Driver)
 
 
 def bus_of(name: str, *drivers: str) -> dict[str, Any]:

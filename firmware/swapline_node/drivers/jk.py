@@ -1,0 +1,230 @@
+"""JK (Jikong) BMS over its UART, 115200 8N1: frames `4E 57`. One question, and everything is in its answer.
+
+Source: the maker's UART protocol as translated in syssi/esphome-jk-bms, checked against recorded 13S and 16S boards. A
+frame is 4E 57, a length word (of all that follows it and itself), terminal number (4 bytes), command, source, kind,
+registers, record number (4 bytes), 68, and the sum of all bytes before it (4 bytes). Each register is its number and as
+many bytes as its number says.
+"""
+
+from array import array
+
+from micropython import const
+
+from swapline_node.bus import BusChecksumError, BusProtocolError
+from swapline_wire.catalogue import MODULE, find_signal
+
+from .bms import PROTECTIONS, SWITCHES, Bms, mapped_bits, module_code, u16
+
+TYPE_CHECKING = const(False)
+if TYPE_CHECKING:
+    from typing import Any
+
+    from swapline_node.bus import Bus
+    from swapline_node.clock import Clock
+    from swapline_node.counter import Counters
+    from swapline_node.sampler import Sampler
+
+_LENGTH_END = const(4)  # start, length
+_HEAD_BYTES = const(11)
+_TAIL_BYTES = const(9)
+_COMMANDS = b"\x06\x03"  # read all; some boards answer it as a read
+_ANSWER = const(1)
+_END = const(0x68)
+_FIRST = const(0x79)
+_COUNTED = const(0xFF)
+# Bytes of the registers from 0x79 on; 0xFF: a length byte says it, 0: there is no such register.
+_SIZES = (
+    b"\xff\x00\x00\x00\x00\x00\x00"  # 79: cells
+    b"\x02\x02\x02\x02\x02\x01\x01\x02\x00\x04\x02\x02\x02\x00\x02\x02"  # 80: what is measured; 8E: limits
+    b"\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x01\x02\x02"  # 90
+    b"\x02\x02\x02\x02\x02\x02\x02\x02\x02\x01\x04\x01\x01\x02\x01\x01"  # A0
+    b"\x02\x01\x0a\x01\x08\x04\x04\x0f\x01\x04\x18\x01\x01\x01\x02\x02"  # B0: settings and names
+    b"\x01"  # C0: protocol version
+)
+# Register, signal, and what its number is multiplied by. Not taken: the total cycle capacity (89), for nobody says
+# whether it was charged or discharged.
+_TABLE = "0x83 voltage_v 1 0x85 soc_pct 10 0x87 cycles 1 0xAA capacity_full_ah 100"
+_CELLS = const(0x79)
+_MOSFET = const(0x80)
+_BOX = const(0x81)  # "battery box", then "battery": the two sensors
+_CURRENT = const(0x84)
+_SENSOR_COUNT = const(0x86)
+_WARNINGS = const(0x8B)
+_STATUS = const(0x8C)
+_DEVICE = const(0xB4)
+_NAME = const(0xBA)
+_VERSION = const(0xC0)
+_SENSORS_MAX = const(2)
+_CURRENT_ZERO = const(10000)
+_COLD_BASE = const(100)
+_PROMPT = b"Input Userda"  # what the name begins with until somebody enters one; the board's type follows
+
+# For each bit of the warnings the number of the common protection. Bit 4 is "too hot" and 9 "too cold", for charging
+# and for discharging.
+WARNING_BITS = (
+    b"\x11\x0e\x02\x03"  # low SoC; MOSFET; pack over, under
+    b"\x04\x08\x09\x0d"  # over-temperature; charge, discharge over-current; cell spread
+    b"\x11\x05\x00\x01"  # battery box; under-temperature; cell over, under
+    b"\x0b\x0b"  # front end A, B
+)
+_CHARGE_TEMPERATURES = const(0x30)  # protections 4 and 5; those for discharging are two bits above
+_AMPERES = find_signal(MODULE, "current_a")
+_TEMPERATURE_MOSFET = find_signal(MODULE, "temperature_mosfet_c")
+
+
+def _compile(table: str) -> bytes:
+    """Return the table's rows as three bytes each: register, place in `module.values`, factor."""
+    words = table.split()
+    rows = bytearray()
+    for i in range(0, len(words), 3):
+        rows += bytes((int(words[i], 0), find_signal(MODULE, words[i + 1]), int(words[i + 2])))
+    return bytes(rows)
+
+
+_ROWS = _compile(_TABLE)
+
+
+class JkQuery:
+    """A read of all registers."""
+
+    request = b"\x4e\x57\x00\x13\x00\x00\x00\x00\x06\x03\x00\x00\x00\x00\x00\x00\x68\x00\x00\x01\x29"
+
+    def measure(self, answer: memoryview, count: int) -> int:
+        """Return the bytes needed to go on: a start and a length, then what the length says."""
+        if count < _LENGTH_END:
+            return _LENGTH_END
+        if answer[:2] != self.request[:2]:
+            return count  # not a frame: let `check` say so at once
+        length: int = u16(answer, 2)
+        return 2 + length
+
+    def check(self, answer: memoryview) -> memoryview:
+        """Return the registers. Raises `BusChecksumError`, `BusProtocolError`."""
+        end = len(answer) - _TAIL_BYTES
+        if end < _HEAD_BYTES or answer[:2] != self.request[:2]:
+            raise BusProtocolError("no frame")
+        total = 0
+        for i in range(len(answer) - 4):
+            total += answer[i]
+        if (total ^ u16(answer, len(answer) - 2)) & 0xFFFF:
+            raise BusChecksumError("sum")
+        if answer[8] not in _COMMANDS or answer[10] != _ANSWER or answer[end + 4] != _END:
+            raise BusProtocolError("command %d, kind %d" % (answer[8], answer[10]))
+        return answer[_HEAD_BYTES:end]
+
+
+class Jk(Bms):
+    """One board on its own UART. Each answer tells whose it is, so a poll is one question."""
+
+    serial_query = name_query = JkQuery()
+
+    def __init__(
+        self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
+    ) -> None:
+        super().__init__(sampler, clock, counters, device_config)
+        self._places = array("H", bytes(2 * len(_SIZES)))  # of each register's value in the answer, 0: it has none
+        self._told = ""  # the code in the answer that was read last
+
+    async def read(self, bus: "Bus") -> None:
+        """Read everything. Raises `BusError`."""
+        answer = await bus.ask(self.serial_query, self.timeout_ms)
+        if not self._locate(answer):
+            raise bus.protocol_error("registers do not fit into %d bytes" % len(answer))
+        values = self.module.values
+        for i in range(0, len(_ROWS), 3):
+            number = self._number(answer, _ROWS[i])
+            if number >= 0:
+                values[_ROWS[i + 1]] = number * _ROWS[i + 2]
+        self._take_current(answer)
+        self._take_temperatures(answer)
+        self._take_state(answer)
+        self._take_cells(answer)
+        self._told = module_code(self._name(answer))
+
+    def serial_of(self, answer: memoryview) -> "bytes | memoryview":
+        """Return the name that somebody has entered; else the board's type."""
+        return self._name(answer) if self._locate(answer) else b""
+
+    def name_of(self, answer: memoryview) -> "bytes | memoryview":
+        """Return the device's number."""
+        return self._text(answer, _DEVICE) if self._locate(answer) else b""
+
+    async def _read_code(self, bus: "Bus") -> str:
+        """Return the code that came with the data, once; else ask."""
+        told, self._told = self._told, ""
+        return told or await super()._read_code(bus)
+
+    def _locate(self, answer: memoryview) -> bool:
+        """Find every register's value; return whether the registers fill the answer exactly."""
+        places = self._places
+        for i in range(len(places)):
+            places[i] = 0
+        at = 0
+        while at < len(answer):
+            index = answer[at] - _FIRST
+            size = _SIZES[index] if 0 <= index < len(_SIZES) else 0
+            at += 1
+            if size == _COUNTED and at < len(answer):
+                size = 1 + answer[at]
+            if not size:
+                return False
+            places[index] = at
+            at += size
+        return at == len(answer) > 0
+
+    def _number(self, answer: memoryview, register: int) -> int:
+        """Return a register's value, -1 if the answer does not have it."""
+        place = self._places[register - _FIRST]
+        number = 0 if place else -1
+        for i in range(place, place + _SIZES[register - _FIRST] if place else 0):
+            number = number << 8 | answer[i]
+        return number
+
+    def _text(self, answer: memoryview, register: int) -> memoryview:
+        place = self._places[register - _FIRST]
+        return answer[place : place + _SIZES[register - _FIRST] if place else 0]
+
+    def _name(self, answer: memoryview) -> memoryview:
+        name = self._text(answer, _NAME)
+        return name[len(_PROMPT) :] if name[: len(_PROMPT)] == _PROMPT else name
+
+    def _take_current(self, answer: memoryview) -> None:
+        """Take the current: up to protocol version 0 it is 10000 at rest, from 1 on it has a bit for charging."""
+        word = self._number(answer, _CURRENT)
+        if word < 0:
+            return
+        if self._number(answer, _VERSION) < 1:
+            current_ca = _CURRENT_ZERO - word
+        else:
+            current_ca = word - 0x8000 if word & 0x8000 else -word
+        self.module.values[_AMPERES] = current_ca
+
+    def _take_temperatures(self, answer: memoryview) -> None:
+        mosfet = self._number(answer, _MOSFET)
+        if mosfet >= 0:
+            self.module.values[_TEMPERATURE_MOSFET] = temperature_dc(mosfet)
+        self.sensor_count = min(max(self._number(answer, _SENSOR_COUNT), 0), _SENSORS_MAX)
+        for i in range(self.sensor_count):
+            self.sensor_dc[i] = temperature_dc(self._number(answer, _BOX + i))
+
+    def _take_state(self, answer: memoryview) -> None:
+        values = self.module.values
+        warnings = self._number(answer, _WARNINGS)
+        if warnings >= 0:
+            bits = mapped_bits(warnings, WARNING_BITS)
+            values[PROTECTIONS] = bits | (bits & _CHARGE_TEMPERATURES) << 2
+        status = self._number(answer, _STATUS)
+        if status >= 0:
+            values[SWITCHES] = status & 3  # bit 0 charge, bit 1 discharge, as in the catalogue
+
+    def _take_cells(self, answer: memoryview) -> None:
+        """Take the cell voltages: a length byte, then three bytes each, a cell's number and its mV."""
+        place = self._places[_CELLS - _FIRST]
+        self.cell_count = min(answer[place] // 3, len(self.cell_mv)) if place else 0
+        for i in range(self.cell_count):
+            self.cell_mv[i] = u16(answer, place + 2 + 3 * i)
+
+
+def temperature_dc(word: int) -> int:
+    """Return tenths of a degree: whole ones up to 100, and beyond that 101 is -1."""
+    return 10 * (word if word <= _COLD_BASE else _COLD_BASE - word)
