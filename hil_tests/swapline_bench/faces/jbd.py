@@ -22,6 +22,7 @@ ERROR_COUNTS = 0xAA
 STATUS_OK = 0x00
 STATUS_ERROR = 0x80
 ZERO_C_TENTHS_K = 2731
+_EMPTY_FRAME_BYTES = 7  # start, register, status, length, sum, end
 _CODES_MASK = 0x1FFF  # the protocol's thirteen protection bits are this bench's bits 0 to 12
 
 
@@ -65,6 +66,27 @@ class JbdFace(RequestFace):
         register = request[2]
         data = self._data(register, module) if request[1] == READ else None
         return frame(register, STATUS_ERROR, b"") if data is None else frame(register, STATUS_OK, data)
+
+    def speaker(self, request: bytes) -> object:
+        """See `RequestFace`."""
+        del request
+        return self._module()
+
+    def refusal(self, request: bytes) -> bytes | None:
+        """Return the answer with an error status."""
+        return frame(request[2], STATUS_ERROR, b"")
+
+    def from_another(self, request: bytes, reply: bytes) -> bytes | None:
+        """Return the answer of another register: the protocol has no addresses, and its sum leaves the register out."""
+        del request
+        return bytes((START, reply[1] ^ 1)) + reply[2:]
+
+    def is_accepted(self, request: bytes, heard: bytes) -> bool:
+        """See `RequestFace`: start, register, status, length, sum and end are what an answer has."""
+        if len(heard) < _EMPTY_FRAME_BYTES or heard[:3] != bytes((START, request[2], STATUS_OK)):
+            return False
+        whole = heard[: _EMPTY_FRAME_BYTES + heard[3]]
+        return whole == frame(whole[1], whole[2], whole[4:-3])
 
     def _data(self, register: int, module: Module) -> bytes | None:
         if register == BASIC:

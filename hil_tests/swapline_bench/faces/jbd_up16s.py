@@ -7,7 +7,7 @@ two UP16S packs on one bus. Only the blocks that a telemetry unit reads are simu
 import struct
 from collections.abc import Callable, Mapping
 
-from swapline_bench.faces.modbus import crc16
+from swapline_bench.faces.modbus import DEVICE_FAILURE, crc16, with_crc
 from swapline_bench.module import Module
 from swapline_bench.serial_line import RequestFace
 
@@ -18,6 +18,7 @@ IDENTITY = (0x1C00, 0x1CA0)
 CURRENT_OFFSET = 300_000  # 10 mA a count
 TEMPERATURE_OFFSET = 500  # 0.1 degC a count
 _REQUEST_BYTES = 10
+_HEAD_BYTES = 8  # pack, function, range, length
 _IDLE, _CHARGING, _DISCHARGING = 0, 1, 2
 _CURRENT_REST_A = 0.5
 
@@ -116,8 +117,27 @@ class Up16sFace(RequestFace):
             data = pack.identity(module)
         else:
             return None
-        frame = request[:6] + struct.pack(">H", len(data)) + data
-        return frame + crc16(frame)
+        return with_crc(request[:6] + struct.pack(">H", len(data)) + data)
+
+    def speaker(self, request: bytes) -> object:
+        """See `RequestFace`."""
+        pack = self._packs.get(request[0])
+        return None if pack is None else pack.module()
+
+    def refusal(self, request: bytes) -> bytes | None:
+        """Return an exception as Modbus has them."""
+        return with_crc(bytes((request[0], READ | 0x80, DEVICE_FAILURE)))
+
+    def from_another(self, request: bytes, reply: bytes) -> bytes | None:
+        """Return the answer as the next pack would have given it."""
+        return with_crc(bytes(((request[0] + 1) & 0xFF,)) + reply[1:-2])
+
+    def is_accepted(self, request: bytes, heard: bytes) -> bool:
+        """See `RequestFace`: pack, function, range, length and CRC are what an answer has."""
+        if len(heard) < _HEAD_BYTES or heard[:6] != request[:6]:
+            return False
+        frame = heard[: _HEAD_BYTES + int.from_bytes(heard[6:8]) + 2]
+        return len(frame) > _HEAD_BYTES + 2 and with_crc(frame[:-2]) == frame
 
 
 def _pack_words(words: "tuple[int, ...] | list[int]") -> bytes:

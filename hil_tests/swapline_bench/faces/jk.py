@@ -107,6 +107,19 @@ class JkFace(RequestFace):
             return None
         return frame(READ_ALL, self._data(module)) if request[_COMMAND] == READ_ALL else None
 
+    def speaker(self, request: bytes) -> object:
+        """See `RequestFace`."""
+        del request
+        return self._module()
+
+    def is_accepted(self, request: bytes, heard: bytes) -> bool:
+        """See `RequestFace`: start, length, command, end and sum are what an answer has."""
+        whole = heard[: len(START) + int.from_bytes(heard[2:4], "big")]
+        if len(whole) < _REQUEST_BYTES_MIN or len(whole) != len(START) + int.from_bytes(whole[2:4], "big"):
+            return False
+        is_answer = whole[:2] == START and whole[_COMMAND] == request[_COMMAND] and whole[-5] == END
+        return is_answer and int.from_bytes(whole[-4:], "big") == sum(whole[:-4]) & 0xFFFF
+
     def _data(self, module: Module) -> bytes:
         cells = [round(v * 1000) for v in module.cell_voltages_v]
         groups = b"".join(struct.pack(">BH", i, mv) for i, mv in enumerate(cells, 1))

@@ -15,8 +15,10 @@ READ_INPUT = 4
 ILLEGAL_FUNCTION = 1
 ILLEGAL_ADDRESS = 2
 ILLEGAL_VALUE = 3
+DEVICE_FAILURE = 4
 REGISTERS_MAX = 125  # Modbus application protocol 1.1b3, section 6.4
 
+_SHORTEST_DATA_BYTES = 6  # unit, function, length, one byte of coils, CRC
 _FIXED_REQUEST_BYTES = 8  # functions 1 to 6: unit, function, two words, CRC
 _CRC_POLYNOMIAL = 0xA001
 
@@ -58,6 +60,10 @@ class Unit:
     def is_present(self) -> bool:
         """Say whether the device is on the line; an absent one does not answer."""
         return True
+
+    def speaker(self) -> object:
+        """Return who answers: somebody else after a module was exchanged."""
+        return self
 
     def blocks(self, function: int) -> Mapping[int, Sequence[int]]:
         """Return the words or bits that `function` reads, by start address."""
@@ -116,8 +122,34 @@ class ModbusFace(RequestFace):
             body = unit.answer(pdu)
         except ModbusError as error:
             body = bytes((pdu[0] | 0x80, error.code))
-        frame = bytes((request[0],)) + body
-        return frame + crc16(frame)
+        return with_crc(bytes((request[0],)) + body)
+
+    def speaker(self, request: bytes) -> object:
+        """See `RequestFace`."""
+        unit = self.units.get(request[0])
+        return None if unit is None or not unit.is_present() else unit.speaker()
+
+    def refusal(self, request: bytes) -> bytes | None:
+        """Return the exception of a device that is there and cannot."""
+        return with_crc(bytes((request[0], request[1] | 0x80, DEVICE_FAILURE)))
+
+    def from_another(self, request: bytes, reply: bytes) -> bytes | None:
+        """Return the answer as the next unit would have given it."""
+        return with_crc(bytes(((request[0] + 1) & 0xFF,)) + reply[1:-2])
+
+    def is_accepted(self, request: bytes, heard: bytes) -> bool:
+        """See `RequestFace`: unit, function, length and CRC are what an answer has."""
+        if len(heard) < _SHORTEST_DATA_BYTES or heard[:2] != request[:2]:
+            return False
+        count = int.from_bytes(request[4:6])
+        size = (count + 7) // 8 if request[1] == READ_COILS else 2 * count
+        frame = heard[: 3 + size + 2]
+        return heard[2] == size & 0xFF and len(frame) == 3 + size + 2 and with_crc(frame[:-2]) == frame
+
+
+def with_crc(body: bytes) -> bytes:
+    """Return a frame: the body and its CRC."""
+    return body + crc16(body)
 
 
 def _pack_bits(bits: Sequence[int]) -> bytes:

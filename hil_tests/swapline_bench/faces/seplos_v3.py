@@ -62,6 +62,10 @@ class SeplosV3(modbus.Unit):
         """Say whether a module is plugged in."""
         return self._module() is not None
 
+    def speaker(self) -> object:
+        """Return the module that answers."""
+        return self._module()
+
     def blocks(self, function: int) -> Mapping[int, Sequence[int]]:
         """Return the present values of the blocks that `function` reads."""
         module = self._module()
