@@ -114,45 +114,30 @@ class JkQuery:
 
 
 class Jk(Bms):
-    """One board on its own UART. Each answer tells whose it is, so a poll is one question."""
+    """One board on its own UART. Each answer tells whose it is, so a poll is one question and needs no sandwich."""
 
-    serial_query = name_query = JkQuery()
+    query = JkQuery()
 
     def __init__(
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
         super().__init__(sampler, clock, counters, device_config)
         self._places = array("H", bytes(2 * len(_SIZES)))  # of each register's value in the answer, 0: it has none
-        self._told = ""  # the code in the answer that was read last
 
-    async def read(self, bus: "Bus") -> None:
-        """Read everything. Raises `BusError`."""
-        answer = await bus.ask(self.serial_query, self.timeout_ms)
+    async def poll(self, bus: "Bus") -> None:
+        """Read everything and commit it, as that module's whose code came with it. Raises `BusError`."""
+        answer = await bus.ask(self.query, self.timeout_ms)
         if not self._locate(answer):
             raise bus.protocol_error("registers do not fit into %d bytes" % len(answer))
-        values = self.module.values
-        for i in range(0, len(_ROWS), 3):
-            number = self._number(answer, _ROWS[i])
-            if number >= 0:
-                values[_ROWS[i + 1]] = number * _ROWS[i + 2]
+        code = module_code(self._name(answer)) or module_code(self._text(answer, _DEVICE))
+        if not code:
+            raise bus.protocol_error("module has no code")
+        self._take_numbers(answer)
         self._take_current(answer)
         self._take_temperatures(answer)
         self._take_state(answer)
         self._take_cells(answer)
-        self._told = module_code(self._name(answer))
-
-    def serial_of(self, answer: memoryview) -> "bytes | memoryview":
-        """Return the name that somebody has entered; else the board's type."""
-        return self._name(answer) if self._locate(answer) else b""
-
-    def name_of(self, answer: memoryview) -> "bytes | memoryview":
-        """Return the device's number."""
-        return self._text(answer, _DEVICE) if self._locate(answer) else b""
-
-    async def _read_code(self, bus: "Bus") -> str:
-        """Return the code that came with the data, once; else ask."""
-        told, self._told = self._told, ""
-        return told or await super()._read_code(bus)
+        self._commit(code)
 
     def _locate(self, answer: memoryview) -> bool:
         """Find every register's value; return whether the registers fill the answer exactly."""
@@ -185,8 +170,17 @@ class Jk(Bms):
         return answer[place : place + _SIZES[register - _FIRST] if place else 0]
 
     def _name(self, answer: memoryview) -> memoryview:
+        """Return the name that somebody has entered; else the board's type, which stands behind the prompt for one."""
         name = self._text(answer, _NAME)
         return name[len(_PROMPT) :] if name[: len(_PROMPT)] == _PROMPT else name
+
+    def _take_numbers(self, answer: memoryview) -> None:
+        self.module.clear()
+        values = self.module.values
+        for i in range(0, len(_ROWS), 3):
+            number = self._number(answer, _ROWS[i])
+            if number >= 0:
+                values[_ROWS[i + 1]] = number * _ROWS[i + 2]
 
     def _take_current(self, answer: memoryview) -> None:
         """Take the current: up to protocol version 0 it is 10000 at rest, from 1 on it has a bit for charging."""
