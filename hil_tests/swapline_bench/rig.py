@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from swapline_bench.faces import gnss, jbd, sdm630, seplos_v3, slot_charger, vcu
+from swapline_bench.faces import gnss, jbd, jk, sdm630, seplos_v3, slot_charger, vcu
 from swapline_bench.faces.modbus import ModbusFace
 from swapline_bench.faces.witness import Scribe, UnitWitnesses
 from swapline_bench.faces.witness_bms import bms_witness
@@ -26,7 +26,11 @@ LOOK_S = 0.02
 SEAL_INTERVAL_MS = 2000  # people watch: a row is seen 2 s later at most
 JOURNAL_LIMIT_BYTES = 1_500_000
 STREAMS = {"van": ("module", "cells", "vehicle", "position"), "station": ("module", "cells", "slot", "meter")}
-BMS_DRIVERS = {"seplos_v3": (seplos_v3.BAUDRATE, 1), "jbd": (jbd.BAUDRATE, 0)}  # driver -> baud rate, unit address
+BMS_DRIVERS = {  # driver -> baud rate, unit address
+    "seplos_v3": (seplos_v3.BAUDRATE, 1),
+    "jbd": (jbd.BAUDRATE, 0),
+    "jk": (jk.BAUDRATE, 0),
+}
 
 
 class Laid(NamedTuple):
@@ -140,6 +144,8 @@ def bms_face(driver: str, module: Callable[[], Module | None]) -> RequestFace:
     """Return the face of a bay's line for the node's `driver`."""
     if driver == "jbd":
         return jbd.JbdFace(module)
+    if driver == "jk":
+        return jk.JkFace(module)
     return ModbusFace({1: seplos_v3.SeplosV3(module)})
 
 

@@ -5,6 +5,7 @@ data between two equal codes are a reading. A node that has lost touch begins wi
 
 - Seplos V3: code (0x1700), pack (0x1000), cells (0x1100), state (0x1200, which a node may leave out), code.
 - JBD: code (A2, or 05 where a node asks for the name instead), basic (03), cells (04), code.
+- JK: everything in one answer, the code too, so each answer is a poll.
 
 Each poll has one row of `module`. Rows of `cells` are kept at a slower pace that the node chooses: each poll states
 what such a row would hold.
@@ -14,7 +15,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from swapline_bench.faces import jbd, modbus, seplos_v3
+from swapline_bench.faces import jbd, jk, modbus, seplos_v3
 from swapline_bench.faces.witness import Punctuality, Scribe
 from swapline_bench.module import Module
 
@@ -22,6 +23,7 @@ CODE = "code"
 _SEPLOS_PROTECTIONS = 0x16FFF  # the bench's protection bits that the maker's protocol can say
 _SEPLOS_PARTS = {seplos_v3.VIA: CODE, seplos_v3.PIA: "pack", seplos_v3.PIB: "cells", seplos_v3.PIC: "state"}
 _JBD_PROTECTIONS = 0x1FFF
+_JK_HOT, _JK_COLD = 1 << 4 | 1 << 6, 1 << 5 | 1 << 7  # what the BMS does not tell apart, it says of both
 
 
 class Part:
@@ -33,6 +35,7 @@ class Part:
         self.values: dict[str, float] = {}
         self.cells_mv: list[int] = []
         self.temperatures_dc: list[int] = []  # tenths of a degree
+        self.is_damaged = False  # and yet accepted
 
 
 class BmsWitness:
@@ -78,21 +81,57 @@ class BmsWitness:
         self._code = part.code
         self._parts.clear()
 
+    def spoiled(self, *, is_accepted: bool) -> None:
+        """See `Witness`. Data that are accepted belong to the poll; a code that was damaged ends it."""
+        part = self._part
+        if part is None:
+            return
+        if part.name == CODE:
+            self._code = ""
+            self._parts.clear()
+        elif is_accepted:
+            part.is_damaged = True
+            self._parts[part.name] = part
+
+    def doubt(self) -> None:
+        """See `Witness`."""
+        self._punctuality.disturbed()
+
     def _state(self, code: str) -> None:
         """Write down the poll that has just ended."""
         values: dict[str, float] = {}
         cells_mv: list[int] = []
         temperatures_dc: list[int] = []
+        damaged: set[str] = set()
         for part in self._parts.values():
             values |= part.values
             cells_mv += part.cells_mv
             temperatures_dc += part.temperatures_dc
+            if part.is_damaged:
+                damaged |= _signals(part)
         values |= _of_cells(cells_mv) | _of_sensors(temperatures_dc)
         is_doubtful = self._punctuality.is_doubtful
-        self._scribe.write("module", values, module=code, is_doubtful=is_doubtful)
-        cells = {f"cell_{i:02d}_v": mv / 1000 for i, mv in enumerate(cells_mv, 1)}
-        sensors = {f"temperature_{i}_c": dc / 10 for i, dc in enumerate(temperatures_dc, 1)}
-        self._scribe.write("cells", {"segment": 0} | cells | sensors, module=code, is_doubtful=is_doubtful)
+        self._scribe.write("module", values, module=code, is_doubtful=is_doubtful, damaged=damaged & values.keys())
+        cells = {"segment": 0} | _each_cell(cells_mv) | _each_sensor(temperatures_dc)
+        self._scribe.write("cells", cells, module=code, is_doubtful=is_doubtful, damaged=damaged & cells.keys())
+
+
+def _signals(part: Part) -> set[str]:
+    """Return the signals of both streams that an answer tells."""
+    names = set(part.values)
+    if part.cells_mv:
+        names |= _of_cells(part.cells_mv).keys() | _each_cell(part.cells_mv).keys()
+    if part.temperatures_dc:
+        names |= _of_sensors(part.temperatures_dc).keys() | _each_sensor(part.temperatures_dc).keys()
+    return names
+
+
+def _each_cell(cells_mv: list[int]) -> dict[str, float]:
+    return {f"cell_{i:02d}_v": mv / 1000 for i, mv in enumerate(cells_mv, 1)}
+
+
+def _each_sensor(temperatures_dc: list[int]) -> dict[str, float]:
+    return {f"temperature_{i}_c": dc / 10 for i, dc in enumerate(temperatures_dc, 1)}
 
 
 def _of_cells(cells_mv: list[int]) -> dict[str, float]:
@@ -217,6 +256,57 @@ class JbdWitness(BmsWitness):
         return part
 
 
+class JkWitness(BmsWitness):
+    """Watches a JK board."""
+
+    def look(self, request: bytes, reply: bytes) -> None:
+        """See `Witness`."""
+        module = self._module()
+        self._part = None if module is None else self.part(request, reply, module)
+        self._punctuality.begin()
+
+    def said(self, late_s: float) -> None:
+        """See `Witness`."""
+        part = self._part
+        if part is not None:
+            self._punctuality.answered(late_s)
+            self._parts = {part.name: part}
+            self._state(part.code)
+
+    def part(self, request: bytes, reply: bytes, module: Module) -> Part | None:
+        """See `BmsWitness`."""
+        del request, reply
+        part = Part("everything", module.code)
+        part.cells_mv = [round(v * 1000) for v in module.cell_voltages_v]
+        part.temperatures_dc = [10 * _whole_degrees(t) for t in jk.sensors_c(module)]
+        part.values = {
+            "voltage_v": _register(module.voltage_v, 100),
+            "current_a": min(max(round(module.current_a * 100), -0x7FFF), 0x7FFF) / 100,
+            "soc_pct": round(module.soc_pct),
+            "cycles": module.cycles,
+            "capacity_full_ah": round(module.capacity_full_ah),
+            "temperature_mosfet_c": _whole_degrees(module.temperature_mosfet_c),
+            "protections": _jk_protections(module.protections),
+            "switches": module.charge_switch | module.discharge_switch << 1,
+        }
+        return part
+
+
+def _whole_degrees(temperature_c: float) -> int:
+    return min(max(round(temperature_c), -40), 100)
+
+
+def _jk_protections(protections: int) -> int:
+    """Return which of the bench's protections the BMS can tell, in what it tells them."""
+    told = protections & sum(1 << bit for bit in jk.WARNINGS)
+    for pair in (_JK_HOT, _JK_COLD):
+        told |= pair if told & pair else 0
+    return told
+
+
+_WITNESSES = {"jbd": JbdWitness, "jk": JkWitness, "seplos_v3": SeplosWitness}
+
+
 def bms_witness(driver: str, scribe: Scribe, module: Callable[[], Module | None]) -> Any:
     """Return the witness of a bay's face for the node's `driver`."""
-    return JbdWitness(scribe, module) if driver == "jbd" else SeplosWitness(scribe, module)
+    return _WITNESSES[driver](scribe, module)
