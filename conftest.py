@@ -16,6 +16,21 @@ def is_ci() -> bool:
     return os.environ.get("CI", "").lower() == "true"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bench",
+        metavar="FILE",
+        type=Path,
+        default=Path(__file__).parent / "hil_tests" / "benches" / "virtual.toml",
+        help="bench file for the tests that use a desk (default: the virtual bench)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "promise(sentence): what the product promises, and this test holds")
+    config.addinivalue_line("markers", "needs(*words): what the bench must have, as docs/hil.md lists it, else a skip")
+
+
 @pytest.fixture(scope="session")
 def require() -> Callable[[str], Path]:
     """Return where a program is installed; without it the test is skipped, and fails when CI=true."""

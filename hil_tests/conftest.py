@@ -1,11 +1,36 @@
-"""What the tests of the whole path share: the servers, and the databases that the gateways of a rig write to."""
+"""What the tests of the whole path share: the desk, the servers, and the databases that the gateways of a rig write to.
 
-from collections.abc import Callable, Iterator
+A test that uses `desk` runs on the bench that `--bench FILE` names. What it needs of a bench it says with the marker
+`needs`; where the bench lacks that, it is skipped and says what is missing.
+"""
+
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from swapline_bench import services
+from swapline_bench import bundle, services
+from swapline_bench.desk.bench_file import BenchFile, load
+from swapline_bench.desk.driver import find_lacks
+from swapline_bench.desk.strategy import Desk
+
+DESK = pytest.StashKey[Desk]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs what the bench does not have."""
+    needs = [word for marker in item.iter_markers("needs") for word in marker.args]
+    if needs and (missing := find_lacks(load(item.config.getoption("bench")), needs)):
+        pytest.skip("; ".join(missing))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what a desk saw last where its test failed."""
+    report = yield
+    if report.failed and (desk := item.stash.get(DESK, None)) is not None:
+        report.sections.append((f"desk {desk.file.bench.name}", desk.describe()))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +60,25 @@ def database_urls(mosquitto: None, influxd: services.InfluxServer, victoria_metr
     """Return where the rigs' gateways find their databases, by sink; DuckDB needs no server."""
     del mosquitto  # only: it is installed
     return {"influxdb1": influxd.url, "influxdb2": victoria_metrics.url}
+
+
+@pytest.fixture(scope="session")
+def bench_file(pytestconfig: pytest.Config) -> BenchFile:
+    """Return what is on the desk."""
+    return load(pytestconfig.getoption("bench"))
+
+
+@pytest.fixture(scope="session")
+def firmware(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the compiled firmware."""
+    return bundle.build(tmp_path_factory.mktemp("firmware") / "bundle")
+
+
+@pytest.fixture
+async def desk(
+    request: pytest.FixtureRequest, bench_file: BenchFile, firmware: Path, tmp_path: Path
+) -> AsyncIterator[Desk]:
+    """Return a desk whose servers run and whose node is off. Its folder is the test's `tmp_path`."""
+    async with Desk(bench_file, tmp_path, bundle=firmware) as desk:
+        request.node.stash[DESK] = desk
+        yield desk

@@ -2,7 +2,7 @@
 
 A driver is a class with these verbs. Its constructor takes `(name, resource, folder, *, on_line, on_power)`: the node's
 name, the `[node]` table of the bench file, a folder for its files, and where to report each log line and each change of
-its power (`POWER_STATES`).
+its power (`POWER_STATES`). It opens nothing: `flash` is the first that does.
 """
 
 import collections
@@ -19,7 +19,7 @@ LOG_LINES_MAX = 400
 POWER_STATES = {
     "on": "the node has power and boots",
     "off": "its power went after it had stopped in order",
-    "browning out": "its power-good input fell; `cut` follows",
+    "warning": "its power-good input fell; `cut` follows",
     "cut": "its power went at once",
     "reset": "it starts anew, its power stays",
 }
@@ -32,7 +32,10 @@ class NodeUnderTest(Protocol):
 
     name: str
     features: frozenset[str]  # what this driver can do, of `FEATURES`
-    lines: collections.deque[str]  # of its log, newest last, at most `LOG_LINES_MAX`
+
+    @property
+    def lines(self) -> collections.deque[str]:
+        """Return the last lines of its log, newest last, at most `LOG_LINES_MAX`."""
 
     @property
     def is_running(self) -> bool:

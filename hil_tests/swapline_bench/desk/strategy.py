@@ -1,0 +1,473 @@
+"""The desk as a whole: everything around one node, brought up in order and taken down again whatever happens.
+
+    async with Desk(load(VIRTUAL), folder) as desk:
+        desk.make_van(bays=2)
+        await desk.boot()
+        await desk.tap.wait_rows(desk.node.name, "module", 20)
+        assert (await desk.judge()).is_good
+
+States: `off` (servers run, the node has no power), `running` (`boot` was successful), `broken`. A transition that fails
+leaves the desk broken for good: what came after it would be about the failure and not about the firmware.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from swapline_bench import bundle as bundles
+from swapline_bench import rig, services
+from swapline_bench.database import DuckDatabase
+from swapline_bench.desk.bench_file import BenchFile, DeskError, Line
+from swapline_bench.desk.driver import bench_features, make_node
+from swapline_bench.desk.lock import Locks
+from swapline_bench.desk.resource_check import require_resources
+from swapline_bench.end_to_end import FLEET, Gateway, to_toml
+from swapline_bench.link_proxy import LinkProxy
+from swapline_bench.oracle import ClockFault, PowerCut, Truth, Verdict, judge
+from swapline_bench.replay import read_nmea
+from swapline_bench.report.timeline import Timeline
+from swapline_bench.rig import HolderRig, Laid
+from swapline_bench.serial_line import Face, SerialLine
+from swapline_bench.statement import StatementLog, read_statements
+from swapline_bench.tap import Tap
+from swapline_bench.world import World
+
+OFF, RUNNING, BROKEN = "off", "running", "broken"
+BIRTH_S_MAX = 30.0
+SETTLE_S_MAX = 60.0
+SUBSCRIBE_S_MAX = 15.0
+STEP_S = 0.1  # of the world, in real seconds
+_LOOK_S = 0.05
+_TAIL_LINES = 20
+
+
+class Desk:
+    """One node and the world around it. `bundle` is the compiled firmware; without it, it is compiled here.
+
+    `speed`: world seconds in a real one; 0 lets vans, chargers and batteries stand still as a test has set them.
+    """
+
+    def __init__(
+        self,
+        file: BenchFile,
+        folder: Path,
+        *,
+        bundle: Path | None = None,
+        name: str = "node-001",
+        speed: float = 1.0,
+        seed: int = 1,
+    ) -> None:
+        self.file = file
+        self.folder = folder
+        self.name = name
+        self.seed = seed
+        self.speed = speed
+        self.state = OFF
+        self.timeline = Timeline()
+        self.node = make_node(file.node, name, folder / "node", on_line=self._take_line, on_power=self._take_power)
+        self.features = bench_features(file, self.node)
+        self.gateway = Gateway("gateway", folder / "gateway", on_line=self._keep_line("gateway"))
+        self.tap: Tap
+        self.network: LinkProxy | None = None
+        self.rig: HolderRig | None = None
+        self.world: World | None = None
+        self.power_cuts: list[PowerCut] = []
+        self.config: dict[str, Any] = {}  # what the node was configured with last
+        self._bundle = bundle
+        self._broken_by: BaseException | None = None
+        self._address = (services.HOST, 0)  # where the node finds the broker
+        self._statements: StatementLog
+        self._stack = contextlib.AsyncExitStack()
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    # ---- up and down
+
+    async def __aenter__(self) -> Self:
+        """Check and lock what is on the desk, and start everything but the node.
+
+        Raises `DeskError` with a sentence for whatever is in the way. Nothing is left running then.
+        """
+        try:
+            require_resources(self.file)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._stack.enter_context(self._locks())
+            self._statements = self._stack.enter_context(StatementLog(self.folder / "statements.jsonl"))
+            self._stack.push_async_callback(self._end_tasks)
+            await self._start_servers()
+            self._stack.push_async_callback(self._close_lines)
+            self._stack.push_async_callback(self.node.close)
+            await self.node.flash(await self._firmware())
+        except BaseException as error:
+            self._add_notes(error)
+            await self._stack.aclose()
+            raise
+        self.timeline.mark(f"desk {self.file.bench.name} is up")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._add_notes(error)
+        await self._stack.aclose()
+
+    def _locks(self) -> Locks:
+        file = self.file
+        names = [f"Port {os.path.realpath(port)}" for port, _ in file.ports()]
+        if file.bench.exclusive:
+            names.append(f"Bench {file.bench.name}")
+        return Locks(names)
+
+    async def _start_servers(self) -> None:
+        """Start broker, network, tap and gateway, in this order."""
+        host, port = await self._start_broker()
+        if self.file.network.control == "proxy":
+            self.network = LinkProxy(host, port, seed=self.seed, host=self.file.broker.host)
+            await self._stack.enter_async_context(self.network)
+            port_of_node = self.network.port
+        else:
+            port_of_node = port
+        self._address = (self.file.broker.advertise or self.file.broker.host, port_of_node)
+        self.tap = Tap(host, port, on_message=self.timeline.message)
+        self._run(self.tap.run(), "tap")
+        self._stack.push_async_callback(self.gateway.kill)
+        self._write_gateway_config(host, port)
+        async with asyncio.timeout(SUBSCRIBE_S_MAX):
+            await self.tap.subscribed.wait()
+        await self.gateway.start()
+
+    async def _start_broker(self) -> tuple[str, int]:
+        """Return where the bench reaches the broker."""
+        broker = self.file.broker
+        if broker.kind == "external":
+            return broker.host, broker.port
+        is_behind_proxy = self.file.network.control == "proxy"
+        server = services.mosquitto(host=services.HOST if is_behind_proxy else broker.host)
+        await self._stack.enter_async_context(server)
+        return server.host, server.port
+
+    def _write_gateway_config(self, host: str, port: int) -> None:
+        self.gateway.folder.mkdir(parents=True, exist_ok=True)
+        tables: dict[str, dict[str, Any]] = {
+            "mqtt": {"host": host, "port": port, "fleet": FLEET, "client_id": f"gateway-{self.file.bench.name}"},
+            "sink": {"type": "duckdb"},
+            "http": {"host": services.HOST, "port": 0, "console": False},
+            "log": {"format": "json"},
+        }
+        (self.gateway.folder / "gateway.toml").write_text(to_toml(tables), encoding="utf-8")
+
+    async def _firmware(self) -> Path:
+        if self._bundle is None:
+            self._bundle = await asyncio.to_thread(bundles.build, self.folder / "firmware")
+        return self._bundle
+
+    def _run(self, work: Any, name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _close_lines(self) -> None:
+        if self.rig is not None:
+            await self.rig.close()
+
+    # ---- what sits on the lines
+
+    def make_van(self, *, bays: int = 1, bms: str = "seplos_v3", vcu: bool = True, gnss: bool = True) -> HolderRig:
+        """Put a simulated van on the desk's lines, each device writing down what it says.
+
+        Controller and receiver are left out where the desk has no line for them. Raises `DeskError` where it has none
+        for a bay.
+        """
+        world = self._make_world(modules_per_van=(bays,))
+        van = world.vans[0]
+        van.name = self.name
+        self.rig = rig.make_van_rig(
+            van,
+            self.folder,
+            bms_driver=bms,
+            statements=self._statements,
+            lay=self._lay,
+            has_controller=vcu and self.file.line_of("vcu") is not None,
+            has_receiver=gnss and self.file.gnss_line is not None,
+            receiver=self._recorded_receiver(),
+        )
+        return self._on_desk(self.rig)
+
+    def make_station(self, *, slots: int = 1, bms: str = "seplos_v3", meter: bool = True) -> HolderRig:
+        """Put a simulated station on the desk's lines, each device writing down what it says.
+
+        Chargers and meter are left out where the desk has no line for them.
+        """
+        world = self._make_world(slot_count=slots, van_count=0)
+        station = world.stations[0]
+        station.name = self.name
+        self.rig = rig.make_station_rig(
+            station,
+            self.folder,
+            bms_driver=bms,
+            statements=self._statements,
+            lay=self._lay,
+            has_chargers=self.file.line_of("slot_charger") is not None,
+            has_meter=meter and self.file.line_of("sdm630") is not None,
+        )
+        return self._on_desk(self.rig)
+
+    @property
+    def lines(self) -> dict[str, SerialLine]:
+        """Return the lines that were laid: `bay1`, `vcu`, `gnss`, `chargers`, `meter`."""
+        return {} if self.rig is None else self.rig.lines
+
+    def _make_world(self, **parts: Any) -> World:
+        assert self.rig is None, "a desk has one node, and so one holder"
+        parts = {"van_count": 1, "slot_count": 1, **parts}
+        self.world = World(speed=self.speed, seed=self.seed, real_time_s=time.monotonic, **parts)
+        return self.world
+
+    def _on_desk(self, holder: HolderRig) -> HolderRig:
+        for bus, line in holder.lines.items():
+            line.on_bytes = lambda from_node, data, bus=bus: self.timeline.serial(bus, from_node, data)
+        self._run(self._pass_time(), "world")
+        return holder
+
+    async def _pass_time(self) -> None:
+        assert self.world is not None
+        last_s = time.monotonic()
+        while True:
+            await asyncio.sleep(STEP_S)
+            now_s = time.monotonic()
+            self.world.step((now_s - last_s) * self.speed)
+            last_s = now_s
+
+    def _lay(self, holder: str, bus: str, *, baudrate: int, parity: str) -> Laid:
+        """Lay a bus of the holder's on the line that the bench file has for it."""
+        line = self._line_for(bus)
+        port = None if line.is_pty else line.adapter
+        laid = SerialLine(f"{holder} {bus}", baudrate=baudrate, parity=parity, port=port)
+        node_port = laid.path if line.node_port is None else line.node_port
+        return Laid(laid, {"port": node_port, **line.pins})
+
+    def _line_for(self, bus: str) -> Line:
+        file = self.file
+        if bus.startswith("bay"):
+            found = file.line_of("bms", int(bus.removeprefix("bay")))
+        elif bus == "gnss":
+            found = file.gnss_line
+        else:
+            found = {"vcu": file.line_of("vcu"), "chargers": file.line_of("slot_charger")}.get(
+                bus, file.line_of("sdm630")
+            )
+        if found is None:
+            raise DeskError(
+                f"Bench {file.bench.name} has no line for {bus}: add a [[lines]] with its device to {file.path}."
+            )
+        return found
+
+    def _recorded_receiver(self) -> Face | None:
+        """Return a receiver that plays the bench file's log, None where it is synthetic."""
+        if self.file.gnss is None or self.file.gnss.file is None:
+            return None
+        return _RecordedReceiver(self.file.gnss.file)
+
+    # ---- transitions
+
+    async def boot(self, *, snippet: str | None = None, **config: Any) -> float:
+        """Configure the node, give it power, and return how many seconds later its birth message was there.
+
+        `config` replaces keys of the configuration; tables in it (`link`, `streams`, ...) key by key. `snippet` as
+        `NodeUnderTest.start` takes it. Raises `DeskError` with what was expected and what came.
+        """
+        async with self._transition("boot", RUNNING):
+            self.config = self._merge(config)
+            await self.node.configure(self.config)
+            if self.rig is not None:
+                self.rig.plug()
+            return await self._start_node(snippet)
+
+    async def boot_again(self) -> float:
+        """Give a configured node that is off its power back; otherwise as `boot`."""
+        async with self._transition("boot again", RUNNING):
+            return await self._start_node(None)
+
+    async def switch_off(self) -> None:
+        """Stop the node in order, and take its power away."""
+        async with self._transition("switch off", OFF):
+            await self.node.stop()
+
+    async def cut_power(self) -> None:
+        """Take the node's power away at once."""
+        async with self._transition("cut power", OFF):
+            await self.node.cut_power()
+
+    async def wait_for_birth(self, before: Mapping[str, Any] | None = None, timeout_s: float = BIRTH_S_MAX) -> None:
+        """Wait for a birth message other than `before`. Raises `DeskError` when the node ends or `timeout_s` pass."""
+        heard = self.tap[self.name]
+        before = {} if before is None else before
+
+        def is_born() -> bool:
+            return heard.status is not before and heard.status.get("online") is True
+
+        birth = asyncio.create_task(self.tap.wait(is_born, f"birth of {self.name}", timeout_s))
+        ended = asyncio.create_task(self._until_ended())
+        try:
+            await asyncio.wait({birth, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not birth.done():
+                raise DeskError(f"{self.name} ended before its birth message; {self.where()}")
+            await birth
+        except TimeoutError as error:
+            raise DeskError(f"{error}; {self.where()}") from error
+        finally:
+            for task in (birth, ended):
+                task.cancel()
+            await asyncio.gather(birth, ended, return_exceptions=True)
+
+    async def judge(self, *, clock_faults: tuple[ClockFault, ...] = (), timeout_s: float = SETTLE_S_MAX) -> Verdict:
+        """End the run and return what the oracle says of every row.
+
+        The faces fall silent; a node that has no power gets it back to tell what it still holds. When everything is
+        acknowledged, node and gateway are stopped in order, and the statements are compared with the database.
+        """
+        async with self._transition("judge", OFF):
+            await self._settle(timeout_s)
+            await self.node.stop()
+            if (code := await self.gateway.stop()) != 0:
+                raise DeskError(f"The gateway ended with {code}; {self.where()}")
+            self._statements.close()
+            truth = Truth(
+                read_statements(self._statements.path),
+                self.power_cuts,
+                seal_interval_ms=self.config["seal_interval_ms"],
+                clock_faults=clock_faults,
+            )
+            verdict = await asyncio.to_thread(judge, truth, self.database)
+        self.timeline.mark(f"the oracle says {verdict}")
+        return verdict
+
+    @property
+    def database(self) -> DuckDatabase:
+        """Return the database, which can be asked when the gateway has ended."""
+        return DuckDatabase(self.gateway.folder / "swapline.duckdb")
+
+    @contextlib.asynccontextmanager
+    async def _transition(self, what: str, target: str) -> AsyncIterator[None]:
+        if self.state == BROKEN:
+            raise DeskError(f"The desk is broken since: {self._broken_by}") from self._broken_by
+        self.timeline.mark(what)
+        try:
+            yield
+        except BaseException as error:
+            self.state, self._broken_by = BROKEN, error
+            self.timeline.mark(f"{what} failed: {error}")
+            self._add_notes(error)
+            raise
+        self.state = target
+
+    async def _start_node(self, snippet: str | None) -> float:
+        before = self.tap[self.name].status
+        began_s = time.monotonic()
+        await self.node.start(snippet=snippet)
+        await self.wait_for_birth(before)
+        return time.monotonic() - began_s
+
+    async def _until_ended(self) -> None:
+        while self.node.is_running:  # noqa: ASYNC110 (another process, or a board)
+            await asyncio.sleep(_LOOK_S)
+
+    async def _settle(self, timeout_s: float) -> None:
+        assert self.rig is not None
+        await self.rig.hush(lambda: self.node.is_running)
+        if self.network is not None:
+            self.network.heal()
+        if not self.node.is_running:
+            await self._start_node(None)
+        heard = self.tap[self.name]
+        count = heard.row_count("node")
+        await self.tap.wait(
+            lambda: (
+                heard.row_count("node") > count and heard.is_acknowledged() and not heard.last("node")["backlog_frames"]
+            ),
+            f"acknowledgement of everything that {self.name} holds",
+            timeout_s,
+        )
+
+    # ---- what was seen
+
+    def where(self) -> str:
+        """Say what was seen last and where the logs are."""
+        tail = "\n".join(list(self.node.lines)[-_TAIL_LINES:]) or "(nothing)"
+        return f"logs are in {self.folder}; its last lines:\n{tail}"
+
+    def describe(self) -> str:
+        """Say in a few lines what state everything is in."""
+        lines = [f"state: {self.state}, logs: {self.folder}"]
+        if self._broken_by is not None:
+            lines.append(f"broken by: {self._broken_by}")
+        if hasattr(self, "tap"):
+            lines.append(f"heard: {self.tap.summary()}")
+        lines += [f"--- {name}\n{tail or '(nothing)'}" for name, tail in self._tails()]
+        return "\n".join(lines)
+
+    def _tails(self) -> list[tuple[str, str]]:
+        node = "\n".join(list(self.node.lines)[-_TAIL_LINES:])
+        return [(self.name, node), ("gateway", self.gateway.log_tail())]
+
+    def _add_notes(self, error: BaseException) -> None:
+        """Add the logs' ends to an error, once."""
+        if any(note.startswith("--- ") for note in getattr(error, "__notes__", ())):
+            return
+        for name, tail in self._tails():
+            error.add_note(f"--- {name} (whole logs in {self.folder})\n{tail or '(nothing)'}")
+
+    def _merge(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        host, port = self._address
+        whole = self._rig_config(host, port)
+        network = self.file.network
+        if network.ssid is not None:
+            whole["network"] = {"ssid": network.ssid}
+            if network.password_env:
+                whole["network"]["password"] = os.environ[network.password_env]
+        whole["streams"]["node"] = {"report": "all"}
+        for key, value in changes.items():
+            is_table = isinstance(value, Mapping) and isinstance(whole.get(key), Mapping)
+            whole[key] = {**whole[key], **value} if is_table else value
+        return whole
+
+    def _rig_config(self, host: str, port: int) -> dict[str, Any]:
+        holder = self.rig or HolderRig(self.name, "van", self.folder)
+        return holder.config(fleet=FLEET, host=host, port=port)
+
+    def _take_line(self, line: str) -> None:
+        self.timeline.log(line)
+        self._append("node", line)
+
+    def _keep_line(self, source: str) -> Callable[[str], None]:
+        return lambda line: self._append(source, line)
+
+    def _append(self, source: str, line: str) -> None:
+        with (self.folder / f"{source}.log").open("a", encoding="utf-8") as file:
+            file.write(f"{time.time():.3f} {line}\n")
+
+    def _take_power(self, state: str) -> None:
+        self.timeline.power(state)
+        if state in ("cut", "reset"):  # what a node had not sealed is gone either way
+            self.power_cuts.append(PowerCut(self.name, int(time.time() * 1000)))
+
+
+class _RecordedReceiver:
+    """A receiver that says what a log says, over and over."""
+
+    def __init__(self, path: Path) -> None:
+        self._chunks = read_nmea(path)
+
+    async def run(self, line: SerialLine) -> None:
+        while True:
+            for chunk in self._chunks:
+                await asyncio.sleep(chunk.pause_s)
+                await line.write(chunk.data)
