@@ -115,7 +115,7 @@ async def test_command_that_hangs_is_ended(tmp_path: Path) -> None:
     switch = make_switch(CommandPower(kind="command", on=hangs, off=hangs, timeout_s=3.0))
     with pytest.raises(NodeError, match=r"did not end within 3 s"):
         await switch.set(is_on=True)
-    assert not (Path("/proc") / started.read_text()).is_dir()  # noqa: ASYNC240 - the kernel's own list
+    assert not (Path("/proc") / started.read_text()).is_dir()
 
 
 async def test_bench_without_a_switch_can_only_leave_it_on() -> None:
