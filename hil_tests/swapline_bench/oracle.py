@@ -37,7 +37,7 @@ class Ledger:
         self.streams: dict[str, dict[Place, list[Said]]] = {}
         for one in statements:
             places = self.streams.setdefault(one.stream, {})
-            said = Said(one.true_utc_ms, keys.of(one.values), one.is_doubtful)
+            said = Said(one.true_utc_ms, keys.of(one.values), one.is_doubtful, one.damaged)
             places.setdefault(Place(one.node, one.bay, one.module), []).append(said)
         for places in self.streams.values():
             for said_there in places.values():
@@ -126,6 +126,9 @@ class Judge:
         doubtful = [said for said in series.said if said.is_doubtful]
         verdict.rows_doubtful += len(doubtful)
         verdict.rows_doubtful_stored += sum(said.row is not None for said in doubtful)
+        verdict.rows_by_chance += sum(
+            said.row is not None and said.row.key != said.key for said in doubtful if said.damaged
+        )
         if series.stream in PACE_MS:
             lost = _lost_at_pace(series.said, PACE_MS[series.stream])
         else:

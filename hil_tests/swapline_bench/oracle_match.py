@@ -7,7 +7,7 @@ neighbours apart, so the node's own clock error is taken out first: it shows in 
 
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -36,12 +36,13 @@ class Place(NamedTuple):
 class Said:
     """One statement, and the row that it became."""
 
-    __slots__ = ("is_doubtful", "key", "row", "utc_ms")
+    __slots__ = ("damaged", "is_doubtful", "key", "row", "utc_ms")
 
-    def __init__(self, utc_ms: int, key: bytes, is_doubtful: bool) -> None:
+    def __init__(self, utc_ms: int, key: bytes, is_doubtful: bool, damaged: Sequence[str] = ()) -> None:
         self.utc_ms = utc_ms
         self.key = key
         self.is_doubtful = is_doubtful
+        self.damaged = damaged  # signals about which a row may say anything
         self.row: Stored | None = None
 
 
@@ -254,21 +255,27 @@ def _pair(series: Series, rows: list[Stored], aims: Callable[[Stored], Aims]) ->
 
 
 def _pair_partly(series: Series, rows: list[Stored], keys: Keys) -> list[Stored]:
-    """Pair what is left with doubtful statements of which the node has heard only a part."""
+    """Pair what is left with doubtful statements of which the node has heard only a part, or a damaged answer."""
     left = []
     for row in rows:
-        found = keys.values(row.key).items()
+        found = keys.values(row.key)
         said = nearest(
             series.said,
             row.utc_ms,
             row.tolerance_ms,
-            lambda one: one.row is None and one.is_doubtful and found <= keys.values(one.key).items(),  # noqa: B023
+            lambda one: one.row is None and one.is_doubtful and _is_part(found, one, keys),  # noqa: B023
         )
         if said is None:
             left.append(row)
         else:
             join(row, said)
     return left
+
+
+def _is_part(found: Mapping[str, float], said: Said, keys: Keys) -> bool:
+    """Say whether a row holds nothing but what was said, and what came of damage that no check finds."""
+    true = keys.values(said.key)
+    return all(name in said.damaged or true.get(name) == value for name, value in found.items())
 
 
 def join(row: Stored, said: Said) -> None:

@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from swapline_bench.fault.answer import Answer
+from swapline_bench.fault.model import FaultModel
 
 if TYPE_CHECKING:
     from swapline_bench.faces.witness import Witness
@@ -28,6 +29,7 @@ class RequestFace:
         self.silence_s = silence_s
         self.requests = 0
         self.answers = 0
+        self._faults_known: tuple[FaultModel | None, int] = (None, 0)
 
     def take_request(self, received: bytearray) -> bytes | None:
         """Remove one whole request from the front of `received` and return it; None when more must come."""
@@ -80,8 +82,29 @@ class RequestFace:
             self.witness.look(request, reply)
         heard_s = time.monotonic()
         await asyncio.sleep((self.turnaround_s + answer.late_s) * line.pace)
-        heard = await line.write(answer.data, still=lambda: self.speaker(request) is speaker)
-        if self.witness is not None:
-            pace_s = (self.turnaround_s + len(heard) * (line.character_s + line.gap_s)) * line.pace
-            late_s = time.monotonic() - heard_s - pace_s
-            self.witness.said(max(late_s, self.witness.lag.stalled_s(heard_s - STALL_BEFORE_S)))
+        await line.write(answer.data, still=lambda: self.speaker(request) is speaker)
+        pace_s = (self.turnaround_s + len(reply) * (line.character_s + line.gap_s)) * line.pace
+        self._tell(line, request, reply, time.monotonic() - heard_s - pace_s, heard_s)
+
+    def _tell(self, line: "SerialLine", request: bytes, reply: bytes, late_s: float, heard_s: float) -> None:
+        """Tell the witness what the node's end heard of `reply`, and count what no check can find."""
+        heard = bytes(line.heard)
+        is_whole = reply in heard
+        is_accepted = not is_whole and self.is_accepted(request, heard)
+        if line.fault is not None:
+            line.fault.passed_by_chance += is_accepted
+        witness = self.witness
+        if witness is None:
+            return
+        if self._is_disturbed(line.fault):
+            witness.doubt()
+        if is_whole:
+            witness.said(max(late_s, witness.lag.stalled_s(heard_s - STALL_BEFORE_S)))
+        else:
+            witness.spoiled(is_accepted=is_accepted)
+
+    def _is_disturbed(self, fault: FaultModel | None) -> bool:
+        """Say whether anything was injected since the last answer."""
+        known = self._faults_known
+        self._faults_known = (fault, 0 if fault is None else fault.total)
+        return fault is not None and known != self._faults_known and fault.total > 0

@@ -27,6 +27,7 @@ __all__ = ["Face", "LineError", "PseudoTerminal", "RealPort", "RequestFace", "Se
 
 PORTION_S = 0.02  # an answer is written in portions of this duration: coarse for a UART, cheap for an event loop
 _READ_BYTES_MAX = 4096
+_HEARD_BYTES_MAX = 4096
 _PARITY_BITS = {"none": 0, "even": 1, "odd": 1}
 _PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 
@@ -145,6 +146,7 @@ class SerialLine:
         self.bytes_written = 0
         self.bytes_discarded = 0
         self.is_talking = False
+        self.heard = bytearray()  # what the node's end was given since it last said something, or `hear_anew`
         self.on_bytes: Callable[[bool, bytes], None] | None = None
         self._fault: FaultModel | None = None
         self._task: asyncio.Task[None] | None = None
@@ -210,6 +212,8 @@ class SerialLine:
             pass  # perhaps only we were late: on a busy machine the timer fires before bytes that have long been there
         data = self._take()
         self.bytes_read += len(data)
+        if data:
+            self.hear_anew()
         if data and self.on_bytes is not None:
             self.on_bytes(True, data)
         await asyncio.sleep(len(data) * self.character_s * self.pace)
@@ -270,9 +274,15 @@ class SerialLine:
             with suppress(BlockingIOError, OSError):
                 written = os.write(self._end.device_end, piece)
         self.bytes_written += written
+        self.heard += piece[:written]
+        del self.heard[:-_HEARD_BYTES_MAX]
         self.bytes_discarded += len(piece) - written
         if self.on_bytes is not None:
             self.on_bytes(False, piece[:written])
+
+    def hear_anew(self) -> None:
+        """Forget what the node's end was given so far."""
+        self.heard.clear()
 
     def unread_bytes(self) -> int:
         """Return how many bytes wait for the node to read them; on a real port, for the UART to send them."""

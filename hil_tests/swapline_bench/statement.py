@@ -6,7 +6,7 @@ between, so this file knows nothing of the wire format, the firmware or the gate
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -17,7 +17,8 @@ class Statement(NamedTuple):
     """One reading as a device gave it.
 
     `bay` 0 and `module` "" stand for none. A doubtful one may have become a row, and need not: the bench answered late,
-    the poll was cut short, or nobody was listening.
+    the poll was cut short, the line was disturbed, or nobody was listening. `damaged` are signals of an answer that was
+    damaged on the line and passes its protocol's check by chance: a row may say anything about those.
     """
 
     true_utc_ms: int
@@ -27,6 +28,7 @@ class Statement(NamedTuple):
     module: str
     values: Mapping[str, float]
     is_doubtful: bool = False
+    damaged: Sequence[str] = ()
 
 
 class StatementLog:
@@ -42,7 +44,8 @@ class StatementLog:
     def write(self, statement: Statement) -> None:
         """Append one statement; after `close` it is left out, because the run it would belong to has ended."""
         if not self._file.closed:
-            self._file.write(json.dumps(statement, separators=(",", ":")) + "\n")
+            entries = statement if statement.damaged else statement[:-1]
+            self._file.write(json.dumps(entries, separators=(",", ":")) + "\n")
             self.count += 1
 
     def close(self) -> None:

@@ -74,6 +74,7 @@ class Verdict:
     mistimed: int = 0
     rows_doubtful: int = 0  # readings of which nobody can say whether they had to become a row
     rows_doubtful_stored: int = 0  # those of them that did
+    rows_by_chance: int = 0  # of those, wrong ones of an answer whose damage its protocol cannot find
     rows_estimated: int = 0  # right rows at a time of poorer quality, farther from the truth than good clocks may be
     estimated_error_ms_max: int = 0
     error_ms_max: int = 0  # of all other right rows

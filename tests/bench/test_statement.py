@@ -232,7 +232,7 @@ def test_a_value_in_single_precision_is_rounded_half_away_from_zero(value: float
 
 def heard(witness: GnssWitness, count: int, *, is_heard: bool = True) -> None:
     for _ in range(count):
-        witness.said(FIX, gnss.SKY, FIX.utc, len(gnss.burst(FIX)))
+        witness.said(FIX, gnss.SKY, FIX.utc, gnss.burst(FIX))
         witness.settle(is_heard=is_heard)
 
 
@@ -252,7 +252,7 @@ def test_a_receiver_is_in_doubt_until_somebody_listens_and_has_found_its_time(de
 def test_a_receiver_states_what_its_sentences_say_at_the_true_time(desk: Desk) -> None:
     witness = GnssWitness(desk.scribe())
     lie = FIX._replace(utc=FIX.utc + timedelta(days=1))
-    witness.said(lie, gnss.SKY, FIX.utc, len(gnss.burst(lie)))
+    witness.said(lie, gnss.SKY, FIX.utc, gnss.burst(lie))
     witness.settle(is_heard=True)
     witness.settle(is_heard=True)  # an epoch without power: nothing was said
     (statement,) = desk.statements("position")
@@ -274,7 +274,7 @@ def test_of_a_burst_that_is_cut_short_what_its_whole_sentences_say_counts(desk: 
     weak_first = sorted(gnss.SKY, key=lambda satellite: satellite.snr_db or 0)
     ends = list(itertools.accumulate(map(len, gnss.sentences(fix, weak_first))))
     for count in (0, ends[0] - 1, ends[0], ends[1] - 1, ends[1], ends[-2] - 1, ends[-2], ends[-1]):
-        witness.said(fix, weak_first, fix.utc, count)
+        witness.said(fix, weak_first, fix.utc, gnss.burst(fix, weak_first)[:count])
         witness.settle(is_heard=False)
     rmc, almost_vtg, vtg, one_gsv, two_gsv, whole = (one.values for one in desk.statements("position"))
     assert rmc == almost_vtg

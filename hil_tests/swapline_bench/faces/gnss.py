@@ -188,10 +188,12 @@ class GnssFace:
             return
         fix = fix_of(self._van, epoch + self.clock_error)
         await asyncio.sleep(LATENCY_S)
-        begin = line.bytes_offered
+        line.hear_anew()
         try:
             await line.write(burst(fix))
             self.bursts += 1
         finally:  # what was said of a burst that is cut short may become a row as well
             if self.witness is not None:
-                self.witness.said(fix, SKY, epoch, line.bytes_offered - begin)
+                by_chance = self.witness.said(fix, SKY, epoch, bytes(line.heard))
+                if line.fault is not None:
+                    line.fault.passed_by_chance += by_chance

@@ -1,7 +1,7 @@
 """What vehicle controllers, slot chargers, meters and GNSS receivers have said.
 
-- A controller or charger (our own register maps): one question, one reading; an answer with the alive counter of the
-  one before is no new reading, unless the node was started in between.
+- A controller or charger (our own register maps): one question for the whole map, one reading; an answer with the
+  alive counter of the one before is no new reading, unless the node was started in between.
 - An SDM630 meter: voltages, currents and powers of the phases (from 0x0000), then totals (from 0x0034).
 - A GNSS receiver: a burst an epoch, if the node has taken it out of its port by the next one.
 """
@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from swapline_bench.faces.gnss import KMH_PER_KNOT, SATELLITES_PER_GSV, Fix, Satellite, sentences
 from swapline_bench.faces.register_map import MapUnit
@@ -31,11 +32,12 @@ class MapWitness:
         self._unit = unit
         self._values: Mapping[str, float] | None = None
         self._alive = self._alive_stated = -1
+        self._is_disturbed = False
 
     def look(self, request: bytes, reply: bytes) -> None:
         """See `Witness`. The unit replaces its stated values at each refresh and never changes them."""
-        del request
-        self._values = None if reply[1] & 0x80 else self._unit.stated
+        is_whole = request[2:4] == b"\0\0"  # a part, without the header, is a look for alarms: it becomes no row
+        self._values = None if reply[1] & 0x80 or not is_whole else self._unit.stated
         self._alive = self._unit.alive
 
     def said(self, late_s: float) -> None:
@@ -45,8 +47,20 @@ class MapWitness:
         punctuality = Punctuality()
         punctuality.answered(late_s)
         is_repeated = self._alive == self._alive_stated
-        self._scribe.write(self._stream, self._values, is_doubtful=punctuality.is_doubtful or is_repeated)
+        is_doubtful = punctuality.is_doubtful or is_repeated or self._is_disturbed
+        self._scribe.write(self._stream, self._values, is_doubtful=is_doubtful)
         self._alive_stated = self._alive
+        self._is_disturbed = False
+
+    def spoiled(self, *, is_accepted: bool) -> None:
+        """See `Witness`. The alive counter may be damaged too, so the next answer may repeat this one."""
+        if self._values is not None and is_accepted:
+            self._scribe.write(self._stream, self._values, damaged=self._values)
+        self._is_disturbed = False
+
+    def doubt(self) -> None:
+        """See `Witness`."""
+        self._is_disturbed = True
 
 
 class MeterWitness:
@@ -59,6 +73,7 @@ class MeterWitness:
         self._address = -1
         self._values: dict[str, float] = {}
         self._phases: dict[str, float] = {}
+        self._damaged: set[str] = set()
         self._punctuality = Punctuality()
 
     def look(self, request: bytes, reply: bytes) -> None:
@@ -68,6 +83,7 @@ class MeterWitness:
             self._address = -1
         elif self._address == _PHASES:
             self._punctuality.begin()
+            self._damaged = set()
             self._values = self._read_phases()
         elif self._address == _TOTALS:
             self._punctuality.asked()
@@ -76,10 +92,27 @@ class MeterWitness:
     def said(self, late_s: float) -> None:
         """See `Witness`."""
         self._punctuality.answered(late_s)
+        self._take()
+
+    def spoiled(self, *, is_accepted: bool) -> None:
+        """See `Witness`."""
+        if is_accepted:
+            self._damaged |= self._values.keys()
+            self._take()
+        else:
+            self._phases = {}
+
+    def doubt(self) -> None:
+        """See `Witness`."""
+        self._punctuality.disturbed()
+
+    def _take(self) -> None:
+        """Take what was answered: half of a reading, or the rest of it."""
         if self._address == _PHASES:
             self._phases = self._values
         elif self._address == _TOTALS and self._phases:
-            self._scribe.write("meter", self._phases | self._values, is_doubtful=self._punctuality.is_doubtful)
+            is_doubtful = self._punctuality.is_doubtful
+            self._scribe.write("meter", self._phases | self._values, is_doubtful=is_doubtful, damaged=self._damaged)
             self._phases = {}
 
     def _read_phases(self) -> dict[str, float]:
@@ -114,22 +147,40 @@ def shown(value: float, decimals: int) -> float:
     return scaled
 
 
+class _Epoch(NamedTuple):
+    """What was said of one second. A time that is damaged may split it into more rows than one."""
+
+    utc_ms: int
+    values: dict[str, float]
+    damaged: set[str]
+    is_disturbed: bool
+    rows_max: int
+
+
 class GnssWitness:
     """Watches a receiver. A burst that the node has not read by the next one may have been heard in part."""
 
     def __init__(self, scribe: Scribe) -> None:
         self._scribe = scribe
-        self._epoch: tuple[int, dict[str, float]] | None = None
+        self._epoch: _Epoch | None = None
         self._doubtful_left = FIRST_EPOCHS
 
-    def said(self, fix: Fix, sky: Sequence[Satellite], true_utc: datetime, count: int) -> None:
-        """Take note that `count` bytes of the burst about `fix` have left.
+    def said(self, fix: Fix, sky: Sequence[Satellite], true_utc: datetime, heard: bytes) -> int:
+        """Take note that the node was given `heard` of the burst about `fix`; return what passed a check by chance.
 
-        `true_utc` is its moment, whatever it states. Less than all of it where the receiver was cut short: then what
-        counts is what the sentences that are whole say by themselves.
+        `true_utc` is the burst's moment, whatever it states. Less than all of it where the receiver was cut short, or
+        something else where the line was disturbed: then what counts is what the sentences that are whole say by
+        themselves.
         """
-        values = _of_sentences(fix, sky, count)
-        self._epoch = (round(true_utc.timestamp() * 1000), values) if values else None
+        sent = sentences(fix, sky)
+        lines = [_last_sentence(line) for line in heard.split(b"\n")[:-1]]
+        values = _of_sentences(fix, sky, [text.rstrip().encode() in lines for text in sent])
+        is_disturbed = not "".join(sent).encode().startswith(heard)
+        foreign = [line for line in lines if is_disturbed and _is_good(line) and f"{line.decode()}\r\n" not in sent]
+        damaged = {name for line in foreign for name in _SIGNALS_OF_KIND.get(line[3:6].decode(), ())}
+        utc_ms = round(true_utc.timestamp() * 1000)
+        self._epoch = _Epoch(utc_ms, values, damaged, is_disturbed, 1 + len(foreign)) if values else None
+        return len(foreign)
 
     def settle(self, *, is_heard: bool) -> None:
         """State the last burst, now that it shows whether the node has read it."""
@@ -137,23 +188,45 @@ class GnssWitness:
             return
         if not is_heard:
             self._doubtful_left = FIRST_EPOCHS
-        utc_ms, values = self._epoch
-        self._scribe.write("position", values, is_doubtful=self._doubtful_left > 0, utc_ms=utc_ms)
+        epoch = self._epoch
+        is_doubtful = self._doubtful_left > 0 or epoch.is_disturbed
+        for _ in range(epoch.rows_max):
+            self._scribe.write(
+                "position", epoch.values, is_doubtful=is_doubtful, damaged=epoch.damaged, utc_ms=epoch.utc_ms
+            )
         self._doubtful_left -= is_heard and self._doubtful_left > 0
         self._epoch = None
 
 
-def _of_sentences(fix: Fix, sky: Sequence[Satellite], count: int) -> dict[str, float]:
-    """Return what the whole sentences among the first `count` bytes of a burst say, the later ones last."""
+def _last_sentence(line: bytes) -> bytes:
+    """Return the sentence at the end of a line: what came before it in the same line is lost."""
+    start = line.rstrip().rfind(b"$")
+    return line.rstrip()[start:] if start >= 0 else b""
+
+
+def _is_good(line: bytes) -> bool:
+    """Say whether a line passes NMEA's only check."""
+    body, star, checksum = line[1:].rpartition(b"*")
+    total = 0
+    for byte in body:
+        total ^= byte
+    return bool(star) and line.isascii() and checksum.upper() == b"%02X" % total
+
+
+def _of_sentences(fix: Fix, sky: Sequence[Satellite], is_whole: Sequence[bool]) -> dict[str, float]:
+    """Return what those sentences of a burst say that were heard whole, the later ones last."""
     values: dict[str, float] = {}
-    end = visible = 0
-    for sentence in sentences(fix, sky):
-        end += len(sentence)
-        if end > count:
-            break
-        kind = sentence[3:6]
-        visible += SATELLITES_PER_GSV * (kind == "GSV")
-        values |= _of_sky(sky, visible) if kind == "GSV" else _OF_KIND[kind](fix)
+    seen: list[Satellite] = []
+    first = SATELLITES_PER_GSV
+    groups = iter([sky[i : i + first] for i in range(0, len(sky), first)])
+    for text, whole in zip(sentences(fix, sky), is_whole, strict=True):
+        kind = text[3:6]
+        group = next(groups) if kind == "GSV" else ()
+        if whole and kind == "GSV":
+            seen += group
+            values |= _of_sky(sky, seen)
+        elif whole:
+            values |= _OF_KIND[kind](fix)
     return values
 
 
@@ -190,9 +263,20 @@ def _of_gsa(fix: Fix) -> dict[str, float]:
 _OF_KIND = {"RMC": _of_rmc, "VTG": _of_vtg, "GGA": _of_gga, "GSA": _of_gsa}
 
 
-def _of_sky(sky: Sequence[Satellite], visible: int) -> dict[str, float]:
-    """Return what GSV sentences say that show the first `visible` satellites of all."""
-    signals = [satellite.snr_db for satellite in sky[:visible] if satellite.snr_db is not None]
+_PLACE = ("latitude_deg", "longitude_deg", "speed_kmh", "heading_deg")
+_SIGNALS_OF_KIND = {
+    "RMC": _PLACE,
+    "VTG": _PLACE[2:],
+    "GGA": (*_PLACE[:2], "altitude_m", "fix_quality", "satellites_used", "hdop"),
+    "GSA": ("fix_mode", "pdop", "hdop", "vdop"),
+    "GSV": ("satellites_in_view", "snr_max_db"),
+    "GLL": _PLACE[:2],  # no receiver of this bench says it, but a damaged letter may
+}
+
+
+def _of_sky(sky: Sequence[Satellite], seen: Sequence[Satellite]) -> dict[str, float]:
+    """Return what GSV sentences say that show the satellites `seen` of all."""
+    signals = [satellite.snr_db for satellite in seen if satellite.snr_db is not None]
     values: dict[str, float] = {"satellites_in_view": len(sky)}
     return values | {"snr_max_db": max(signals)} if signals else values
 
