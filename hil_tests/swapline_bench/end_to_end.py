@@ -27,7 +27,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from swapline_bench import bundle, services
-from swapline_bench.child import Child
+from swapline_bench.child import Child, dying_with_us
 from swapline_bench.database import Database, DuckDatabase, Influx1Database, VictoriaDatabase
 from swapline_bench.node_process import NodeProcess
 from swapline_bench.tap import Tap
@@ -71,7 +71,7 @@ class Gateway(Child):
         program = Path(sys.executable).with_name("swapline")
         self._ready.clear()
         self._process = await asyncio.create_subprocess_exec(
-            str(program), "gateway", "--config", str(self.folder / "gateway.toml"),
+            *dying_with_us(), str(program), "gateway", "--config", str(self.folder / "gateway.toml"),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             process_group=0,  # a Ctrl-C on the terminal is for the bench
         )  # fmt: skip

@@ -253,8 +253,12 @@ def _make(
     return server
 
 
-def mosquitto(folder: Path | None = None, settings: Sequence[str] = (), *, host: str = HOST) -> Server:
+def mosquitto(
+    folder: Path | None = None, settings: Sequence[str] = (), *, host: str = HOST, prefix: Sequence[str] = ()
+) -> Server:
     """Prepare an MQTT broker without passwords on `host`; `settings` are further lines of its configuration.
+
+    `prefix` is a command line in front of the broker's own, which must become it.
 
     Queues are unbounded: mosquitto's default drops silently what a subscriber lags behind by more than 1000 messages.
     """
@@ -271,7 +275,7 @@ def mosquitto(folder: Path | None = None, settings: Sequence[str] = (), *, host:
         ]
         config = home / "mosquitto.conf"
         config.write_text("\n".join(lines) + "\n")
-        return (str(binary), "-c", str(config))
+        return (*prefix, str(binary), "-c", str(config))
 
     running = r"mosquitto version \S+ running"
     server = _make("mosquitto", folder, command, running, chooses_port=False, greeting=MQTT_CONNECT)

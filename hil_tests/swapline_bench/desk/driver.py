@@ -59,7 +59,7 @@ def _find_lacks(file: bench_file.BenchFile, needs: Iterable[str]) -> Iterator[st
     features = features_of(file)
     name = file.bench.name
     counts = {"lines": len(file.lines), "bays": file.bay_count}
-    devices = {device.simulator for line in file.lines for device in line.devices}
+    devices: set[str] = {device.simulator for line in file.lines for device in line.devices}
     if file.gnss_line is not None:
         devices.add("gnss")
     for need in needs:

@@ -21,13 +21,15 @@ from typing import Any, Self
 
 from swapline_bench import bundle as bundles
 from swapline_bench import rig, services
+from swapline_bench.child import dying_with_us
 from swapline_bench.database import DuckDatabase
 from swapline_bench.desk.bench_file import BenchFile, DeskError, Line
 from swapline_bench.desk.driver import bench_features, make_node
 from swapline_bench.desk.lock import Locks
 from swapline_bench.desk.resource_check import require_resources
 from swapline_bench.end_to_end import FLEET, Gateway, to_toml
-from swapline_bench.link_proxy import LinkProxy
+from swapline_bench.fault.model import FaultModel, Faults
+from swapline_bench.link_proxy import Impairment, LinkProxy
 from swapline_bench.oracle import ClockFault, PowerCut, Truth, Verdict, judge
 from swapline_bench.replay import read_nmea
 from swapline_bench.report.timeline import Timeline
@@ -147,7 +149,7 @@ class Desk:
         if broker.kind == "external":
             return broker.host, broker.port
         is_behind_proxy = self.file.network.control == "proxy"
-        server = services.mosquitto(host=services.HOST if is_behind_proxy else broker.host)
+        server = services.mosquitto(host=services.HOST if is_behind_proxy else broker.host, prefix=dying_with_us())
         await self._stack.enter_async_context(server)
         return server.host, server.port
 
@@ -276,6 +278,28 @@ class Desk:
             return None
         return _RecordedReceiver(self.file.gnss.file)
 
+    # ---- faults, each told to the timeline
+
+    def disturb(self, bus: str, faults: Faults) -> FaultModel:
+        """Have `faults` happen on a line from now on, instead of those before; the same seed repeats them."""
+        line = self.lines[bus]
+        self.timeline.fault(f"{bus}: {', '.join(faults.spoken()) or 'no more faults'}")
+        if line.fault is None:
+            on_fault = lambda text: self.timeline.fault(f"{bus}: {text}")  # noqa: E731
+            line.fault = FaultModel(faults, seed=self.seed, on_fault=on_fault)
+        else:
+            line.fault.faults = faults
+        return line.fault
+
+    def impair(self, impairment: Impairment) -> None:
+        """Make the node's link to the broker as bad as `impairment` says. Raises `DeskError` without a proxy."""
+        if self.network is None:
+            raise DeskError(
+                f"Bench {self.file.bench.name} has no proxy in the node's link: [network] control = 'proxy'."
+            )
+        self.timeline.fault(f"link: {impairment}")
+        self.network.impair(impairment)
+
     # ---- transitions
 
     async def boot(self, *, snippet: str | None = None, **config: Any) -> float:
@@ -382,6 +406,8 @@ class Desk:
 
     async def _settle(self, timeout_s: float) -> None:
         assert self.rig is not None
+        for line in self.lines.values():
+            line.fault = None
         await self.rig.hush(lambda: self.node.is_running)
         if self.network is not None:
             self.network.heal()
