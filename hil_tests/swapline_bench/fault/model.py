@@ -12,6 +12,7 @@ and the bytes that pass, so the same traffic is damaged in the same way again.
 
 import asyncio
 import difflib
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -96,6 +97,7 @@ class Faults:
 
 FAULT_NAMES = tuple(field.name for field in fields(Faults))
 SPOKEN_NAMES = tuple(name.replace("_", "-") for name in FAULT_NAMES)
+_EXAMPLES = {"device_baudrate": 4800, "noise": 2, "late_s": 0.7}
 _SWITCHES = frozenset({"pulled", "stuck", "babble"})
 _SHARES = frozenset(FAULT_NAMES) - _SWITCHES - {"noise", "late_s", "device_baudrate"}
 NO_FAULTS = Faults()
@@ -111,9 +113,12 @@ def _value(name: str, spoken: str, text: str) -> float | int | bool:
             raise FaultError(f"{spoken}={text}: say only {spoken}, or {spoken}=off")
         return text not in ("off", "false")
     try:
-        return int(text) if name == "device_baudrate" else float(text)
+        number = int(text) if name == "device_baudrate" else float(text)
     except ValueError:
-        raise FaultError(f"{spoken} needs a number: {spoken}=0.01, for example") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise FaultError(f"{spoken} needs a number: {spoken}={_EXAMPLES.get(name, 0.01)}, for example")
+    return number
 
 
 class Wire(Protocol):

@@ -54,7 +54,7 @@ def overlap(first: Sequence[int], second: Sequence[int], offset: int) -> list[in
 
 def _falling_edge(wire: Sequence[int], at: int) -> int:
     """Return where the wire falls next, at `at` or later; -1 if it does not. Before its begin it was high."""
-    before = HIGH if at == 0 else _level(wire, at - 1 if _level(wire, at) == HIGH else at)
+    before = HIGH if at == 0 else _level(wire, at)
     for i in range(at, len(wire)):
         if before == HIGH and wire[i] == LOW:
             return i
