@@ -156,6 +156,11 @@ class NodeProcess(Child):
             self._signal(signal.SIGKILL)
             await self.wait()
 
+    def freeze(self) -> None:
+        """Stop the whole interpreter at whatever it is doing, as a chip that hangs. Its power stays on."""
+        if self.is_running:
+            self._signal(signal.SIGSTOP)
+
     async def close(self) -> None:
         """Cut the power and let go of everything."""
         await self.cut_power()
