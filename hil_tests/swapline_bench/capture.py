@@ -3,13 +3,15 @@
 - Text: a line has `>>> hex`, what was sent to the device, `<<< hex`, what came back, or both. What stands before (a
   logger's time) and a remark behind (`# ...`, `(13)`) do not matter; a time `[17:06:44.670]` gives the device's delay.
   Bytes are written `4E:57`, `4E.57`, `4E 57`, `0x4E 0x57` or `4E57`. A question that no answer follows met silence.
-- JSON: an object with `transactions`, a list of `{"request": hex, "response": hex or null, "latency_s": seconds}`.
+- JSON: objects `{"request": hex, "response": hex or null, "latency_s": seconds}`, in a list or at any depth, as
+  under `transactions`; `request_hex` and `response_hex` will do as well.
 
 What is no hex (`XX`, where a recorder left a gap) cannot be played: `skipped` names the line.
 """
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from swapline_bench.replay import Exchange
 _PART = re.compile(r"(>>>|<<<)\s*([^<>#(]*)")
 _TIME = re.compile(r"\[(\d\d):(\d\d):(\d\d\.\d+)\]")
 _DAY_S = 86400.0
+_KEYS = {"request", "request_hex", "response", "response_hex"}
 
 
 class CaptureError(Exception):
@@ -39,7 +42,7 @@ def read_capture_file(path: Path) -> Capture:
         raise CaptureError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise CaptureError(f"{path} is not text: a capture has lines `>>> hex` and `<<< hex`, or is JSON.") from error
-    capture = _read_json(path, text) if text.lstrip().startswith("{") else _read_text(text)
+    capture = _read_json(path, text) if text.lstrip()[:1] in {"{", "["} else _read_text(text)
     if not capture.exchanges:
         why = f" ({capture.skipped[0]})" if capture.skipped else ""
         raise CaptureError(f"{path} has no question `>>> hex` that could be played{why}.")
@@ -56,19 +59,35 @@ def read_hex(text: str) -> bytes:
 
 def _read_json(path: Path, text: str) -> Capture:
     try:
-        transactions: list[dict[str, Any]] = json.loads(text)["transactions"]
-        exchanges = [
-            Exchange(
-                read_hex(entry["request"]),
-                None if entry.get("response") is None else read_hex(entry["response"]),
-                entry.get("latency_s") or 0.0,
-            )
-            for entry in transactions
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        document = json.loads(text)
+    except ValueError as error:
+        raise CaptureError(f"{path} is no JSON ({error}).") from error
+    exchanges, skipped = [], []
+    for number, entry in enumerate(_entries(document), 1):
+        response = entry.get("response", entry.get("response_hex"))
+        try:
+            request = read_hex(entry.get("request", entry.get("request_hex")) or "")
+            answer = None if response is None else read_hex(response)
+        except (ValueError, TypeError, AttributeError):
+            skipped.append(f"entry {number}: not hex")
+            continue
+        if request:
+            exchanges.append(Exchange(request, answer, float(entry.get("latency_s") or 0.0)))
+        else:
+            skipped.append(f"entry {number}: an answer without a question")
+    if not exchanges:
         wanted = '{"transactions": [{"request": "0104...", "response": "0104..." or null, "latency_s": 0.1}, ...]}'
-        raise CaptureError(f"{path} is not a transcript ({error}): it should be {wanted}.") from error
-    return Capture(exchanges, [])
+        raise CaptureError(f"{path} is not a transcript: it should be {wanted}.")
+    return Capture(exchanges, skipped)
+
+
+def _entries(document: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects that hold a question or an answer, wherever in the document they are."""
+    if isinstance(document, dict) and document.keys() & _KEYS:
+        yield document
+    elif isinstance(document, dict | list):
+        for item in document.values() if isinstance(document, dict) else document:
+            yield from _entries(item)
 
 
 def _read_text(text: str) -> Capture:

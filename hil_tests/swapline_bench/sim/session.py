@@ -1,0 +1,221 @@
+"""One simulator that runs: its line, its face, its time, its control socket, until somebody ends it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from swapline_bench.fault.model import FaultError, FaultModel, Faults
+from swapline_bench.serial_line import Face, SerialLine
+from swapline_bench.sim.control import ControlServer, Request
+from swapline_bench.sim.device import Device
+from swapline_bench.sim.error import SimError, UnavailableError
+from swapline_bench.sim.screen import Screen
+from swapline_bench.sim.traffic import Traffic
+
+TICK_S = 0.2  # of the physics; faces of register maps refresh as often
+STATUS_S = 1.0
+
+
+@dataclass
+class LineOptions:
+    """Where a simulator speaks. `port` None: a fresh pty; `link`: a stable name for it."""
+
+    baudrate: int
+    parity: str = "none"
+    port: str | None = None
+    link: Path | None = None
+    gap_s: float = 0.0
+    faults: Sequence[str] = ()
+    seed: int = 1
+
+
+@dataclass
+class Session:
+    """What runs. `device` None: a recording, which has nothing to set. `finished` ends the session by itself."""
+
+    name: str
+    kind: str
+    face: Face
+    options: LineOptions
+    traffic: Traffic
+    screen: Screen
+    device: Device | None = None
+    world_speed: float = 1.0  # 0: frozen
+    finished: asyncio.Event | None = None
+    extra_status: Callable[[], dict[str, Any]] = dict
+    is_verbose: bool = False
+    final_status: Request = field(init=False, default_factory=dict)
+    _line: SerialLine = field(init=False)
+    _fault: FaultModel = field(init=False)
+    _stop: asyncio.Event = field(init=False)
+    _started_s: float = field(init=False)
+
+    async def run(self) -> None:
+        """Run until SIGINT, SIGTERM, `sim ctl stop` or the end of what is played. Raises `SimError`."""
+        self._stop = asyncio.Event() if self.finished is None else self.finished
+        self._started_s = time.monotonic()
+        faults = parse_faults(self.options.faults)
+        async with AsyncExitStack() as stack:
+            self._line = await stack.enter_async_context(open_line(self.kind, self.options))
+            self._line.on_bytes = self.traffic.on_bytes
+            self._fault = FaultModel(seed=self.options.seed, on_fault=self._say_fault)
+            self._line.fault = self._fault
+            if faults != self._fault.faults:
+                self._fault.faults = faults
+            port = stack.enter_context(link(self._line, self.options))
+            await stack.enter_async_context(ControlServer(self.name, self.handle))
+            stack.enter_context(signals(self._stop))
+            self._announce(port)
+            self._line.attach(self.face)
+            await self._pass_time()
+            self.final_status = self.status()
+
+    def _announce(self, port: str) -> None:
+        click.echo(port)
+        rate = f"{self.options.baudrate} baud, 8 data bits, parity {self.options.parity}, 1 stop bit"
+        self.screen.say(f"{self.name}: {rate}. Control it: swapline sim ctl {self.name} status   (Ctrl-C ends it)")
+
+    def _say_fault(self, text: str) -> None:
+        if self.is_verbose or text.startswith("faults:"):
+            self.screen.say(text)
+
+    async def _pass_time(self) -> None:
+        """Let the device's world go on until the session ends."""
+        before_s = shown_s = time.monotonic()
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._stop.wait()
+            now_s = time.monotonic()
+            if self.device is not None and self.world_speed:
+                self.device.advance((now_s - before_s) * self.world_speed)
+            before_s = now_s
+            if now_s - shown_s >= STATUS_S:
+                shown_s = now_s
+                self.screen.show(self._status_line())
+
+    def _status_line(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._started_s), 60)
+        asked = sum(self.traffic.asked.values())
+        faults = f"  faults done {self._fault.total}" if self._fault.total else ""
+        return f"{self.name} {minutes}:{seconds:02d}  asked {asked}, answered {self.traffic.answered}{faults}"
+
+    async def handle(self, request: Request) -> Request:
+        """Do what `sim ctl` asks. Raises `SimError`."""
+        deed = request.get("do")
+        if deed == "set":
+            self._device("set").set({str(name): str(text) for name, text in request["values"].items()})
+        elif deed == "fault":
+            self._fault.faults = parse_faults([str(text) for text in request["faults"]])
+        elif deed == "pull":
+            self._device("pull").pull()
+        elif deed == "insert":
+            self._device("insert").insert(request.get("code"))
+        elif deed == "unplug":
+            self._line.unplug()
+        elif deed == "plug-in":
+            self._plug_in()
+        elif deed == "stop":
+            self._stop.set()
+        elif deed != "status":
+            raise SimError(f"There is nothing called {deed!r} that a simulator could do.")
+        if deed != "status":
+            self.screen.say(f"control: {_worded(request)}")
+        return self.status()
+
+    def _device(self, deed: str) -> Device:
+        if self.device is None:
+            raise SimError(f"{self.name} plays a recording: there is nothing to {deed}; faults can be set.")
+        return self.device
+
+    def _plug_in(self) -> None:
+        try:
+            self._line.plug_in()
+        except OSError as error:
+            raise UnavailableError(f"{error}.") from None
+
+    def status(self) -> Request:
+        """Return everything that is known of the simulator now."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "pid": os.getpid(),
+            "port": os.path.realpath(self._line.path),
+            "baudrate": self.options.baudrate,
+            "parity": self.options.parity,
+            "uptime_s": round(time.monotonic() - self._started_s, 1),
+            "is_plugged_in": self._line.is_plugged_in,
+            "faults": self._fault.faults.spoken(),
+            "faults_done": dict(self._fault.injected),
+            "values": {} if self.device is None else self.device.values(),
+            **self.traffic.as_dict(),
+            **self.extra_status(),
+        }
+
+
+def _worded(request: Request) -> str:
+    values = " ".join(f"{name}={text}" for name, text in request.get("values", {}).items())
+    return " ".join([str(request["do"]), values, *request.get("faults", []), request.get("code") or ""]).strip()
+
+
+def parse_faults(texts: Sequence[str]) -> Faults:
+    """Return the faults of a command line. Raises `SimError`."""
+    try:
+        return Faults.parse(texts)
+    except FaultError as error:
+        raise SimError(f"fault: {error}") from None
+
+
+def open_line(kind: str, options: LineOptions) -> SerialLine:
+    """Open the port, or a pty. Raises `UnavailableError`."""
+    try:
+        return SerialLine(
+            kind, baudrate=options.baudrate, parity=options.parity, port=options.port, gap_s=options.gap_s
+        )
+    except ValueError as error:
+        raise SimError(f"--baudrate {options.baudrate}: {error}.") from None
+    except OSError as error:
+        raise UnavailableError(f"{error}.") from None
+
+
+@contextmanager
+def link(line: SerialLine, options: LineOptions) -> Iterator[str]:
+    """Lay the stable name, and yield what to open: it, the port, or the pty. Raises `UnavailableError`."""
+    if options.link is None:
+        yield options.port or os.path.realpath(line.path)
+        return
+    path = options.link
+    if path.exists() and not path.is_symlink():
+        raise UnavailableError(f"--link {path}: there is a file of that name; choose another, or remove it.")
+    try:
+        path.unlink(missing_ok=True)
+        path.symlink_to(line.path)
+    except OSError as error:
+        raise UnavailableError(f"--link {path}: {error.strerror}; choose a name in a folder of yours.") from None
+    try:
+        yield str(path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def signals(stop: asyncio.Event) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the session in order."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
