@@ -42,7 +42,8 @@ def read_capture_file(path: Path) -> Capture:
         raise CaptureError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise CaptureError(f"{path} is not text: a capture has lines `>>> hex` and `<<< hex`, or is JSON.") from error
-    capture = _read_json(path, text) if text.lstrip()[:1] in {"{", "["} else _read_text(text)
+    is_json = text.lstrip()[:1] in {"{", "["} and not _PART.search(text)  # a log's lines may begin with `[17:06:44]`
+    capture = _read_json(path, text) if is_json else _read_text(text)
     if not capture.exchanges:
         why = f" ({capture.skipped[0]})" if capture.skipped else ""
         raise CaptureError(f"{path} has no question `>>> hex` that could be played{why}.")
