@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from swapline_bench.columns import put_by_columns
-from swapline_bench.short_names import name_members, shorten, shorten_members
+from swapline_bench.short_names import name_members, said_by_callers, shorten, shorten_members, shorten_parameters
 
 PACKAGES = ("swapline_wire", "swapline_node")
 START_FILES = ("boot.py", "main.py")
@@ -50,6 +50,8 @@ def build(target: Path, *, source: Path | None = None) -> Path:
     with _parsing:
         sources = {path: _shortened(path) for path in _sources(root)}
         members = name_members(sources.values())
+        said = said_by_callers(sources.values())
+        sources = {path: shorten_parameters(text, said) for path, text in sources.items()}
     for path, text in sources.items():
         compile_source(path, shorten_members(text, members), target / path.relative_to(root).with_suffix(".mpy"))
     return target

@@ -1,6 +1,12 @@
 import pytest
 
-from swapline_bench.short_names import name_members, shorten, shorten_members
+from swapline_bench.short_names import (
+    name_members,
+    said_by_callers,
+    shorten,
+    shorten_members,
+    shorten_parameters,
+)
 
 
 def test_private_constants_are_renamed_everywhere_and_no_line_moves() -> None:
@@ -49,3 +55,32 @@ def test_private_members_have_one_short_name_in_all_files() -> None:
     assert names == {"_look": "_a", "_seen": "_b"}
     assert shorten_members(base, names) == base.replace("_seen", "_b").replace("_look", "_a")
     assert shorten_members(driver, names) == driver.replace("self._look", "self._a").replace("_seen", "_b")
+
+
+def test_parameters_of_private_functions_are_numbered_unless_a_caller_says_them() -> None:
+    source = (
+        "class A:\n"
+        "    def _look(self, rule, at=0):\n"
+        "        return [rule + x for x in (at, self.rule)]\n"
+        "\n"
+        "    def look(self, rule):\n"
+        "        return self._look(rule, at=1)\n"
+    )
+    assert said_by_callers([source]) == {"at"}
+    assert shorten_parameters(source, {"at"}) == source.replace("_look(self, rule,", "_look(self, _p0,").replace(
+        "_p0,", "_p1,"
+    ).replace("[rule + x", "[_p1 + x")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def _f(x):\n    def g():\n        nonlocal x\n        x = 2\n    return g\n",
+        "def _f(x):\n    import x\n",
+        "def _f(x):\n    return f'{x}'\n",
+        "def _f(*, x):\n    return x\n",
+        "def __getattr__(x):\n    return x\n",
+    ],
+)
+def test_parameters_that_a_statement_mentions_keep_their_names(source: str) -> None:
+    assert shorten_parameters(source, set()) == source
