@@ -166,14 +166,10 @@ class Node(Table):
 
 
 class Device(Table):
-    """A simulated device that may sit on a line.
-
-    `bms`: whichever BMS a test asks for, in van bay or station slot `bay`. `address`: where not its usual one.
-    """
+    """A simulated device that may sit on a line. `bms`: whichever a test asks for, in van bay or station slot `bay`."""
 
     simulator: Simulator
     bay: Annotated[int, Field(ge=0, le=255)] = 0
-    address: Annotated[int, Field(ge=0, le=247)] | None = None
 
     @model_validator(mode="after")
     def _has_bay(self) -> Self:

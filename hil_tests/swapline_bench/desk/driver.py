@@ -66,7 +66,7 @@ def _find_lacks(file: bench_file.BenchFile, needs: Iterable[str]) -> Iterator[st
         word, _, number = need.partition(":")
         if word in counts and number.isdecimal():
             if counts[word] < int(number):
-                yield f"bench {name} has {counts[word]} {COUNTED[word]}, and {number} are needed"
+                yield f"bench {name} has {counts[word]}, not {number}, {COUNTED[word]}"
         elif need in DEVICES:
             if need not in devices:
                 yield f"bench {name} lacks {need!r}: {DEVICES[need]}"

@@ -16,7 +16,7 @@ from swapline_bench import services
 from swapline_bench.desk.bench_file import BenchFile, CommandPower, DeskError, EsptoolFlash, MpremoteFlash
 
 CONNECT_S_MAX = 5.0
-_PROCESSES = Path("/proc")
+PROCESSES = Path("/proc")
 
 
 class ResourceError(DeskError):
@@ -80,7 +80,7 @@ def _known_ports() -> str:
 def _port_users() -> dict[str, str]:
     """Return which process has which serial port open."""
     users = {}
-    for process in _PROCESSES.glob("[0-9]*"):
+    for process in PROCESSES.glob("[0-9]*"):
         try:
             if int(process.name) == os.getpid():
                 continue
