@@ -240,17 +240,18 @@ class SerialLine:
             data = self._fault.carry(data, self, from_node=False)
         planned = None if self._fault is None else self._fault.take_at_byte(len(data))
         given = bytearray()
+        sent = 0
         self.is_talking = True
         try:
             for piece in self._portions(data, planned[0] if planned else 0):
                 await asyncio.sleep(len(piece) * (self.character_s + self.gap_s) * self.pace)
-                if planned is not None and len(given) == planned[0]:
+                if planned is not None and sent == planned[0]:
                     planned[1]()
                     planned = None
                 if still is not None and not still():
                     break
-                self._put(piece)
-                given += piece
+                given += piece[: self._put(piece)]
+                sent += len(piece)
         finally:
             self.is_talking = False
         return bytes(given)
@@ -268,7 +269,8 @@ class SerialLine:
         if self.is_plugged_in:
             self._put(data)
 
-    def _put(self, piece: bytes) -> None:
+    def _put(self, piece: bytes) -> int:
+        """Give bytes to the node's end; return how many it had room for."""
         written = 0
         if self.is_plugged_in:
             with suppress(BlockingIOError, OSError):
@@ -279,6 +281,7 @@ class SerialLine:
         self.bytes_discarded += len(piece) - written
         if self.on_bytes is not None:
             self.on_bytes(False, piece[:written])
+        return written
 
     def hear_anew(self) -> None:
         """Forget what the node's end was given so far."""

@@ -1,0 +1,176 @@
+"""Serial lines: real ports, adapters that go and come, faults on the way, answers that end in the middle."""
+
+import asyncio
+import os
+import pty
+import time
+import tty
+from collections.abc import Iterator
+
+import pytest
+import serial
+
+from swapline_bench.fault.model import FaultModel, Faults
+from swapline_bench.serial_line import LineError, RequestFace, SerialLine
+
+TIMEOUT_S = 5.0
+BAUDRATE = 115200
+REPLY = bytes(range(40))
+
+
+class Device(RequestFace):
+    """Answers each `?` with forty bytes, as long as it is there."""
+
+    def __init__(self) -> None:
+        super().__init__(turnaround_s=0.0)
+        self.is_there: object = True
+
+    def take_request(self, received: bytearray) -> bytes | None:
+        if not received:
+            return None
+        return bytes((received.pop(0),))
+
+    def answer(self, request: bytes) -> bytes | None:
+        return REPLY if request == b"?" and self.is_there else None
+
+    def speaker(self, request: bytes) -> object:
+        del request
+        return self.is_there
+
+    def is_accepted(self, request: bytes, heard: bytes) -> bool:
+        del request
+        return len(heard) == len(REPLY)
+
+
+def ask(path: str, size: int = len(REPLY), timeout_s: float = TIMEOUT_S) -> bytes:
+    with serial.Serial(path, BAUDRATE, timeout=timeout_s) as port:
+        port.write(b"?")
+        return bytes(port.read(size))
+
+
+class Ends:
+    """A pair of which one end plays a real port; `device_end` is the node's, for want of a second adapter."""
+
+    def __init__(self) -> None:
+        self.node_end, slave = pty.openpty()
+        tty.setraw(slave)
+        self.port = os.ttyname(slave)
+        self._slave = slave
+
+    def close(self) -> None:
+        os.close(self.node_end)
+        os.close(self._slave)
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    pair = Ends()
+    yield pair
+    pair.close()
+
+
+def ask_through(node_end: int) -> bytes:
+    os.write(node_end, b"?")
+    answer = b""
+    while len(answer) < len(REPLY):
+        answer += os.read(node_end, 100)
+    return answer
+
+
+async def test_a_face_speaks_on_a_real_port(ends: Ends) -> None:
+    async with SerialLine("adapter", baudrate=BAUDRATE, parity="even", port=ends.port) as line:
+        assert line.path == ends.port
+        line.attach(Device())
+        assert await asyncio.to_thread(ask_through, ends.node_end) == REPLY
+        assert line.bytes_written == len(REPLY)
+
+
+async def test_a_port_in_use_and_one_that_is_not_there_are_one_clear_sentence(ends: Ends) -> None:
+    async with SerialLine("adapter", baudrate=BAUDRATE, port=ends.port):
+        with pytest.raises(LineError, match=f"{ends.port} is in use: end the program that has it open"):
+            SerialLine("again", baudrate=BAUDRATE, port=ends.port)
+    with pytest.raises(LineError, match="/dev/ttyUSB99 is not there: plug the adapter in"):
+        SerialLine("missing", baudrate=BAUDRATE, port="/dev/ttyUSB99")
+
+
+async def test_a_port_is_free_again_after_its_line(ends: Ends) -> None:
+    for _ in range(2):
+        async with SerialLine("adapter", baudrate=BAUDRATE, port=ends.port) as line:
+            assert line.is_plugged_in
+
+
+async def test_an_adapter_that_vanishes_and_comes_back_has_the_same_path_and_the_same_face() -> None:
+    async with SerialLine("bus", baudrate=BAUDRATE) as line:
+        line.fault = FaultModel()
+        line.attach(Device())
+        assert await asyncio.to_thread(ask, line.path) == REPLY
+        with serial.Serial(line.path, BAUDRATE, timeout=TIMEOUT_S) as port:
+            line.unplug()
+            assert not os.path.exists(line.path)  # noqa: ASYNC240, PTH110
+            with pytest.raises(serial.SerialException):
+                port.read(1)
+        assert await line.write(b"to nobody") == b""
+        assert line.bytes_discarded == len(b"to nobody")
+        line.plug_in()
+        assert await asyncio.to_thread(ask, line.path) == REPLY
+        assert line.fault.injected["unplug"] == 1
+
+
+async def test_a_line_tells_what_passes_in_both_directions() -> None:
+    told: list[tuple[bool, bytes]] = []
+    async with SerialLine("bus", baudrate=BAUDRATE) as line:
+        line.on_bytes = lambda from_node, data: told.append((from_node, data))
+        line.attach(Device())
+        await asyncio.to_thread(ask, line.path)
+    assert told[0] == (True, b"?")
+    assert b"".join(data for from_node, data in told if not from_node) == REPLY
+
+
+async def test_an_answer_ends_where_its_speaker_is_pulled_out() -> None:
+    async with SerialLine("bay", baudrate=BAUDRATE) as line:
+        fault = line.fault = FaultModel()
+        device = Device()
+        line.attach(device)
+        fault.at_byte(13, lambda: setattr(device, "is_there", False))
+        assert await asyncio.to_thread(ask, line.path, timeout_s=0.3) == REPLY[:13]
+        device.is_there = True
+        assert await asyncio.to_thread(ask, line.path) == REPLY
+
+
+async def test_damage_that_passes_the_check_is_counted_and_other_damage_is_not() -> None:
+    async with SerialLine("bus", baudrate=BAUDRATE) as line:
+        line.attach(Device())  # its check is the length alone
+        fault = line.fault = FaultModel(Faults(truncated=1.0), seed=1)
+        await asyncio.to_thread(ask, line.path, timeout_s=0.2)
+        assert fault.passed_by_chance == 0
+        fault.faults = Faults(bit_errors=0.002)
+        damaged = 0
+        for _ in range(20):
+            answer = await asyncio.to_thread(ask, line.path, timeout_s=0.2)
+            damaged += answer != REPLY and len(answer) == len(REPLY)
+        assert fault.passed_by_chance == damaged > 0
+
+
+async def duration_s(line: SerialLine) -> float:
+    started_s = time.monotonic()
+    await line.write(REPLY)
+    return time.monotonic() - started_s
+
+
+async def test_gaps_between_characters_and_the_pace_of_a_line_take_their_time() -> None:
+    async with SerialLine("slow", baudrate=9600, gap_s=0.001) as line:
+        assert await duration_s(line) >= len(REPLY) * (10 / 9600 + 0.001)
+        line.pace = 0.0
+        assert await duration_s(line) < 0.03
+        line.pace = 2.0
+        assert await duration_s(line) >= 2 * len(REPLY) * (10 / 9600 + 0.001)
+
+
+async def test_a_stuck_wire_lets_nothing_through_until_it_is_well() -> None:
+    async with SerialLine("bus", baudrate=BAUDRATE) as line:
+        line.attach(Device())
+        fault = line.fault = FaultModel(Faults(pulled=True), seed=1)
+        assert await asyncio.to_thread(ask, line.path, timeout_s=0.1) == b""
+        fault.faults = Faults()
+        assert await asyncio.to_thread(ask, line.path) == REPLY
+        assert fault.injected["pulled"] == 1
