@@ -5,11 +5,11 @@ all chargers and one with the grid meter. A van whose last module leaves loses p
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from swapline_bench.faces import gnss, jbd, jk, sdm630, seplos_v3, slot_charger, vcu
+from swapline_bench.faces import gnss, jbd, jbd_up16s, jk, sdm630, seplos_v3, slot_charger, vcu
 from swapline_bench.faces.modbus import ModbusFace
 from swapline_bench.faces.witness import Scribe, UnitWitnesses
 from swapline_bench.faces.witness_bms import bms_witness
@@ -29,6 +29,7 @@ STREAMS = {"van": ("module", "cells", "vehicle", "position"), "station": ("modul
 BMS_DRIVERS = {  # driver -> baud rate, unit address
     "seplos_v3": (seplos_v3.BAUDRATE, 1),
     "jbd": (jbd.BAUDRATE, 0),
+    "jbd_up16s": (jbd_up16s.BAUDRATE, 1),
     "jk": (jk.BAUDRATE, 0),
 }
 
@@ -146,6 +147,8 @@ def bms_face(driver: str, module: Callable[[], Module | None]) -> RequestFace:
         return jbd.JbdFace(module)
     if driver == "jk":
         return jk.JkFace(module)
+    if driver == "jbd_up16s":
+        return jbd_up16s.Up16sFace({1: jbd_up16s.Up16s(module)})
     return ModbusFace({1: seplos_v3.SeplosV3(module)})
 
 
@@ -162,21 +165,22 @@ def make_van_rig(
     van: Van,
     folder: Path,
     *,
-    bms_driver: str = "seplos_v3",
+    bms_driver: str | Sequence[str] = "seplos_v3",
     statements: StatementLog | None = None,
     lay: Lay = lay_pty,
     has_controller: bool = True,
     receiver: Face | None = None,
     has_receiver: bool = True,
 ) -> HolderRig:
-    """Return the rig of a van; its bays' docking interfaces all speak `bms_driver`.
+    """Return the rig of a van; its bays' docking interfaces all speak `bms_driver`, or each the one of its place.
 
     With `statements`, the devices write down what they say; a `receiver` of the caller's own does not.
     """
     rig = HolderRig(van.name, "van", folder, statements, lay=lay)
     rig.van = van
     for index in range(len(van.bays)):
-        _add_bay(rig, index + 1, bms_driver, lambda index=index: van.bays[index])  # type: ignore[misc]
+        driver = bms_driver if isinstance(bms_driver, str) else bms_driver[index]
+        _add_bay(rig, index + 1, driver, lambda index=index: van.bays[index])  # type: ignore[misc]
     if has_controller:
         _add_controller(rig, van)
     if has_receiver:

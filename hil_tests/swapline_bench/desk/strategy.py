@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -182,7 +182,9 @@ class Desk:
 
     # ---- what sits on the lines
 
-    def make_van(self, *, bays: int = 1, bms: str = "seplos_v3", vcu: bool = True, gnss: bool = True) -> HolderRig:
+    def make_van(
+        self, *, bays: int = 1, bms: str | Sequence[str] = "seplos_v3", vcu: bool = True, gnss: bool = True
+    ) -> HolderRig:
         """Put a simulated van on the desk's lines, each device writing down what it says.
 
         Controller and receiver are left out where the desk has no line for them. Raises `DeskError` where it has none

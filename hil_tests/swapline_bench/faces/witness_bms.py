@@ -4,6 +4,7 @@ A poll is bracketed by the module's code: code, data, code; the code after one p
 data between two equal codes are a reading. A node that has lost touch begins with the code, once or twice.
 
 - Seplos V3: code (0x1700), pack (0x1000), cells (0x1100), state (0x1200, which a node may leave out), code.
+- JBD UP16S: code (0x1C00), status (0x1000), code.
 - JBD: code (A2, or 05 where a node asks for the name instead), basic (03), cells (04), code.
 - JK: everything in one answer, the code too, so each answer is a poll.
 
@@ -15,7 +16,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from swapline_bench.faces import jbd, jk, modbus, seplos_v3
+from swapline_bench.faces import jbd, jbd_up16s, jk, modbus, seplos_v3
 from swapline_bench.faces.witness import Punctuality, Scribe
 from swapline_bench.module import Module
 
@@ -23,6 +24,7 @@ CODE = "code"
 _SEPLOS_PROTECTIONS = 0x16FFF  # the bench's protection bits that the maker's protocol can say
 _SEPLOS_PARTS = {seplos_v3.VIA: CODE, seplos_v3.PIA: "pack", seplos_v3.PIB: "cells", seplos_v3.PIC: "state"}
 _JBD_PROTECTIONS = 0x1FFF
+_UP16S_PROTECTIONS = 0x6FFF
 _JK_HOT, _JK_COLD = 1 << 4 | 1 << 6, 1 << 5 | 1 << 7  # what the BMS does not tell apart, it says of both
 
 
@@ -304,7 +306,44 @@ def _jk_protections(protections: int) -> int:
     return told
 
 
-_WITNESSES = {"jbd": JbdWitness, "jk": JkWitness, "seplos_v3": SeplosWitness}
+class Up16sWitness(BmsWitness):
+    """Watches a pack of JBD's UP16S: one answer for all data, another one for the code."""
+
+    first = "status"
+    needed = frozenset({"status"})
+
+    def part(self, request: bytes, reply: bytes, module: Module) -> Part | None:
+        """See `BmsWitness`."""
+        (address,) = struct.unpack(">H", request[2:4])
+        if reply[1] & 0x80:
+            return None
+        if address == jbd_up16s.IDENTITY[0]:
+            return Part(CODE, module.code)
+        part = Part("status", module.code)
+        part.cells_mv = [round(v * 1000) for v in module.cell_voltages_v]
+        part.temperatures_dc = [round(t * 10) for t in module.cell_temperatures_c]
+        part.values = {
+            "voltage_v": round(module.voltage_v * 100) / 100,
+            "current_a": round(module.current_a * 100) / 100,
+            "soc_pct": (round(module.soc_pct * 100) + 5) // 10 / 10,
+            "soh_pct": round(module.soh_pct),
+            "capacity_remaining_ah": round(module.capacity_remaining_ah * 100) / 100,
+            "capacity_full_ah": round(module.capacity_full_ah * 100) / 100,
+            "temperature_mosfet_c": round(module.temperature_mosfet_c * 10) / 10,
+            "temperature_ambient_c": round(module.temperature_ambient_c * 10) / 10,
+            "cycles": module.cycles,
+            "protections": module.protections & _UP16S_PROTECTIONS,
+            "switches": _all_switches(module),
+        }
+        return part
+
+
+def _all_switches(module: Module) -> int:
+    switches = (module.charge_switch, module.discharge_switch, module.precharge_switch, module.heater_switch)
+    return sum(bool(switch) << bit for bit, switch in enumerate(switches))
+
+
+_WITNESSES = {"jbd": JbdWitness, "jbd_up16s": Up16sWitness, "jk": JkWitness, "seplos_v3": SeplosWitness}
 
 
 def bms_witness(driver: str, scribe: Scribe, module: Callable[[], Module | None]) -> Any:
