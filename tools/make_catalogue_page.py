@@ -8,8 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from swapline_wire import catalogue, catalogue_text
-from swapline_wire.catalogue import FORMATS, STREAMS, Signal, Stream
+from swapline_wire import alarm_table, catalogue, catalogue_text
+from swapline_wire.catalogue import FORMATS, STREAMS, Signal, Stream, find_signal
 
 PATH = Path(__file__).parent.parent / "docs" / "catalogue.md"
 OWNERS = {
@@ -99,6 +99,44 @@ def stream_section(stream: Stream) -> list[str]:
     ]
 
 
+def alarm_section() -> list[str]:
+    lines = [
+        "",
+        "## Alarm table",
+        "",
+        "What a node judges of every reading; [alarms.md](alarms.md) says how, and where the limits come from.",
+        "Limits and hysteresis are quantities in the signal's unit. *For* is how long the limits of level 1, 2 and 3",
+        "must be passed. A row of bits has a code for each bit: the first one's is given, and the bits of each level.",
+        "",
+        "| code | alarm | stream | judged | level 1 | level 2 | level 3 | hysteresis | for |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for stream in STREAMS:
+        lines += [alarm_row(stream, words) for words in alarm_table.rules_of(stream.name)]
+    text = catalogue_text.VALUES["alarm", "code"][alarm_table.LOST_MODULE]
+    lost = "silent where it cannot have left | - | yes | - | - | 3 unanswered polls |"
+    return [*lines, f"| {alarm_table.LOST_MODULE} | {text} | module | {lost}"]
+
+
+def alarm_row(stream: Stream, words: list[str]) -> str:
+    code, _, name, less, per, _, how, *numbers = words
+    signal = stream.signals[find_signal(stream, name)]
+    texts = catalogue_text.VALUES["alarm", "code"]
+    if how == "bits":
+        masks = [int(number, 0) for number in numbers[:3]]
+        levels = [", ".join(str(bit) for bit in range(32) if mask >> bit & 1) for mask in masks]
+        return f"| {code} + bit | {texts[int(code)].partition(':')[0]} | {stream.name} | `{name}` | " + " | ".join(
+            [*levels, "-", "at once |"]
+        )
+    of = {"-": "", "cell_count": " a cell", "capacity_full_ah": " by `capacity_full_ah`"}[per]
+    judged = f"`{name}`{f' less `{less}`' if less != '-' else ''}{of} {how}"
+    unit = "C" if per == "capacity_full_ah" else signal.unit
+    scale = 100 if per == "capacity_full_ah" else 10**signal.decimals * (100 if per != "-" else 1)
+    limits = [f"{int(number) / scale:g} {unit}" for number in numbers[:4]]
+    durations = ", ".join(f"{int(number) / 1000:g}" for number in numbers[4:])
+    return f"| {code} | {texts[int(code)]} | {stream.name} | {judged} | " + " | ".join([*limits, f"{durations} s |"])
+
+
 def loss_section() -> list[str]:
     reasons = [f"| {code} | {name} |" for code, name in catalogue_text.LOSSES.items()]
     return ["", "## Reasons for a loss", "", "| `event.reason` | lost by |", "|---|---|", *reasons]
@@ -106,7 +144,7 @@ def loss_section() -> list[str]:
 
 def render() -> str:
     sections = [line for stream in STREAMS for line in stream_section(stream)]
-    return INTRODUCTION + "\n".join([*format_rows(), *sections, *loss_section()]) + "\n"
+    return INTRODUCTION + "\n".join([*format_rows(), *sections, *alarm_section(), *loss_section()]) + "\n"
 
 
 def main() -> int:

@@ -257,6 +257,7 @@ class App:
         while True:
             await asyncio.sleep(self.config.seal_interval_ms / 1000)
             self._declare_losses()
+            self.sampler.look_for_lost()
             self.sampler.seal_all()
             self.supervisor.alive("seal")
             now_ms = self.clock.uptime_ms()

@@ -3,7 +3,7 @@
 A `Query` (a protocol's file defines them) holds the request and knows how long its answer is and whether it is whole.
 The bus sends it when the line is quiet, collects the answer and counts what went wrong, each failure once and by its
 kind. One task owns a bus, so a slow or dead line delays nobody else; on the line itself a silent device is asked less
-often.
+often. Between polls, where the line has time, devices are looked at for alarms (`Driver.look`).
 
 A port is looked at every few milliseconds instead of awaited: `asyncio.wait_for` around a stream's `read` takes 2 KB of
 heap each time (two tasks, a cancellation), and a station asks fifty times a second. What the bus needs of the board:
@@ -55,10 +55,12 @@ if TYPE_CHECKING:
         """What the schedule needs of a driver."""
 
         name: str
+        has_look: bool
         listens: bool
         period_ms: int
 
         async def poll(self, bus: "Bus") -> None: ...
+        async def look(self, bus: "Bus") -> None: ...
         async def run(self, bus: "Bus") -> None: ...
         def silent(self) -> None: ...
 
@@ -72,6 +74,8 @@ _FLUSH_READS_MAX = const(16)  # a line that talks without a pause for so many re
 _SILENT_POLLS_MAX = const(3)  # after so many unanswered polls in a row a device is gone
 _PERIOD_MS_MAX = const(5000)  # a silent device is asked at least so often, so that one that appears is seen soon
 _TURN_MS_MAX = const(5000)  # so often at least a bus that waits says that it is alive
+_LOOK_PERIOD_MS = const(200)  # from look to look: with the answer and the code, an alarm is told within half a second
+_LOOK_MS_MIN = const(20)  # what a look takes is not known before the first one
 _UNHEARD_MS_MAX = const(10000)  # a listener's line is opened again: one that was unplugged reads as silent for ever
 _REOPEN_MS = const(1000)  # a USB adapter that was unplugged comes back after seconds
 
@@ -104,13 +108,19 @@ pause_ms = getattr(asyncio, "sleep_ms", _sleep_ms)  # MicroPython's own takes no
 
 
 class Turn:
-    """When a device is next asked, and how often it has failed in a row."""
+    """When a device is next asked and looked at, and how often it has failed in a row."""
 
     def __init__(self, device: "Device", due_ms: int) -> None:
         self.device = device
         self.due_ms = due_ms
         self.failures = 0
         self.silences = 0
+        self.look_due_ms = -1  # never: from a poll that succeeds to whatever fails it is known
+        self.look_ms = _LOOK_MS_MIN  # what the last one took
+
+    def looks_at_ms(self, now_ms: int) -> int:
+        """Return when this device is to be looked at; -1 if not at all."""
+        return -1 if self.look_due_ms < 0 else max(self.look_due_ms, now_ms)
 
     def delay_ms(self, period_ms_max: int) -> int:
         """Return the time until the next poll: the period, doubled for each silent poll from the third on."""
@@ -245,10 +255,41 @@ class Bus:
                 if other.due_ms < turn.due_ms:
                     turn = other
             while turn.due_ms > self.clock.uptime_ms():
-                await pause_ms(min(turn.due_ms - self.clock.uptime_ms(), _TURN_MS_MAX))
+                await self._pass_time(turns, turn.due_ms)
                 self._alive()
             await pause_ms(0)
             await self._poll(turn)
+
+    async def _pass_time(self, turns: "list[Turn]", until_ms: int) -> None:
+        """Look at the device whose turn it is for that, if there is time before the next poll; else wait."""
+        now_ms = self.clock.uptime_ms()
+        first = None
+        for turn in turns:
+            at_ms = turn.looks_at_ms(now_ms)
+            if 0 <= at_ms < until_ms - turn.look_ms and (first is None or turn.look_due_ms < first.look_due_ms):
+                first = turn
+        if first is not None and first.look_due_ms <= now_ms:
+            await self._look(first)
+            return
+        if first is not None:
+            until_ms = first.look_due_ms
+        await pause_ms(min(until_ms - now_ms, _TURN_MS_MAX))
+
+    async def _look(self, turn: Turn) -> None:
+        """Look at one device. One that fails is not looked at again before a poll has succeeded, which tells of it."""
+        began_ms = self.clock.uptime_ms()
+        turn.look_due_ms = -1
+        try:
+            await turn.device.look(self)
+        except BusError:
+            return  # counted by its kind
+        except MemoryError:
+            gc.collect()
+            self._is_late = True
+            self.counters.memory_errors += 1
+            return
+        turn.look_ms = self.clock.uptime_ms() - began_ms
+        turn.look_due_ms = began_ms + _LOOK_PERIOD_MS
 
     async def _hear(self, device: "Device") -> None:
         """Let a device that talks by itself be heard, again after it ran out of memory."""
@@ -263,8 +304,12 @@ class Bus:
 
     async def _poll(self, turn: Turn) -> None:
         """Ask one device and decide when it is next asked."""
+        turn.look_due_ms = -1
+        began_ms = self.clock.uptime_ms()
         try:
             await self._ask_device(turn)
+            if turn.device.has_look and not turn.failures:
+                turn.look_due_ms = began_ms + _LOOK_PERIOD_MS
         except MemoryError:
             self._lose_reading(turn.device)
         turn.due_ms = max(turn.due_ms + turn.delay_ms(self._period_ms_max), self.clock.uptime_ms())

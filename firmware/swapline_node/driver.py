@@ -25,6 +25,7 @@ class Driver:
     """One device. A subclass says in `STREAMS` what it produces and fills it in `poll`."""
 
     STREAMS: "tuple[Stream, ...]" = ()
+    has_look = False  # True: `look` is worth asking between two polls
     listens = False  # True: the device talks by itself, `run` hears it and nothing else may share its line
 
     def __init__(self, clock: "Clock", counters: "Counters", device_config: "dict[str, Any]") -> None:
@@ -38,6 +39,10 @@ class Driver:
 
     async def poll(self, bus: "Bus") -> None:
         """Ask the device once and commit what it says. Raises `BusError`."""
+        raise NotImplementedError
+
+    async def look(self, bus: "Bus") -> None:
+        """Ask for what alarms are judged by, and tell those that change; no row comes of it. Raises `BusError`."""
         raise NotImplementedError
 
     async def run(self, bus: "Bus") -> None:

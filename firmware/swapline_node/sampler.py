@@ -1,21 +1,25 @@
 """Sampler: readings become rows, rows become frames.
 
 A `Source` is one stream of one bay. Its driver fills `source.values` with raw integers and commits them; the sampler
-marks impossible values, keeps the row if a signal moved by its deadband or the stream's longest silence is over, and
-seals the frame into the journal when it is full, when the sealing interval is over, when the owner changes and before a
-step of the clock.
+marks impossible values, has them judged (`alarm.py`), keeps the row if a signal moved by its deadband or the stream's
+longest silence is over, and seals the frame into the journal when it is full, when the sealing interval is over, when
+the owner changes and before a step of the clock. Alarms and events are frames of their own, sealed at once.
 """
 
 import gc
 
 from micropython import const
 
+from swapline_wire.alarm_table import LOST_MODULE, compile_rules
 from swapline_wire.catalogue import (
+    ALARM_STREAM,
     BATTERY_IN,
     BATTERY_OUT,
     CODES,
     EVENT_STREAM,
     LOSS_NO_MEMORY,
+    MODULE,
+    OF_MODULE,
     Stream,
     columns,
     find_signal,
@@ -24,8 +28,11 @@ from swapline_wire.catalogue import (
 )
 from swapline_wire.frame import CRC_BYTES, HEADER_BYTES, OWNER_BYTES_MAX, FrameBuilder
 
+from .alarm import CLEARED, NO_POSITION, NO_VALUE, Watch
+
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable
     from typing import Protocol
 
@@ -47,6 +54,8 @@ CHANGE = "change"
 ALL = "all"
 _SEAL_INTERVAL_MS = const(5000)
 _BACKWARD_MS_MAX = const(10000)  # so far behind the last row, rows follow it by 1 ms each instead of meeting older ones
+_LOST_LEVEL = const(2)
+_FRESH_MS_MAX = const(5000)  # older readings say nothing about now
 _ROWS_PER_FRAME_MAX = const(8)  # more would only grow the buffers: the interval seals most frames before
 
 
@@ -76,12 +85,15 @@ class Source:
         self.bay = bay
         self.values = not_available(stream.signals)
         self._sampler = sampler
-        self._columns = columns(stream.signals)
+        self.columns = columns(stream.signals)
         self._all = report == ALL
         self._silence_ms_max = silence_ms_max
         self._buffer_bytes = HEADER_BYTES + OWNER_BYTES_MAX + row_size(stream.signals) * rows_max + CRC_BYTES
         self._builder = FrameBuilder(stream, bay=bay, buffer_bytes=self._buffer_bytes)
         self._kept: "dict[int, Kept]" = {}
+        rules = sampler.rules_of(stream)
+        self.watch = Watch(self, rules) if rules else None
+        self._judged_ms = -_FRESH_MS_MAX
 
     @property
     def owner(self) -> str:
@@ -102,7 +114,7 @@ class Source:
     def clear(self) -> None:
         """Set every value to "not available"."""
         i = 0
-        for code in self._columns.codes:
+        for code in self.columns.codes:
             self.values[i] = CODES[code][0]
             i += 1
 
@@ -115,6 +127,8 @@ class Source:
         UTC twice has said nothing new: the second is not kept.
         """
         try:
+            self._mark_abnormal()
+            self.judge(owner)
             is_kept = self._keep(owner, utc_ms, read_ms)
         except MemoryError:
             self._lose_row()
@@ -126,7 +140,6 @@ class Source:
 
     def _keep(self, owner: str, utc_ms: "int | None", read_ms: "int | None") -> bool:
         sampler = self._sampler
-        self._mark_abnormal()
         if owner != self._builder.owner:
             self._change_owner(owner)
         kept = self._kept_of_key()
@@ -154,6 +167,27 @@ class Source:
         self._add(time_ms)
         sampler.counters.rows_kept += 1
         return True
+
+    def judge(self, owner: "str | None") -> bool:
+        """Judge `values`, and tell the alarms that change; without an owner only return whether there are any."""
+        if self.watch is None:
+            return False
+        self._judged_ms = self._sampler.clock.uptime_ms()
+        changes = self.watch.judge(self._judged_ms, owner)
+        if changes and owner is not None:
+            self._sampler.commit()
+        return changes > 0
+
+    def tell(self, values: "tuple[int, ...]", owner: str) -> bool:
+        """Store one row of the alarm stream about this source; return whether the journal has it."""
+        return self._sampler.alarm(values, owner, self.bay)
+
+    def number_now(self, name: str) -> "int | None":
+        """Return what a fresh reading says here; None if there is none, or it is no number."""
+        i = self.index(name)
+        if self._sampler.clock.uptime_ms() - self._judged_ms >= _FRESH_MS_MAX:
+            return None
+        return None if self.values[i] in CODES[self.columns.codes[i]] else self.values[i]
 
     def seal(self) -> None:
         """Close the open frame, if it has rows, and hand it to the journal."""
@@ -187,7 +221,7 @@ class Source:
 
     def _kept_of_key(self) -> Kept:
         key = 0
-        for i in self._columns.keys:
+        for i in self.columns.keys:
             key = key << 16 | self.values[i]
         kept = self._kept.get(key)
         if kept is None:
@@ -196,7 +230,7 @@ class Source:
 
     def _mark_abnormal(self) -> None:
         values = self.values
-        _, codes, minimums, maximums, _, _ = self._columns
+        _, codes, minimums, maximums, _, _ = self.columns
         for i in range(len(values)):
             if not minimums[i] <= values[i] <= maximums[i]:
                 empty, abnormal = CODES[codes[i]]
@@ -206,7 +240,7 @@ class Source:
 
     def _moved(self, kept: "list[int]") -> bool:
         values = self.values
-        _, codes, _, _, deadbands, _ = self._columns
+        _, codes, _, _, deadbands, _ = self.columns
         for i in range(len(values)):
             value = values[i]
             if value != kept[i]:
@@ -226,10 +260,12 @@ class Presence:
         self._since_ms = 0
         self._soc: "int | None" = None
         self._soh: "int | None" = None
+        self._lost_code = ""
 
     def seen(self, code: str, soc: "int | None" = None, soh: "int | None" = None) -> None:
         """Tell that the module `code` answered; `soc` and `soh` are raw values of the catalogue, None if not known."""
         if code != self.code:
+            self._find()
             self.absent()
             self._sampler.event(BATTERY_IN, owner=code, bay=self._bay, soc_pct=soc, soh_pct=soh, request_id=0)
             self.code = code
@@ -237,12 +273,34 @@ class Presence:
         self._soc = soc
         self._soh = soh
 
+    def silent(self) -> None:
+        """Tell that the bay has been silent for too long: its module left, or is lost where it cannot have left."""
+        if self.code and self._sampler.tells_of_module(self._bay):
+            self._lost_code = self.code
+            self._tell_lost(_LOST_LEVEL)
+        self.absent()
+
+    def look_for_lost(self) -> None:
+        """No longer miss a lost module that its slot says has left."""
+        if self._lost_code and self._sampler.tells_of_module(self._bay) == 0:
+            self._find()
+
+    def _find(self) -> None:
+        if self._lost_code:
+            self._tell_lost(CLEARED)
+            self._lost_code = ""
+
+    def _tell_lost(self, level: int) -> None:
+        values = (LOST_MODULE, level, MODULE.id, NO_POSITION, NO_POSITION, NO_VALUE, NO_VALUE)
+        self._sampler.alarm(values, self._lost_code, self._bay)
+        self._sampler.commit()
+
     def absent(self) -> None:
-        """Tell that the bay is empty: its module left, or has been silent for too long."""
+        """Tell that the bay is empty."""
         if not self.code:
             return
         sampler = self._sampler
-        sampler.seal_bay(self._bay)
+        sampler.leave_bay(self._bay)
         duration_s = (sampler.clock.uptime_ms() - self._since_ms) // 1000
         sampler.event(
             BATTERY_OUT,
@@ -267,7 +325,16 @@ class Sampler:
         self.seal_interval_ms = _SEAL_INTERVAL_MS
         self._journal = journal
         self._sources: "list[Source]" = []
-        self._event_ms = -1
+        self._presences: "list[Presence]" = []
+        self._event_ms = self._alarm_ms = -1
+        self._rules: "dict[int, array[int]]" = {}
+
+    def rules_of(self, stream: Stream) -> "array[int]":
+        """Return the rules of the alarm table for `stream`, compiled once."""
+        rules = self._rules.get(stream.id)
+        if rules is None:
+            rules = self._rules[stream.id] = compile_rules(stream)
+        return rules
 
     def source(self, stream: Stream, bay: int = 0) -> Source:
         """Create the source of `stream` in `bay`. Once, at start."""
@@ -286,7 +353,14 @@ class Sampler:
 
     def presence(self, bay: int) -> Presence:
         """Create the watch over who sits in `bay`."""
-        return Presence(self, bay)
+        presence = Presence(self, bay)
+        self._presences.append(presence)
+        return presence
+
+    def look_for_lost(self) -> None:
+        """See whether modules that are missed have left since. To be called now and then."""
+        for presence in self._presences:
+            presence.look_for_lost()
 
     def event(self, code: int, owner: str = "", bay: int = 0, **signals: "int | None") -> None:
         """Store an event at once. `signals` are raw; what is None or not named is "not available"."""
@@ -303,6 +377,25 @@ class Sampler:
         self.store(builder)
         self.commit()
 
+    def alarm(self, values: "tuple[int, ...]", owner: str, bay: int) -> bool:
+        """Seal a frame with one row of the alarm stream; `commit` makes it durable. Return whether there was room."""
+        self._alarm_ms = later(self.clock.uptime_ms(), self._alarm_ms)  # two rows of one code may not share a time
+        builder = FrameBuilder(ALARM_STREAM, bay=bay, owner=owner, buffer_bytes=128)
+        builder.add(self._alarm_ms, list(values))
+        return not self.store(builder)
+
+    def tells_of_module(self, bay: int) -> "int | None":
+        """Return 1 if a module cannot have left this bay (its slot is occupied, the van moves), 0 if it is not there.
+
+        None: nobody knows.
+        """
+        for source in self._sources:
+            if source.stream.name == "slot" and source.bay == bay:
+                return source.number_now("occupied")
+            if source.stream.name == "vehicle" and source.number_now("speed_kmh"):
+                return 1
+        return None
+
     def seal_all(self) -> None:
         """Seal every open frame and make them durable."""
         for source in self._sources:
@@ -312,17 +405,20 @@ class Sampler:
     def shift(self, step_ms: int) -> None:
         """Take note that the clock was stepped by so much, so that no two rows get the same UTC."""
         self._event_ms -= step_ms
+        self._alarm_ms -= step_ms
         for source in self._sources:
             source.shift(step_ms)
 
-    def seal_bay(self, bay: int) -> None:
-        """Seal the open frames of one bay."""
+    def leave_bay(self, bay: int) -> None:
+        """Seal the open frames of one bay, and clear the alarms of the module that was there."""
         for source in self._sources:
             if source.bay == bay:
                 source.seal()
+                if source.watch is not None and source.stream.owner == OF_MODULE:
+                    source.watch.leave()
 
-    def store(self, builder: FrameBuilder) -> None:
-        """Seal `builder` and append the frame to the journal."""
+    def store(self, builder: FrameBuilder) -> int:
+        """Seal `builder` and append the frame to the journal; return the reason if that failed."""
         journal = self._journal
         seq = journal.next_seq
         rows = builder.row_count
@@ -344,6 +440,7 @@ class Sampler:
             self.counters.lose(loss, rows=rows)
         else:
             self.counters.frames_sealed += 1
+        return loss
 
     def commit(self) -> None:
         """Make what was appended durable, and tell the publisher."""

@@ -6,7 +6,7 @@ unusual one. `tests/wire` holds that every stream and signal has its text here, 
 
 from collections import namedtuple
 
-from . import catalogue
+from . import alarm_table, catalogue
 from .catalogue import CELLS_PER_SEGMENT, SENSORS_PER_SEGMENT, Signal, Stream
 
 Text = namedtuple("Text", ("title", "description"))
@@ -378,6 +378,7 @@ BITS = {
         14: "switch over-temperature",
         15: "insulation",
         16: "sensor fault",
+        17: "another one of this BMS",
     },
     ("module", "balancing"): {bit: "cell %d" % (bit + 1) for bit in range(32)},
     ("slot", "faults"): {
@@ -394,6 +395,32 @@ BITS = {
         10: "emergency stop",
         11: "smoke or fire detector",
     },
+}
+
+
+def _names_of_bits(first: int, prefix: str, stream: str, signal: str) -> "dict[int, str]":
+    return {first + bit: prefix + name for bit, name in BITS[stream, signal].items()}
+
+
+# The rules of the alarm table by their code; a row of bits has a code for each of them.
+VALUES["alarm", "code"] = {
+    1: "cell over-voltage",
+    2: "cell under-voltage",
+    3: "pack over-voltage",
+    4: "pack under-voltage",
+    5: "cell spread",
+    6: "over-temperature",
+    7: "under-temperature",
+    8: "temperature spread",
+    9: "charge over-current",
+    10: "discharge over-current",
+    11: "module insulation low",
+    12: "vehicle insulation low",
+    13: "crash-like deceleration",
+    alarm_table.LOST_MODULE: "module lost",
+    **_names_of_bits(32, "BMS protection: ", "module", "protections"),
+    **_names_of_bits(64, "charger fault: ", "slot", "faults"),
+    **_names_of_bits(96, "vehicle fault: ", "vehicle", "faults"),
 }
 
 

@@ -3,6 +3,9 @@
 Modules wander, and a serial line does not tell when one was taken out. So the module's code is read before and after
 the data of every poll (one poll's code after is the next one's code before), and only if both agree are the data
 committed, with that code as their owner. A failed poll forgets the code.
+
+Between two polls a driver can look (`has_look`): one answer, or two, with what changes when something goes wrong. If
+that would raise or clear an alarm, the code is read behind it: the sandwich is the same, only the alarm is sooner.
 """
 
 from array import array
@@ -50,6 +53,7 @@ SOH = find_signal(MODULE, "soh_pct")
 SWITCHES = find_signal(MODULE, "switches")
 PROTECTIONS = find_signal(MODULE, "protections")
 BALANCING = find_signal(MODULE, "balancing")
+CELL_COUNT = find_signal(MODULE, "cell_count")
 _CELL_MIN = find_signal(MODULE, "cell_voltage_min_v")
 _CELL_MAX = find_signal(MODULE, "cell_voltage_max_v")
 _CELL_MEAN = find_signal(MODULE, "cell_voltage_mean_v")
@@ -59,7 +63,6 @@ _SENSOR_MIN = find_signal(MODULE, "temperature_min_c")
 _SENSOR_MAX = find_signal(MODULE, "temperature_max_c")
 _SENSOR_MIN_SENSOR = find_signal(MODULE, "temperature_min_sensor")
 _SENSOR_MAX_SENSOR = find_signal(MODULE, "temperature_max_sensor")
-_CELL_COUNT = find_signal(MODULE, "cell_count")
 _CELL_MV_MAX = columns(MODULE.signals).maximums[_CELL_MAX]
 _SENSOR_LOWEST = columns(MODULE.signals).minimums[_SENSOR_MIN]
 _SENSOR_HIGHEST = columns(MODULE.signals).maximums[_SENSOR_MIN]
@@ -127,6 +130,13 @@ class Bms(Driver):
         """Ask for the data and put them into `module.values`, `cell_mv` and `sensor_dc`."""
         raise NotImplementedError
 
+    async def read_look(self, bus: "Bus") -> None:
+        """Read what a look is for into the same places: the answer with protections, voltage and temperatures.
+
+        A driver with `has_look` and one answer for everything need not say more.
+        """
+        await self.read(bus)
+
     def serial_of(self, answer: memoryview) -> "bytes | memoryview":
         """Return the serial number's bytes from the answer to `serial_query`."""
         raise NotImplementedError
@@ -158,11 +168,35 @@ class Bms(Driver):
             raise bus.protocol_error("module %s became %s" % (before, after))
         self._commit(after)
 
+    async def look(self, bus: "Bus") -> None:
+        """Look for what the alarm table would tell; if there is something, see whose it is. Raises `BusError`."""
+        before = self._code
+        if not before:
+            return
+        self._code = ""
+        self.module.clear()
+        self.cell_count = self.sensor_count = 0
+        try:
+            await self.read_look(bus)
+            self._sum_up()
+            if not self.module.judge(None):
+                self._code = before
+                return
+            after = await self._read_code(bus)
+        except BusTimeout:
+            self._is_silent = True
+            self._forget_module()
+            raise
+        self._code = after
+        if after != before:
+            raise bus.protocol_error("module %s became %s" % (before, after))
+        self.module.judge(after)
+
     def silent(self) -> None:
         """Take the module for gone."""
         self._code = ""
         self._forget_module()
-        self.presence.absent()
+        self.presence.silent()
 
     def _forget_module(self) -> None:
         self._serial_misses = 0
@@ -211,9 +245,12 @@ class Bms(Driver):
         self._serial_misses = 0 if code else _SERIAL_MISSES_MAX
         return code
 
-    def _commit(self, code: str) -> None:
+    def _sum_up(self) -> None:
         self._sum_up_cells()
         self._sum_up_sensors()
+
+    def _commit(self, code: str) -> None:
+        self._sum_up()
         values = self.module.values
         if code != self.presence.code:
             self._cells_due_ms = 0
@@ -265,7 +302,7 @@ class Bms(Driver):
             values[_CELL_MIN_CELL] = lowest + 1
             values[_CELL_MAX_CELL] = highest + 1
         if self.cell_count:
-            values[_CELL_COUNT] = self.cell_count
+            values[CELL_COUNT] = self.cell_count
 
     def _sum_up_sensors(self) -> None:
         """Fill what `module` says of the temperature sensors. Impossible ones (open or shorted) are left out."""

@@ -10,7 +10,7 @@ from micropython import const
 from swapline_node.bus import BusChecksumError, BusProtocolError, BusRefused
 from swapline_wire.catalogue import MODULE
 
-from .bms import BALANCING, KELVIN_TENTHS, PROTECTIONS, SOC, SWITCHES, Bms, u16
+from .bms import BALANCING, CELL_COUNT, KELVIN_TENTHS, PROTECTIONS, SOC, SWITCHES, Bms, u16
 from .modbus import RegisterMap
 
 TYPE_CHECKING = const(False)
@@ -40,6 +40,7 @@ _BASIC_MAP = RegisterMap(
 )
 _SOC_BYTE = const(19)
 _SWITCH_BYTE = const(20)  # bit 0 charge, bit 1 discharge, as in the catalogue
+_CELL_COUNT_BYTE = const(21)
 _SENSOR_COUNT_BYTE = const(22)
 _SENSOR_BYTE = const(23)
 _PROTECTION_BITS = const(0x1FFF)  # bits 0 to 12 are the catalogue's; 13 is a charge time-out, the rest unknown
@@ -81,6 +82,7 @@ class JbdQuery:
 class Jbd(Bms):
     """One board on its own UART: the protocol has no addresses."""
 
+    has_look = True
     serial_query = JbdQuery(_BARCODE)
     name_query = JbdQuery(_HARDWARE)
     basic_query = JbdQuery(_BASIC)
@@ -88,6 +90,12 @@ class Jbd(Bms):
 
     async def read(self, bus: "Bus") -> None:
         """Read basic info and cell voltages. Raises `BusError`."""
+        await self.read_look(bus)
+        answer = await bus.ask(self.cell_query, self.timeout_ms)
+        self.set_cells(answer, 0, len(answer) // 2)
+
+    async def read_look(self, bus: "Bus") -> None:
+        """Read basic info: everything but the cells. Raises `BusError`."""
         answer = await bus.ask(self.basic_query, self.timeout_ms)
         if len(answer) < _SENSOR_BYTE or len(answer) < _SENSOR_BYTE + 2 * answer[_SENSOR_COUNT_BYTE]:
             raise bus.protocol_error("basic info of %d bytes" % len(answer))
@@ -97,9 +105,8 @@ class Jbd(Bms):
         values[SWITCHES] = answer[_SWITCH_BYTE] & 3
         values[PROTECTIONS] = u16(answer, 16) & _PROTECTION_BITS
         values[BALANCING] = u16(answer, 12) | u16(answer, 14) << 16  # cells 1 to 16, then 17 to 32
+        values[CELL_COUNT] = answer[_CELL_COUNT_BYTE]
         self.set_sensors(answer, _SENSOR_BYTE, answer[_SENSOR_COUNT_BYTE], KELVIN_TENTHS)
-        answer = await bus.ask(self.cell_query, self.timeout_ms)
-        self.set_cells(answer, 0, len(answer) // 2)
 
     def serial_of(self, answer: memoryview) -> memoryview:
         """Return the barcode, without its length byte where the board sends one."""

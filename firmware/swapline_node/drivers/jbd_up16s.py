@@ -97,6 +97,8 @@ class Up16sQuery:
 class JbdUp16s(Bms):
     """One pack of a bus."""
 
+    has_look = True
+
     def __init__(
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:

@@ -2,7 +2,7 @@
 
 Source: docs/vehicle-controller.md and docs/slot-charger.md. The alive counter tells a reading from a repetition: an
 answer with the counter of the one before is the same reading and makes no row, and a counter that stands still is a
-dead device.
+dead device. A look reads the registers behind the header, for alarms alone: it makes no row and counts for no refresh.
 """
 
 from micropython import const
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from swapline_node.counter import Counters
     from swapline_node.sampler import Sampler
 
+HEADER_REGISTERS = const(4)
 _VERSION = const(1)
 _STALE_MS = const(5000)  # five times the slowest refresh that the documents allow
 
@@ -32,13 +33,16 @@ class Refreshed(Driver):
     MAP_ID = 0
     TABLE = ""
     MAP: RegisterMap
+    has_look = True
 
     def __init__(
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
         super().__init__(clock, counters, device_config)
         self._source = sampler.source(self.STREAM, self.bay)
-        self._query = read(self.address, READ_INPUT_REGISTERS, 0, self.MAP.registers)
+        registers = self.MAP.registers
+        self._query = read(self.address, READ_INPUT_REGISTERS, 0, HEADER_REGISTERS + registers)
+        self._look_query = read(self.address, READ_INPUT_REGISTERS, HEADER_REGISTERS, registers)
         self._alive = -1
         self._refreshed_ms = 0
 
@@ -57,6 +61,10 @@ class Refreshed(Driver):
             return
         self._alive = alive
         self._refreshed_ms = now_ms
-        self._source.clear()
-        self.MAP.fill(answer, self._source.values)
+        self.MAP.fill(answer[2 * HEADER_REGISTERS :], self._source.values)
         self._source.commit()
+
+    async def look(self, bus: "Bus") -> None:
+        """Judge what the registers say now. Raises `BusError`."""
+        self.MAP.fill(await bus.ask(self._look_query, self.timeout_ms), self._source.values)
+        self._source.judge("")

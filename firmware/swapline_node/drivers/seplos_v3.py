@@ -9,7 +9,7 @@ from micropython import const
 from swapline_node.bus import BusRefused, BusTimeout
 from swapline_wire.catalogue import MODULE
 
-from .bms import BALANCING, KELVIN_TENTHS, PROTECTIONS, SWITCHES, Bms, mapped_bits
+from .bms import BALANCING, CELL_COUNT, KELVIN_TENTHS, PROTECTIONS, SWITCHES, Bms, mapped_bits
 from .modbus import READ_COILS, READ_INPUT_REGISTERS, RegisterMap, read
 
 TYPE_CHECKING = const(False)
@@ -47,6 +47,17 @@ _PACK_MAP = RegisterMap(
         "0x1007 u16 cycles 0 0 "
     ),
 )
+# What the pack says of its cells and sensors by itself: a look does not read each of them.
+_LOOK_MAP = RegisterMap(
+    MODULE,
+    _PACK,
+    (
+        "0x100A u16 cell_voltage_max_v 0 0 "
+        "0x100B u16 cell_voltage_min_v 0 0 "
+        "0x100C u16 temperature_max_c 0 -2731 "  # KELVIN_TENTHS
+        "0x100D u16 temperature_min_c 0 -2731 "
+    ),
+)
 _CELL_MAP = RegisterMap(
     MODULE,
     _CELL,
@@ -74,6 +85,8 @@ _BALANCING_BYTE = const(6)  # cells 1 to 8, then 9 to 16
 class SeplosV3(Bms):
     """One pack. `address` is its Modbus address, 0 for a single one."""
 
+    has_look = True
+
     def __init__(
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
@@ -96,6 +109,16 @@ class SeplosV3(Bms):
         if self._state_skips:
             self._state_skips -= 1
         else:
+            await self._read_state(bus)
+
+    async def read_look(self, bus: "Bus") -> None:
+        """Read pack and state. Raises `BusError`."""
+        values = self.module.values
+        answer = await bus.ask(self._pack_query, self.timeout_ms)
+        _PACK_MAP.fill(answer, values)
+        _LOOK_MAP.fill(answer, values)
+        values[CELL_COUNT] = _CELLS_IN_PACK
+        if not self._state_skips:
             await self._read_state(bus)
 
     def serial_of(self, answer: memoryview) -> memoryview:

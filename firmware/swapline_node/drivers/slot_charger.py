@@ -3,7 +3,7 @@
 from swapline_wire.catalogue import SLOT
 
 from .modbus import RegisterMap
-from .refreshed import Refreshed
+from .refreshed import HEADER_REGISTERS, Refreshed
 
 
 class SlotCharger(Refreshed):
@@ -25,4 +25,4 @@ class SlotCharger(Refreshed):
         "0x000E u16 faults 0 0 "
         "0x000F u32 session_duration_s 0 0 "
     )
-    MAP = RegisterMap(SLOT, 0, TABLE, has_codes=True)
+    MAP = RegisterMap(SLOT, HEADER_REGISTERS, TABLE, has_codes=True)

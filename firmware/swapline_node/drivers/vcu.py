@@ -6,7 +6,7 @@ Source: docs/vehicle-controller.md, which this table repeats (a test compares th
 from swapline_wire.catalogue import VEHICLE
 
 from .modbus import RegisterMap
-from .refreshed import Refreshed
+from .refreshed import HEADER_REGISTERS, Refreshed
 
 
 class Vcu(Refreshed):
@@ -43,4 +43,4 @@ class Vcu(Refreshed):
         "0x0020 u16 cargo_mass_kg 0 0 "
         "0x0021 u32 faults 0 0 "
     )
-    MAP = RegisterMap(VEHICLE, 0, TABLE, has_codes=True)
+    MAP = RegisterMap(VEHICLE, HEADER_REGISTERS, TABLE, has_codes=True)

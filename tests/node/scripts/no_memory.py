@@ -43,6 +43,7 @@ class Store:
 
 class Device:
     name = "device"
+    has_look = False
     listens = False
     period_ms = 10
     polls = 0
