@@ -1,7 +1,7 @@
 """Run one driver on one serial line: what `swapline try-driver` starts, in MicroPython.
 
 Argument: a job (a JSON file) with `driver`, `config` (of the device), `bus` (as in a node's configuration) and `polls`.
-Prints `listening`, or `poll NAME` after each poll with the error's name (or `-`); `frame HEX` for each sealed frame, and
+Prints `listening`, or `poll NAME` after each poll: an error's name or `-`; `frame HEX` for each sealed frame, and
 a last line of JSON with the counters. A device that talks by itself is heard until a line comes on standard input. Exit
 code 3: the driver failed other than by a `BusError`; the trace is on standard error.
 """
