@@ -1,0 +1,174 @@
+// The entries of a timeline in columns, what they say as text, and which of them a filter lets through.
+
+const CONTROL_NAMES = { 9: "\u2409", 10: "\u240a", 13: "\u240d" };
+
+/** Return bytes as text in which nothing is invisible: control characters as their pictures, the rest as dots. */
+function bytesAsText(bytes) {
+  let text = "";
+  for (const byte of bytes) {
+    if (byte >= 32 && byte < 127) text += String.fromCharCode(byte);
+    else if (byte < 32) text += CONTROL_NAMES[byte] ?? String.fromCharCode(0x2400 + byte);
+    else text += byte === 127 ? "\u2421" : "\u00b7";
+  }
+  return text;
+}
+
+function bytesOf(hex) {
+  const bytes = new Uint8Array(hex.length / 2);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = parseInt(hex.substr(2 * i, 2), 16);
+  return bytes;
+}
+
+function bytesAsHex(hex) {
+  return hex.replace(/../g, "$& ").trimEnd();
+}
+
+/** Say whether bytes are text for people: nearly all of them printable, ends of lines aside. */
+function isText(bytes) {
+  let good = 0;
+  for (const byte of bytes) good += (byte >= 32 && byte < 127) || byte === 10 || byte === 13;
+  return good >= bytes.length * 0.9;
+}
+
+function formatSeconds(seconds, digits = 3) {
+  return seconds.toFixed(digits);
+}
+
+/** A duration in the unit that suits it. */
+function formatSpan(seconds) {
+  const size = Math.abs(seconds);
+  if (size >= 120) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  if (size >= 1) return `${seconds.toFixed(2)} s`;
+  if (size >= 0.001) return `${(seconds * 1000).toFixed(1)} ms`;
+  return `${Math.round(seconds * 1e6)} \u00b5s`;
+}
+
+class Model {
+  constructor(data) {
+    this.data = data;
+    this.tracks = data.tracks;
+    this.count = data.entries.length;
+    this.time = new Float64Array(this.count);
+    this.end = new Float64Array(this.count);
+    this.track = new Uint16Array(this.count);
+    this.tone = new Array(this.count);
+    this.searchable = new Array(this.count);
+    let time_us = 0;
+    data.entries.forEach((entry, i) => {
+      time_us += entry[0];
+      this.time[i] = time_us / 1e6;
+      this.end[i] = (time_us + (entry[5] ?? 0)) / 1e6;
+      this.track[i] = entry[1];
+      this.tone[i] = entry[2];
+    });
+    this.begin_s = Math.min(0, this.count ? this.time[0] : 0);
+    this.finish_s = Math.max(this.count ? this.end.reduce((a, b) => Math.max(a, b), 0) : 0, this.begin_s + 0.001);
+    this.hidden = new Set();
+    this.query = "";
+    this.byteView = "auto";
+    this.refilter();
+  }
+
+  content(i) {
+    return this.data.entries[i][3];
+  }
+
+  words(i) {
+    return this.data.entries[i][4] ?? "";
+  }
+
+  details(i) {
+    return this.data.entries[i][6] ?? {};
+  }
+
+  kind(i) {
+    return this.tracks[this.track[i]].kind;
+  }
+
+  isFromNode(i) {
+    return this.tone[i].startsWith("from");
+  }
+
+  /** The bytes of a telegram as one line, by the view that the reader chose. */
+  bytesText(i) {
+    const hex = this.content(i);
+    if (this.byteView === "hex") return bytesAsHex(hex);
+    const bytes = bytesOf(hex);
+    return this.byteView === "text" || isText(bytes) ? bytesAsText(bytes) : bytesAsHex(hex);
+  }
+
+  /** What the list shows after the words: bytes of lines, text of logs; the topic of a message. */
+  text(i) {
+    const kind = this.kind(i);
+    if (kind === "serial") return this.bytesText(i);
+    return kind === "messages" ? (this.details(i).topic ?? "") : this.content(i);
+  }
+
+  /** One line without colours: for labels, tooltips and the clipboard. */
+  line(i) {
+    const words = this.words(i);
+    const text = this.text(i);
+    return words && text ? `${words}  ${text}` : words || text;
+  }
+
+  _search(i) {
+    if (this.searchable[i] === undefined) {
+      const hex = this.kind(i) === "serial" ? this.content(i) : "";
+      const text = hex ? bytesAsText(bytesOf(hex)) : this.text(i);
+      const place = this.tracks[this.track[i]].name;
+      this.searchable[i] = `${place} ${this.tone[i]} ${this.words(i)} ${text} hex:${hex}`.toLowerCase();
+    }
+    return this.searchable[i];
+  }
+
+  /** Return a predicate over indices for a query: words that must all occur, -word that must not, /regular expression/. */
+  _predicate(query) {
+    const pattern = /^\/(.+)\/$/.exec(query.trim());
+    if (pattern) {
+      const expression = new RegExp(pattern[1], "i");
+      return (i) => expression.test(this._search(i));
+    }
+    const terms = query.toLowerCase().split(/\s+/).filter((term) => term && term !== "-");
+    const wanted = terms.filter((term) => !term.startsWith("-"));
+    const unwanted = terms.filter((term) => term.startsWith("-")).map((term) => term.slice(1));
+    return (i) => {
+      const text = this._search(i);
+      return wanted.every((term) => text.includes(term)) && !unwanted.some((term) => text.includes(term));
+    };
+  }
+
+  /** Work out which entries are let through. Throws where the query is no regular expression. */
+  refilter() {
+    const matches = this.query.trim() ? this._predicate(this.query) : null;
+    const shown = [];
+    this.byTrack = this.tracks.map(() => []);
+    for (let i = 0; i < this.count; i++) {
+      if (matches && !matches(i)) continue;
+      this.byTrack[this.track[i]].push(i);
+      if (!this.hidden.has(this.track[i])) shown.push(i);
+    }
+    this.shown = shown;
+  }
+
+  /** Return the first place in a list of indices whose entry is at `time_s` or later. */
+  place(indices, time_s) {
+    let low = 0;
+    let high = indices.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.time[indices[middle]] < time_s) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Return the shown entry nearest to a time, among those of one track if it is given; -1 if there is none. */
+  nearest(time_s, track = -1) {
+    const indices = track >= 0 ? this.byTrack[track] : this.shown;
+    const place = this.place(indices, time_s);
+    const candidates = [indices[place - 1], indices[place]].filter((i) => i !== undefined);
+    if (!candidates.length) return -1;
+    const distance = (i) => (time_s < this.time[i] ? this.time[i] - time_s : Math.max(0, time_s - this.end[i]));
+    return candidates.reduce((a, b) => (distance(b) < distance(a) ? b : a));
+  }
+}
