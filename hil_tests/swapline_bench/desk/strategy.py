@@ -224,6 +224,12 @@ class Desk:
         )
         return self._on_desk(self.rig)
 
+    def put(self, make: Callable[..., HolderRig]) -> HolderRig:
+        """Put devices of the test's own on the desk's lines: `make` returns their holder, whose `lay` it is given."""
+        assert self.rig is None, "a desk has one node, and so one holder"
+        self.rig = make(lay=self._lay)
+        return self._on_desk(self.rig)
+
     @property
     def lines(self) -> dict[str, SerialLine]:
         """Return the lines that were laid: `bay1`, `vcu`, `gnss`, `chargers`, `meter`."""
@@ -238,7 +244,8 @@ class Desk:
     def _on_desk(self, holder: HolderRig) -> HolderRig:
         for bus, line in holder.lines.items():
             line.on_bytes = lambda from_node, data, bus=bus: self.timeline.serial(bus, from_node, data)
-        self._run(self._pass_time(), "world")
+        if self.world is not None:
+            self._run(self._pass_time(), "world")
         return holder
 
     async def _pass_time(self) -> None:
