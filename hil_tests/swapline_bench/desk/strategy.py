@@ -139,9 +139,16 @@ class Desk:
         self._run(self.tap.run(), "tap")
         self._stack.push_async_callback(self.gateway.kill)
         self._write_gateway_config(host, port)
-        async with asyncio.timeout(SUBSCRIBE_S_MAX):
-            await self.tap.subscribed.wait()
+        await self._until_subscribed(host, port)
         await self.gateway.start()
+
+    async def _until_subscribed(self, host: str, port: int) -> None:
+        subscribed = asyncio.create_task(self.tap.subscribed.wait())
+        await asyncio.wait([subscribed, *self._tasks], timeout=SUBSCRIBE_S_MAX, return_when=asyncio.FIRST_COMPLETED)
+        subscribed.cancel()
+        self._raise_failures()
+        if not self.tap.subscribed.is_set():
+            raise DeskError(f"The broker at {host}:{port} did not take a subscriber within {SUBSCRIBE_S_MAX:.0f} s.")
 
     async def _start_broker(self) -> tuple[str, int]:
         """Return where the bench reaches the broker."""
@@ -171,6 +178,12 @@ class Desk:
     def _run(self, work: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
 
+    def _raise_failures(self) -> None:
+        """Raise what ended a task of the desk's own: what a test would wait for then never comes."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise DeskError(f"The desk's {task.get_name()} has failed: {error!r}") from error
+
     async def _end_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -190,6 +203,7 @@ class Desk:
         Controller and receiver are left out where the desk has no line for them. Raises `DeskError` where it has none
         for a bay.
         """
+        assert bays >= 1, "a van without a battery module has no power"
         world = self._make_world(modules_per_van=(bays,))
         van = world.vans[0]
         van.name = self.name
@@ -234,6 +248,11 @@ class Desk:
     def lines(self) -> dict[str, SerialLine]:
         """Return the lines that were laid: `bay1`, `vcu`, `gnss`, `chargers`, `meter`."""
         return {} if self.rig is None else self.rig.lines
+
+    @property
+    def statement_count(self) -> int:
+        """Return how many readings the devices have given so far."""
+        return self._statements.count
 
     def _make_world(self, **parts: Any) -> World:
         assert self.rig is None, "a desk has one node, and so one holder"
@@ -394,6 +413,7 @@ class Desk:
             raise DeskError(f"The desk is broken since: {self._broken_by}") from self._broken_by
         self.timeline.mark(what)
         try:
+            self._raise_failures()
             yield
         except BaseException as error:
             self.state, self._broken_by = BROKEN, error
