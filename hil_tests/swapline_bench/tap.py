@@ -4,6 +4,7 @@ Tests wait here for what they need to have happened; nothing is asked again and 
 """
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ class Heard:
         self.frames: dict[int, Decoded] = {}
         self.frames_again_count = 0
         self.acknowledged: set[int] = set()
+        self.replies: dict[Any, dict[str, Any]] = {}  # the node's answers to commands, by the command's `id`
 
     def rows(self, stream: str) -> list[tuple[int, ...]]:
         """Return the rows of a stream in the order of their frames: time in ms since boot, then raw values."""
@@ -57,6 +59,8 @@ class Tap:
         self._host = host
         self._port = port
         self._on_message = on_message
+        self._client: aiomqtt.Client | None = None
+        self._command_ids = itertools.count(1)
         self._changed = asyncio.Condition()
 
     def __getitem__(self, node: str) -> Heard:
@@ -66,6 +70,7 @@ class Tap:
         """Listen until cancelled."""
         async with aiomqtt.Client(self._host, self._port, max_queued_incoming_messages=0) as client:
             await client.subscribe(topic.format_topic("+", "+", "+"), qos=1)
+            self._client = client
             self.subscribed.set()
             async for received in client.messages:
                 self._take(received)
@@ -93,6 +98,18 @@ class Tap:
             timeout_s,
         )
 
+    async def command(
+        self, fleet: str, node: str, command: str, timeout_s: float = 10.0, **more: Any
+    ) -> dict[str, Any]:
+        """Send a node a command and return its answer. Raises `TimeoutError` for a node that does not give one."""
+        assert self._client is not None, "commands go out once the tap has subscribed"
+        number = next(self._command_ids)
+        request = {"id": number, "command": command, **more}
+        await self._client.publish(topic.format_topic(fleet, node, topic.DOWN), json.dumps(request), qos=1)
+        heard = self[node]
+        await self.wait(lambda: number in heard.replies, f"answer of {node} to {command!r}", timeout_s)
+        return heard.replies[number]
+
     def summary(self) -> str:
         """Describe in one line what each node has sent."""
         lines = []
@@ -112,6 +129,9 @@ class Tap:
         heard = self[address.node]
         if address.channel == topic.STATUS:
             heard.status = json.loads(payload) if payload else {}
+        elif address.channel == topic.REPLY:
+            answer = json.loads(payload)
+            heard.replies[answer.get("id")] = answer
         elif address.channel == topic.UP:
             self._take_frames(heard, payload)
         elif address.channel == topic.ACK:
