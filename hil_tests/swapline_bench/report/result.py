@@ -1,6 +1,7 @@
 """What became of a run's tests, as the plug-in tells it event by event and the report shows it."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -106,6 +107,7 @@ class Results:
         if died is not None:
             died.outcome = DIED
             died.message = why
+            died.duration_s = died.duration_s or max(0.0, time.time() - died.begin_utc_s)
         for test in self.tests.values():
             if test.outcome == NOT_RUN and not test.message:
                 test.message = "The run ended before this test."

@@ -21,7 +21,7 @@ from swapline_bench.report.result import COLLECTED, EVENTS_FILE, EventReader, Re
 TESTS = Path(__file__).parents[2]  # hil_tests
 _LOOK_S = 0.2
 _STOP_S_MAX = 60.0
-_LOG_LINES_SHOWN = 5
+_LOG_LINES_SHOWN = 8
 _PASSED, _FAILED, _INTERRUPTED, _NO_TESTS = 0, 1, 2, 5  # pytest's exit codes; the others are its own troubles
 
 
@@ -88,7 +88,7 @@ def _start(choice: Choice, folder: Path, *more: str) -> subprocess.Popen[bytes]:
     here = folder.resolve()
     arguments = [
         *(sys.executable, "-m", "pytest", str(choice.tests), "-c", str(root / "pyproject.toml")),
-        *("-p", "swapline_bench.report.plugin", "--hil-report", str(here), "--bench", str(choice.file.path.resolve())),
+        *("-p", "swapline_bench.report.plugin", "--hil-report", str(here), f"--bench={choice.file.path.resolve()}"),
         *("-m", "promise", f"--junitxml={here / JUNIT_FILE}", "-q", "-p", "no:cacheprovider", *more),
     ]
     if choice.keyword:
@@ -163,8 +163,11 @@ def _why_none(choice: Choice, folder: Path, code: int) -> str:
 
 
 def _log_tail(folder: Path) -> str:
+    """Return what the log says last, or what the interpreter said as it crashed."""
     lines = (folder / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(line for line in lines[-_LOG_LINES_SHOWN:] if line.strip())
+    crash = next((number for number, line in enumerate(lines) if "Fatal Python error" in line), None)
+    shown = lines[-_LOG_LINES_SHOWN:] if crash is None else lines[crash : crash + _LOG_LINES_SHOWN]
+    return "\n".join(line for line in shown if line.strip())
 
 
 def shown_command(arguments: Sequence[str]) -> str:

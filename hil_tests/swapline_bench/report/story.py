@@ -12,14 +12,14 @@ from swapline_bench.report.telegram import Words
 from swapline_bench.report.timeline import FAULTS, FROM_NODE, MARKS, MESSAGES, POWER, Entry, Timeline
 
 LAST_S = 1.0
-_LAST_SHOWN_MAX = 8
+_LAST_SHOWN_MAX = 6
 _LAST_CHARACTERS_MAX = 160
 _SPARK_BINS = 80
 _SERIAL_COLORS = 3  # of the style sheet's lines; messages and logs have their own
 _KINDS = (MARKS, FAULTS, POWER, "serial", MESSAGES, "log")  # from top to bottom
 _COLORS = {MARKS: "--accent", FAULTS: "--fill-bad", POWER: "--fill-good", MESSAGES: "--line-4", "log": "--line-5"}
 _FAILED = "failed"
-_CONTROLS = {code: chr(0x2400 + code) for code in range(32)} | {127: "\u2421"}
+_CONTROLS = {code: f"<{code:02x}>" for code in (*range(32), *range(127, 256))} | {10: "<LF>", 13: "<CR>"}
 
 
 class Lane(NamedTuple):
@@ -37,6 +37,7 @@ class Track(NamedTuple):
     kind: str
     label: str
     color: str
+    protocol: str = ""  # what is spoken on a line
 
 
 class Story:
@@ -59,11 +60,13 @@ class Story:
 
     def _describe_telegrams(self) -> dict[int, Words]:
         words: dict[int, Words] = {}
-        for track in self.tracks:
+        for number, track in enumerate(self.tracks):
             if track.kind == "serial":
                 places = [place for place, entry in enumerate(self.entries) if entry.track == track.name]
-                described = telegram.describe_all([self.entries[place] for place in places])
+                protocol, described = telegram.describe_all([self.entries[place] for place in places])
                 words |= {place: text for place, text in zip(places, described, strict=True) if text}
+                self.tracks[number] = track._replace(protocol=protocol)
+        self._protocols = {track.name: track.protocol for track in self.tracks}
         return words
 
     def births(self) -> Iterator[dict[str, Any]]:
@@ -106,9 +109,10 @@ class Story:
         if place in self._payloads:
             found = self._payloads[place]
             return f"{found.channel}  {found.text}"
-        if place in self._telegrams:
-            return " ".join(self._telegrams[place])
-        return ""
+        if place not in self._telegrams:
+            return ""
+        protocol, text = self._telegrams[place]
+        return text if protocol == self._protocols[self.entries[place].track] else f"{protocol} {text}"
 
     def tone(self, place: int) -> str:
         """Return the word that decides how an entry is coloured."""
@@ -221,7 +225,7 @@ def log_level(line: str) -> str:
 
 
 def visible(data: bytes) -> str:
-    """Return bytes as text where they are text, controls as their pictures, else as hex."""
+    """Return bytes as text where they are text, control characters by name, else as hex."""
     printable = sum(32 <= byte < 127 or byte in (10, 13) for byte in data)
     if printable < 0.9 * len(data):
         return data.hex(" ")

@@ -6,7 +6,7 @@ line whose other telegrams are recognised is shown as damaged.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from swapline_bench.faces import jk
@@ -40,12 +40,14 @@ def describe(data: bytes, *, is_from_node: bool) -> Words | None:
     return None
 
 
-def describe_all(entries: Sequence[Entry]) -> Iterator[Words | None]:
-    """Describe the telegrams of one line; those that nothing recognises are damaged where most others are whole."""
+def describe_all(entries: Sequence[Entry]) -> tuple[str, list[Words | None]]:
+    """Return a line's protocol and describe its telegrams.
+
+    Those that nothing recognises are damaged where most others are whole.
+    """
     described = [describe(_bytes(entry), is_from_node=entry.kind == FROM_NODE) for entry in entries]
     usual = _usual(described)
-    for words in described:
-        yield words or (Words(usual, DAMAGED) if usual else None)
+    return usual, [words or (Words(usual, DAMAGED) if usual else None) for words in described]
 
 
 def _usual(described: Iterable[Words | None]) -> str:

@@ -39,7 +39,7 @@ function hexDump(hex) {
   for (let start = 0; start < bytes.length; start += 16) {
     const part = bytesAsHex(hex.slice(2 * start, 2 * start + 32)).padEnd(47);
     const spaced = part.slice(0, 24) + " " + part.slice(24);
-    lines.push(`${start.toString(16).padStart(4, "0")}  ${spaced}  ${bytesAsText(bytes.subarray(start, start + 16))}`);
+    lines.push(`${start.toString(16).padStart(4, "0")}  ${spaced}  ${bytesAsColumn(bytes.subarray(start, start + 16))}`);
   }
   return element("pre", "dump", lines.join("\n"));
 }
@@ -71,7 +71,7 @@ function frameTable(model, frame) {
     const unit = place ? columns[place - 1].unit : "";
     const cells = frame.rows.slice(0, 12).map((row) => {
       const value = place < row.length ? (place ? signalText(columns[place - 1], row[place]) : String(row[0])) : "";
-      return element("td", "", value);
+      return element("td", place && columns[place - 1].bits ? "bits" : "", value);
     });
     return element("tr", "", element("th", "", head), element("td", "unit", unit), ...cells);
   });

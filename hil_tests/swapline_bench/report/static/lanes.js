@@ -4,6 +4,7 @@ const OVERVIEW_PX = 26;
 const AXIS_PX = 20;
 const LABELS_PX = 150;
 const LANE_PX = { serial: 30, power: 20, marks: 20, faults: 20, messages: 26, log: 26 };
+const LABEL_PX_MIN = 70; // a shorter label says nothing
 const SPAN_S_MIN = 0.0005;
 const LABEL_FONT = "11px ui-monospace, 'DejaVu Sans Mono', monospace";
 
@@ -112,7 +113,11 @@ class Lanes {
     c.fillRect(0, lane.top + 5, 4, lane.height - 11);
     c.fillStyle = this.colors.get("--text");
     c.textAlign = "left";
-    c.fillText(clip(c, lane.track.label, LABELS_PX - 22), 12, lane.top + lane.height / 2);
+    const label = clip(c, lane.track.label, LABELS_PX - 22);
+    c.fillText(label, 12, lane.top + lane.height / 2);
+    const used = c.measureText(label).width + 22;
+    c.fillStyle = this.colors.get("--text-muted");
+    if (lane.track.protocol) c.fillText(clip(c, lane.track.protocol, LABELS_PX - used - 6), used, lane.top + lane.height / 2);
     c.beginPath();
     c.rect(LABELS_PX, lane.top, this.plotWidth, lane.height);
     c.clip();
@@ -130,25 +135,42 @@ class Lanes {
 
   _drawEntries(lane) {
     const shown = this._inWindow(lane);
-    // Where many share a pixel, each pixel is drawn once for each look of an entry.
-    const drawn = new Set();
-    const isDense = shown.length > this.plotWidth * 2;
+    if (shown.length > this.plotWidth * 2) return this._drawDensity(lane, shown);
     const labels = [];
     let edge = -Infinity;
     for (const i of shown) {
       const look = this._look(lane, i);
       const left = this.x(this.model.time[i]);
       const right = Math.max(left + 2, this.x(this.model.end[i]));
-      const key = `${Math.round(left)} ${look.top} ${look.color}`;
-      if (!isDense || !drawn.has(key)) {
-        drawn.add(key);
-        this.context.fillStyle = look.color;
-        this.context.fillRect(left, look.top, right - left, look.height);
-      }
+      this.context.fillStyle = look.color;
+      this.context.fillRect(left, look.top, right - left, look.height);
       if (left - edge > 0) labels.push([i, right, left]);
       edge = left;
     }
-    if (!isDense) this._drawLabels(lane, labels);
+    this._drawLabels(lane, labels);
+  }
+
+  /** Where many share a pixel, it is the darker the more there are; what is wrong is never paled by what is right. */
+  _drawDensity(lane, shown) {
+    const width = Math.ceil(this.plotWidth) + 1;
+    const layers = new Map(); // by tone: how many entries begin at each pixel
+    for (const i of shown) {
+      let layer = layers.get(this.model.tone[i]);
+      if (!layer) layers.set(this.model.tone[i], (layer = { ...this._look(lane, i), counts: new Uint32Array(width) }));
+      layer.counts[Math.max(0, Math.min(width - 1, Math.floor(this.x(this.model.time[i]) - LABELS_PX)))]++;
+    }
+    const plain = this.colors.get(lane.track.color);
+    const alpha = this.context.globalAlpha;
+    for (const layer of [...layers.values()].sort((a, b) => (b.color === plain) - (a.color === plain))) {
+      const most = layer.counts.reduce((a, b) => Math.max(a, b), 1);
+      this.context.fillStyle = layer.color;
+      layer.counts.forEach((count, x) => {
+        if (!count) return;
+        this.context.globalAlpha = alpha * (layer.color === plain ? 0.25 + 0.75 * (count / most) : 1);
+        this.context.fillRect(LABELS_PX + x, layer.top, layer.color === plain ? 1 : 1.5, layer.height);
+      });
+    }
+    this.context.globalAlpha = alpha;
   }
 
   _look(lane, i) {
@@ -165,11 +187,25 @@ class Lanes {
     for (let place = 0; place < labels.length; place++) {
       const [i, right] = labels[place];
       const room = (labels[place + 1]?.[2] ?? LABELS_PX + this.plotWidth) - right - 8;
-      if (room < 30) continue;
+      const text = this.model.line(i).slice(0, 200);
       const look = this._look(lane, i);
-      c.fillStyle = this.colors.get("--text-muted");
-      c.fillText(clip(c, this.model.line(i).slice(0, 200), room), right + 4, look.top + look.height / 2);
+      const needed = Math.min(LABEL_PX_MIN, c.measureText(text).width);
+      const isWrong = this.model.tone[i] === "failed";
+      c.fillStyle = this.colors.get(isWrong ? "--bad" : "--text-muted");
+      if (room >= needed) c.fillText(clip(c, text, room), right + 4, look.top + look.height / 2);
+      else if (place === labels.length - 1) this._drawLabelBefore(text, labels, look);
     }
+  }
+
+  /** Write what the last entry says to its left, where the window ends at its right. */
+  _drawLabelBefore(text, labels, look) {
+    const c = this.context;
+    const left = labels[labels.length - 1][2];
+    const room = left - (labels[labels.length - 2]?.[1] ?? LABELS_PX) - 8;
+    if (room < LABEL_PX_MIN) return;
+    c.textAlign = "right";
+    c.fillText(clip(c, text, Math.min(room, 700)), left - 4, look.top + look.height / 2);
+    c.textAlign = "left";
   }
 
   _drawPower(lane) {
@@ -214,22 +250,34 @@ class Lanes {
     const most = Math.max(1, ...bins);
     c.fillStyle = this.colors.get("--sunken");
     c.fillRect(LABELS_PX, 2, this.plotWidth, OVERVIEW_PX - 4);
-    c.fillStyle = this.colors.get("--fill-off");
+    c.fillStyle = this.colors.get("--fill-info");
     bins.forEach((count, x) => {
       const height = count ? 2 + (Math.sqrt(count / most) * (OVERVIEW_PX - 8)) : 0;
       c.fillRect(LABELS_PX + x, OVERVIEW_PX - 3 - height, 1, height);
     });
+    this._drawOverviewTrouble();
     const left = this._overviewX(this.view.begin_s);
     const width = Math.max(3, this._overviewX(this.view.end_s) - left);
-    c.fillStyle = this.colors.get("--accent");
-    c.globalAlpha = 0.16;
-    c.fillRect(left, 2, width, OVERVIEW_PX - 4);
+    c.fillStyle = this.colors.get("--surface");
+    c.globalAlpha = 0.65;
+    c.fillRect(LABELS_PX, 2, left - LABELS_PX, OVERVIEW_PX - 4);
+    c.fillRect(left + width, 2, LABELS_PX + this.plotWidth - left - width, OVERVIEW_PX - 4);
     c.globalAlpha = 1;
     c.strokeStyle = this.colors.get("--accent");
     c.strokeRect(left + 0.5, 2.5, width - 1, OVERVIEW_PX - 5);
     c.fillStyle = this.colors.get("--text-muted");
     c.textAlign = "left";
     c.fillText("whole test", 12, OVERVIEW_PX / 2);
+  }
+
+  _drawOverviewTrouble() {
+    const c = this.context;
+    c.fillStyle = this.colors.get("--fill-bad");
+    for (const lane of this.lanes()) {
+      for (const i of this.model.byTrack[lane.number]) {
+        if (isTrouble(this.model, i)) c.fillRect(this._overviewX(this.model.time[i]), OVERVIEW_PX - 7, 1.5, 4);
+      }
+    }
   }
 
   _overviewBins() {

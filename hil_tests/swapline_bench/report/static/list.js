@@ -109,10 +109,34 @@ class EntryList {
     const arrow = track.kind === "serial" ? (model.isFromNode(i) ? "node \u2192" : "\u2192 node") : "";
     row.append(
       span("time", formatSeconds(model.time[i])), span("step", step), badge(track), span("arrow", arrow),
-      span("words", model.words(i)), span("text", model.text(i).slice(0, 600)),
+      span("words", model.words(i)), this._text(i),
     );
     return row;
   }
+
+  _text(i) {
+    const isSerial = this.model.kind(i) === "serial";
+    if (!isSerial || !this.model.isShownAsText(i)) return span("text", this.model.text(i).slice(0, 600));
+    const element = span("text", "");
+    element.append(...visibleBytes(bytesOf(this.model.content(i)).subarray(0, 300)));
+    return element;
+  }
+}
+
+/** Return bytes as text, with a mark for each one that has no letter. */
+function visibleBytes(bytes) {
+  const parts = [];
+  let text = "";
+  for (const byte of bytes) {
+    const name = byteName(byte);
+    if (!name) {
+      text += String.fromCharCode(byte);
+      continue;
+    }
+    parts.push(text, span("control", name));
+    text = "";
+  }
+  return [...parts, text];
 }
 
 function span(name, text) {

@@ -1,16 +1,28 @@
 // The entries of a timeline in columns, what they say as text, and which of them a filter lets through.
 
-const CONTROL_NAMES = { 9: "\u2409", 10: "\u240a", 13: "\u240d" };
+const CONTROL_NAMES = (
+  "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US"
+).split(" ");
 
-/** Return bytes as text in which nothing is invisible: control characters as their pictures, the rest as dots. */
+/** Return what a byte is called that no letter stands for: CR, or f3; nothing for letters. */
+function byteName(byte) {
+  if (byte >= 32 && byte < 127) return "";
+  return CONTROL_NAMES[byte] ?? (byte === 127 ? "DEL" : byte.toString(16));
+}
+
+/** Return bytes as text in which nothing is invisible: <CR>, <f3>. */
 function bytesAsText(bytes) {
   let text = "";
   for (const byte of bytes) {
-    if (byte >= 32 && byte < 127) text += String.fromCharCode(byte);
-    else if (byte < 32) text += CONTROL_NAMES[byte] ?? String.fromCharCode(0x2400 + byte);
-    else text += byte === 127 ? "\u2421" : "\u00b7";
+    const name = byteName(byte);
+    text += name ? `<${name}>` : String.fromCharCode(byte);
   }
   return text;
+}
+
+/** Return bytes one character each, for a column beside their hex. */
+function bytesAsColumn(bytes) {
+  return Array.from(bytes, (byte) => (byteName(byte) ? "\u00b7" : String.fromCharCode(byte))).join("");
 }
 
 function bytesOf(hex) {
@@ -61,8 +73,11 @@ class Model {
       this.track[i] = entry[1];
       this.tone[i] = entry[2];
     });
-    this.begin_s = Math.min(0, this.count ? this.time[0] : 0);
-    this.finish_s = Math.max(this.count ? this.end.reduce((a, b) => Math.max(a, b), 0) : 0, this.begin_s + 0.001);
+    // A margin at both ends: what came first or last is not on the edge, where nobody sees it.
+    const last_s = this.end.reduce((a, b) => Math.max(a, b), this.time[0] + 0.001);
+    const margin_s = (last_s - this.time[0]) * 0.01;
+    this.begin_s = this.time[0] - margin_s;
+    this.finish_s = last_s + margin_s;
     this.hidden = new Set();
     this.query = "";
     this.byteView = "auto";
@@ -89,12 +104,13 @@ class Model {
     return this.tone[i].startsWith("from");
   }
 
-  /** The bytes of a telegram as one line, by the view that the reader chose. */
+  /** Say whether the bytes of a telegram are shown as text, by the view that the reader chose. */
+  isShownAsText(i) {
+    return this.byteView === "text" || (this.byteView === "auto" && isText(bytesOf(this.content(i))));
+  }
+
   bytesText(i) {
-    const hex = this.content(i);
-    if (this.byteView === "hex") return bytesAsHex(hex);
-    const bytes = bytesOf(hex);
-    return this.byteView === "text" || isText(bytes) ? bytesAsText(bytes) : bytesAsHex(hex);
+    return this.isShownAsText(i) ? bytesAsText(bytesOf(this.content(i))) : bytesAsHex(this.content(i));
   }
 
   /** What the list shows after the words: bytes of lines, text of logs; the topic of a message. */
@@ -171,4 +187,9 @@ class Model {
     const distance = (i) => (time_s < this.time[i] ? this.time[i] - time_s : Math.max(0, time_s - this.end[i]));
     return candidates.reduce((a, b) => (distance(b) < distance(a) ? b : a));
   }
+}
+
+/** Say whether an entry tells of something wrong: a fault, a failure, an error, a damaged telegram, an alarm. */
+function isTrouble(model, i) {
+  return model.kind(i) === "faults" || /failed|error|damaged|alarm/.test(model.tone[i]);
 }

@@ -25,6 +25,8 @@ class Page {
     document.addEventListener("keydown", (event) => this.onKey(event));
     this.update();
     this.showNumbers();
+    const failed = model.shown.find((i) => model.tone[i] === "failed");
+    if (failed !== undefined) this.select(failed);
   }
 
   setWindow(begin_s, end_s) {
@@ -124,11 +126,9 @@ class Page {
 
   /** Go to the next entry that tells of something wrong: a fault, a failure, an error, a damaged telegram. */
   nextTrouble(step) {
-    const wrong = /fault|failed|error|damaged|alarm/;
     const shown = this.model.shown;
-    const is = (i) => this.model.kind(i) === "faults" || wrong.test(this.model.tone[i]);
     for (let place = shown.indexOf(this.selected) + (this.selected < 0 && step < 0 ? shown.length : step); shown[place] !== undefined; place += step) {
-      if (is(shown[place])) return this.select(shown[place]);
+      if (isTrouble(this.model, shown[place])) return this.select(shown[place]);
     }
   }
 
