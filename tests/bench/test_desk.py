@@ -103,10 +103,8 @@ async def test_a_node_that_has_no_power_at_the_end_gets_it_back_to_tell_what_it_
     await desk.boot(seal_interval_ms=500)
     await desk.tap.wait_rows(desk.name, "module", 1)
     desk.impair(Impairment(is_refusing=True))
-    heard, said = desk.tap[desk.name].row_count("module"), desk.statement_count
-    async with asyncio.timeout(20):
-        while desk.statement_count < said + 10:  # noqa: ASYNC110 (the devices tell nobody)
-            await asyncio.sleep(0.05)
+    heard = desk.tap[desk.name].row_count("module")
+    await desk.wait_for_statements(10)
     assert desk.tap[desk.name].row_count("module") == heard
     await desk.cut_power()
     verdict = await desk.judge()

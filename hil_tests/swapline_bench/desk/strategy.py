@@ -82,6 +82,7 @@ class Desk:
         self.config: dict[str, Any] = {}  # what the node was configured with last
         self._bundle = bundle
         self._broken_by: BaseException | None = None
+        self._is_hushed = False
         self._address = (services.HOST, 0)  # where the node finds the broker
         self._statements: StatementLog
         self._stack = contextlib.AsyncExitStack()
@@ -249,10 +250,16 @@ class Desk:
         """Return the lines that were laid: `bay1`, `vcu`, `gnss`, `chargers`, `meter`."""
         return {} if self.rig is None else self.rig.lines
 
-    @property
-    def statement_count(self) -> int:
-        """Return how many readings the devices have given so far."""
-        return self._statements.count
+    async def wait_for_statements(self, count: int, timeout_s: float = SETTLE_S_MAX) -> None:
+        """Wait until the devices have given `count` more readings, whether anybody stores them or not."""
+        target = self._statements.count + count
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._statements.count < target:  # noqa: ASYNC110 (a file of lines: nothing to wait on)
+                    await asyncio.sleep(_LOOK_S)
+        except TimeoutError:
+            left = target - self._statements.count
+            raise DeskError(f"{left} of {count} readings still missing after {timeout_s:g} s; {self.where()}") from None
 
     def _make_world(self, **parts: Any) -> World:
         assert self.rig is None, "a desk has one node, and so one holder"
@@ -346,11 +353,18 @@ class Desk:
     async def boot_again(self) -> float:
         """Give a configured node that is off its power back; otherwise as `boot`."""
         async with self._transition("boot again", RUNNING):
+            if self.rig is not None and self._is_hushed:
+                self.rig.plug()
+                self._is_hushed = False
             return await self._start_node(None)
 
     async def switch_off(self) -> None:
-        """Stop the node in order, and take its power away."""
+        """Stop the node in order, and take its power away.
+
+        The faces fall silent first: the node ends polls that are under way, and nobody declares those lost.
+        """
         async with self._transition("switch off", OFF):
+            await self._hush()
             await self.node.stop()
 
     async def cut_power(self) -> None:
@@ -433,11 +447,16 @@ class Desk:
         while self.node.is_running:  # noqa: ASYNC110 (another process, or a board)
             await asyncio.sleep(_LOOK_S)
 
+    async def _hush(self) -> None:
+        if self.rig is not None:
+            self._is_hushed = True
+            await self.rig.hush(lambda: self.node.is_running)
+
     async def _settle(self, timeout_s: float) -> None:
         assert self.rig is not None
         for line in self.lines.values():
             line.fault = None
-        await self.rig.hush(lambda: self.node.is_running)
+        await self._hush()
         if self.network is not None:
             self.network.heal()
         if not self.node.is_running:
@@ -503,7 +522,11 @@ class Desk:
         self._append("node", line)
 
     def _keep_line(self, source: str) -> Callable[[str], None]:
-        return lambda line: self._append(source, line)
+        def keep(line: str) -> None:
+            self.timeline.log(line, source)
+            self._append(source, line)
+
+        return keep
 
     def _append(self, source: str, line: str) -> None:
         with (self.folder / f"{source}.log").open("a", encoding="utf-8") as file:
