@@ -25,9 +25,7 @@ PROGRAM_US = 400
 # What the hardware in virtual_main.py takes of the heap; a chip has it beside its heap. Measured: 9.9 KB.
 HARDWARE_HEAP_BYTES = 10 * 1024
 CAUSE_POWER_ON, CAUSE_HARD, CAUSE_WATCHDOG, CAUSE_SOFT, CAUSE_BROWN_OUT = 1, 2, 3, 5, 6  # of the catalogue
-FEATURES = frozenset(
-    {"power", "brown_out", "watchdog", "snippet", "flash_faults", "heap_limit", "simulators", "unplug", "clock"}
-)
+FEATURES = frozenset({"power", "brown_out", "watchdog", "snippet", "flash_faults", "heap_limit", "clock"})
 _REGISTERS = struct.Struct("<BBBBIIII")  # as virtual_main.REGISTERS
 _EXIT_RESET = 75
 _POWER_GOOD_OFFSET, _CAUSE_OFFSET, _FAILS_OFFSET, _CUT_AT_OFFSET = 0, 1, 2, 12

@@ -141,7 +141,14 @@ def fit_board(flash, registers):
     from swapline_node.boards.cause import note_cause, take_cause
     from swapline_node.boards.flash import mount_journal
 
-    linux.open = vfs.VfsPosix("/").open  # ttys are the host's; every other file of the firmware is on the flash
+    host = vfs.VfsPosix("/")  # ttys are the host's; every other file of the firmware is on the flash
+
+    class HostOs:
+        stat = host.stat
+        getenv = os.getenv
+
+    linux.open = host.open
+    linux.os = HostOs
 
     class Board(linux.Board):
         name = "virtual"
