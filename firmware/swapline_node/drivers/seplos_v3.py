@@ -31,6 +31,7 @@ _VERSION = const(0x1700)
 _VERSION_REGISTERS = const(0x33)
 _CELLS_IN_PACK = const(16)
 _SENSORS_IN_PACK = const(4)  # the next four registers are reserved and read 0 degC
+_STATE_MISSES_MAX = const(3)  # a pack that gives everything but its state so often has none
 _STATE_RETRY_POLLS = const(30)  # a pack that does not give its state is asked again after so many polls
 
 _PACK_MAP = RegisterMap(
@@ -97,6 +98,7 @@ class SeplosV3(Bms):
         self.serial_query = read(self.address, READ_INPUT_REGISTERS, _VERSION, _VERSION_REGISTERS)
         self.name_query = self.serial_query
         self._state_skips = 0
+        self._state_misses = 0
 
     async def read(self, bus: "Bus") -> None:
         """Read pack, cells and state. Raises `BusError`."""
@@ -133,9 +135,16 @@ class SeplosV3(Bms):
         """Read the state coils. Some firmwares do not have them: their packs have no protections and switches then."""
         try:
             answer = await bus.ask(self._state_query, self.timeout_ms)
-        except (BusRefused, BusTimeout):
+        except BusRefused:
             self._state_skips = _STATE_RETRY_POLLS
             return
+        except BusTimeout:
+            self._state_misses += 1
+            if self._state_misses < _STATE_MISSES_MAX:
+                raise  # a lost answer must not hide protections for half a minute
+            self._state_skips = _STATE_RETRY_POLLS
+            return
+        self._state_misses = 0
         protections = 0
         for byte, table in PROTECTION_BYTES:
             protections |= mapped_bits(answer[byte], table)

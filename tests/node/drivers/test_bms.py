@@ -94,6 +94,23 @@ def test_seplos_state_gives_switches_protections_and_balancing(run_driver: RunDr
     assert row["balancing"] == 0x8005
 
 
+def test_seplos_state_that_is_lost_once_fails_its_poll_and_is_asked_again_at_the_next(
+    run_driver: RunDriver, seplos: Answers
+) -> None:
+    state = with_crc(b"\x01\x01\x12" + bytes(9) + b"\x02" + bytes(8)).hex()
+    seplos[with_crc(bytes.fromhex("010112000090")).hex()] = [state, None, state]
+    result = run_driver({"driver": "seplos_v3", "config": {"address": 1}, "answers": seplos, "polls": 4})
+    assert result["errors"] == [None, "BusTimeout", None, None]
+    assert [row["protections"] for row in result["rows"]["module"]] == [1, 1, 1]
+
+
+def test_seplos_pack_that_never_gives_its_state_is_read_without_it(run_driver: RunDriver, seplos: Answers) -> None:
+    seplos[with_crc(bytes.fromhex("010112000090")).hex()] = [None]
+    result = run_driver({"driver": "seplos_v3", "config": {"address": 1}, "answers": seplos, "polls": 40})
+    assert result["errors"] == ["BusTimeout", "BusTimeout", *[None] * 38]
+    assert {row["protections"] for row in result["rows"]["module"]} == {None}
+
+
 def test_damaged_seplos_recording_makes_counted_errors_and_no_row(
     run_driver: RunDriver, recordings: Path, seplos: Answers
 ) -> None:
