@@ -29,6 +29,7 @@ _BYTE_S_MAX = 3.0  # between two bytes that mpremote waits for
 _ASK_AGAIN_S = 0.7
 _LOOK_S = 0.05
 _READ_BYTES = 4096
+_EMPTY_READS_MAX = 3  # a port that is gone is readable for ever and holds nothing
 _HEARD_BYTES_MAX = 4096
 _SHOWN_CHARACTERS_MAX = 160
 _RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
@@ -51,6 +52,7 @@ class Console:
         self._descriptor = -1
         self._is_listening = False
         self._rest = b""
+        self._empty_reads = 0
         self._news = asyncio.Event()
 
     @property
@@ -115,12 +117,13 @@ class Console:
             return
         except OSError:
             data = b""
-        if not data:
+        self._empty_reads = 0 if data else self._empty_reads + 1
+        if self._empty_reads > _EMPTY_READS_MAX:
             self.close()
             self._news.set()
             self._on_gone()
-            return
-        self._take(data)
+        elif data:
+            self._take(data)
 
     def _take(self, data: bytes) -> None:
         """Hand whole lines on; an unfinished one waits for its end, which a prompt never has."""

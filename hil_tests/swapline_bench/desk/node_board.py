@@ -11,6 +11,7 @@ import asyncio
 import collections
 import contextlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ BOOT_S_MAX = 25.0  # of a board whose journal has an outage to read
 STOP_S_MAX = 10.0
 RUN_S_MAX = 30.0
 INTERPRETER_S_MAX = 300.0  # 4 MB at 115200 baud
-_BOOT_LINE = " boot "  # the firmware's first line but one: `0.212 info node FLEET/NAME boot 7`
+_FIRMWARE_LINE = re.compile(r"\d+\.\d{3} (debug|info|warning|error) ")  # as swapline_node/log.py writes them
+_USB_S_MAX = 2.0  # a chip's own USB comes back when the firmware has said its first lines to nobody
 _TAIL_LINES = 20
 _LOOP_BOOTS = 3
+_BENCH = "bench "  # begins the lines that the bench adds
 _OFF, _IDLE, _RUNNING = "off", "idle", "running"
 _START = "\nfrom main import main\nmain()\n"
-_RESET = "import machine\nmachine.reset()\n"
+_RESET = "import machine, time\ntime.sleep_ms(100)\nmachine.reset()\n"  # the answer to mpremote leaves before
 _FEED_WATCHDOG = """
 import sys
 try:
@@ -207,7 +210,13 @@ class BoardNode:
         if self._state == _IDLE and self._console.is_open:
             return
         await self._connect()
-        await self._console.enter()
+        try:
+            await self._console.enter()
+        except NodeError:
+            if self._console.is_open:
+                raise
+            await self._connect()  # a chip's own USB that came anew while the chip was asked
+            await self._console.enter()
         self._state = _IDLE
         await self._console.execute(_FEED_WATCHDOG)
 
@@ -220,9 +229,18 @@ class BoardNode:
         self._report_power(power)
 
     async def _wait_for_boot(self) -> None:
+        """Wait for a line of the firmware's, or for the console to be back and silent: its birth message will tell."""
+        back = self.reconnections
         try:
-            await self.wait_for_line(_BOOT_LINE, timeout_s=BOOT_S_MAX)
-        except NodeError:
+            async with asyncio.timeout(BOOT_S_MAX) as limit, self._news:
+                while not any(_FIRMWARE_LINE.match(line) for line in self.lines):
+                    await self._news.wait()
+                    if self.reconnections > back:
+                        back = self.reconnections
+                        limit.reschedule(asyncio.get_running_loop().time() + _USB_S_MAX)
+        except TimeoutError:
+            if self.reconnections and all(line.startswith(_BENCH) for line in self.lines):
+                return
             self._state = _IDLE if self._console.is_open else _OFF
             raise NodeError(self._why_no_boot()) from None
 
@@ -264,7 +282,7 @@ class BoardNode:
 
     def _say(self, text: str) -> None:
         """Report what the bench does with the board, among its lines."""
-        self._take_line(f"bench {text}")
+        self._take_line(_BENCH + text)
 
     def _take_line(self, line: str) -> None:
         self.lines.append(line)

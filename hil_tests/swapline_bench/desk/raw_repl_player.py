@@ -56,6 +56,7 @@ class RawReplPlayer:
     """One played board. `ports`: UART number -> path of the serial port that its pins lead to.
 
     `link` is a name for the console that stays the same when it is unplugged and plugged in, as udev gives one.
+    `usb_s`: the console is the chip's own USB, which is gone without power and for so long after each reset.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class RawReplPlayer:
         ports: Mapping[int, str] = MappingProxyType({}),
         link: Path | None = None,
         heap_bytes: int = HEAP_BYTES,
+        usb_s: float | None = None,
     ) -> None:
         if platform not in PLATFORMS:
             raise NodeError(f"No board of platform {platform!r} can be played; choose one of {', '.join(PLATFORMS)}.")
@@ -74,6 +76,7 @@ class RawReplPlayer:
         self.ports = dict(ports)
         self.link = link
         self.heap_bytes = heap_bytes
+        self.usb_s = usb_s
         self.starts = 0  # of the interpreter
         self.resets: list[int] = []  # why the board started, each time its hardware did
         self.interrupts = 0
@@ -144,13 +147,16 @@ class RawReplPlayer:
             life.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await life
+            if self.usb_s is not None:
+                self.unplug()
 
     def press_reset(self) -> None:
         """Press the board's reset button."""
         self._give_order("reset")
 
     async def __aenter__(self) -> Self:
-        self.plug()
+        if self.usb_s is None:
+            self.plug()
         self.power_on()
         return self
 
@@ -167,12 +173,23 @@ class RawReplPlayer:
                 if start == "hard":
                     self.resets.append(cause)
                     self._disarm()
+                    self._enumerate()
                     self._say(_ROM_LINES[self.platform].replace(b"?", b"%d" % cause))
                 order = await self._run_interpreter(start, cause)
                 start = order.removeprefix("soft_") if order.startswith("soft_") else "hard"
                 cause = WATCHDOG if order == "watchdog" else RESET
         finally:
             self._disarm()
+
+    def _enumerate(self) -> None:
+        """Let the chip's own USB vanish and come back, while the interpreter starts already."""
+        if self.usb_s is not None:
+            self.unplug()
+            asyncio.get_running_loop().call_later(self.usb_s, self._plug_usb)
+
+    def _plug_usb(self) -> None:
+        if self.is_on and not self.is_plugged:
+            self.plug()
 
     async def _run_interpreter(self, start: str, cause: int) -> str:
         """Run one life of the interpreter and return what ended it."""
