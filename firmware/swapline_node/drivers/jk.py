@@ -10,7 +10,7 @@ from array import array
 
 from micropython import const
 
-from swapline_node.bus import BusChecksumError, BusProtocolError
+from swapline_node.bus import BusChecksumError, BusProtocolError, BusTimeout
 from swapline_wire.catalogue import MODULE, find_signal
 
 from .bms import PROTECTIONS, SWITCHES, Bms, mapped_bits, module_code, u16
@@ -114,7 +114,7 @@ class JkQuery:
 
 
 class Jk(Bms):
-    """One board on its own UART. Each answer tells whose it is, so a poll is one question and needs no sandwich."""
+    """One board on its own UART. Each answer tells whose it is, so a poll is one question."""
 
     query = JkQuery()
 
@@ -125,7 +125,25 @@ class Jk(Bms):
         self._places = array("H", bytes(2 * len(_SIZES)))  # of each register's value in the answer, 0: it has none
 
     async def poll(self, bus: "Bus") -> None:
-        """Read everything and commit it, as that module's whose code came with it. Raises `BusError`."""
+        """Read everything and commit it as that module's whose code came with it. Raises `BusError`.
+
+        The sum is a weak check, so a code that was not there before must come twice.
+        """
+        try:
+            code = await self._read_all(bus)
+            if code != self._code:
+                self._code = ""
+                again = await self._read_all(bus)
+                if again != code:
+                    raise bus.protocol_error("module %s became %s" % (code, again))
+                self._code = code
+        except BusTimeout:
+            self._code = ""  # it may be another one that answers next
+            raise
+        self._commit(code)
+
+    async def _read_all(self, bus: "Bus") -> str:
+        """Ask once, fill what is to be committed, and return the module's code."""
         answer = await bus.ask(self.query, self.timeout_ms)
         if not self._locate(answer):
             raise bus.protocol_error("registers do not fit into %d bytes" % len(answer))
@@ -137,7 +155,7 @@ class Jk(Bms):
         self._take_temperatures(answer)
         self._take_state(answer)
         self._take_cells(answer)
-        self._commit(code)
+        return code
 
     def _locate(self, answer: memoryview) -> bool:
         """Find every register's value; return whether the registers fill the answer exactly."""

@@ -12,12 +12,14 @@ Each poll has one row of `module`. Rows of `cells` are kept at a slower pace tha
 what such a row would hold.
 """
 
+import asyncio
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
 from swapline_bench.faces import jbd, jbd_up16s, jk, modbus, seplos_v3
-from swapline_bench.faces.witness import Punctuality, Scribe
+from swapline_bench.faces.witness import GAP_S_MAX, Punctuality, Scribe
 from swapline_bench.module import Module
 
 CODE = "code"
@@ -99,8 +101,8 @@ class BmsWitness:
         """See `Witness`."""
         self._punctuality.disturbed()
 
-    def _state(self, code: str) -> None:
-        """Write down the poll that has just ended."""
+    def _state(self, code: str, utc_ms: int | None = None) -> None:
+        """Write down the poll that has ended, just now or at the given time."""
         values: dict[str, float] = {}
         cells_mv: list[int] = []
         temperatures_dc: list[int] = []
@@ -113,9 +115,13 @@ class BmsWitness:
                 damaged |= _signals(part)
         values |= _of_cells(cells_mv) | _of_sensors(temperatures_dc)
         is_doubtful = self._punctuality.is_doubtful
-        self._scribe.write("module", values, module=code, is_doubtful=is_doubtful, damaged=damaged & values.keys())
+        self._scribe.write(
+            "module", values, module=code, is_doubtful=is_doubtful, utc_ms=utc_ms, damaged=damaged & values.keys()
+        )
         cells = {"segment": 0} | _each_cell(cells_mv) | _each_sensor(temperatures_dc)
-        self._scribe.write("cells", cells, module=code, is_doubtful=is_doubtful, damaged=damaged & cells.keys())
+        self._scribe.write(
+            "cells", cells, module=code, is_doubtful=is_doubtful, utc_ms=utc_ms, damaged=damaged & cells.keys()
+        )
 
 
 def _signals(part: Part) -> set[str]:
@@ -259,21 +265,51 @@ class JbdWitness(BmsWitness):
 
 
 class JkWitness(BmsWitness):
-    """Watches a JK board."""
+    """Watches a JK board.
+
+    A node reads a code that is new to it twice at once, and makes a row of the second answer only. So an answer that is
+    followed by another question at once is doubtful, and each is held until that is decided.
+    """
+
+    def __init__(self, scribe: Scribe, module: Callable[[], Module | None]) -> None:
+        super().__init__(scribe, module)
+        self._held: Part | None = None
+        self._held_utc_ms = 0
+        self._due: asyncio.TimerHandle | None = None
 
     def look(self, request: bytes, reply: bytes) -> None:
         """See `Witness`."""
+        self._settle(is_doubtful=True)
         module = self._module()
         self._part = None if module is None else self.part(request, reply, module)
         self._punctuality.begin()
 
     def said(self, late_s: float) -> None:
         """See `Witness`."""
-        part = self._part
-        if part is not None:
-            self._punctuality.answered(late_s)
-            self._parts = {part.name: part}
-            self._state(part.code)
+        if self._part is None:
+            return
+        self._punctuality.answered(late_s)
+        self._held = self._part
+        self._held_utc_ms = int(time.time() * 1000)
+        self._due = asyncio.get_running_loop().call_later(GAP_S_MAX, self._settle)
+
+    def spoiled(self, *, is_accepted: bool) -> None:
+        """See `Witness`. An answer that was accepted all the same is one reading, whatever became of its values."""
+        if self._part is not None and is_accepted:
+            self._part.is_damaged = True
+            self.said(0.0)
+
+    def _settle(self, *, is_doubtful: bool = False) -> None:
+        """Write down what was held."""
+        part = self._held
+        if part is None:
+            return
+        self._held = None
+        if self._due is not None:
+            self._due.cancel()
+        self._parts = {part.name: part}
+        self._punctuality.is_doubtful |= is_doubtful
+        self._state(part.code, self._held_utc_ms)
 
     def part(self, request: bytes, reply: bytes, module: Module) -> Part | None:
         """See `BmsWitness`."""

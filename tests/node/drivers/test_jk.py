@@ -109,7 +109,7 @@ def test_recorded_13s_board_is_read(run_driver: RunDriver, recordings: Path) -> 
     _, answer = captured(recordings, GOOD_13S)
     result = run(run_driver, answer, polls=2)
     assert result["errors"] == [None, None]
-    assert result["requests"] == [READ_ALL] * 2, "each answer tells whose it is"
+    assert result["requests"] == [READ_ALL] * 3, "a new code must come twice; then each answer tells whose it is"
     row = result["rows"]["module"][0]
     expected = {
         "owner": "JK-B2A24S15P",
@@ -319,7 +319,7 @@ def test_a_module_that_is_swapped_between_two_polls_gets_its_own_rows_only(
     registers = published_14s(recordings)
     names = [b"MODULE-A".ljust(24, b"\0"), b"MODULE-B".ljust(24, b"\0")]
     first, other = (framed(registers.replace(b"BT3072020120000200521001", name)) for name in names)
-    result = run(run_driver, first, first, other, polls=4, then_silent=True)
+    result = run(run_driver, first, first, first, other, polls=4, then_silent=True)
     assert result["errors"] == [None] * 4
     assert [row["owner"] for row in result["rows"]["module"]] == ["MODULE-A"] * 2 + ["MODULE-B"] * 2
     events = [(row["code"], row["owner"], row["soc_pct"]) for row in result["rows"]["event"]]
@@ -329,6 +329,18 @@ def test_a_module_that_is_swapped_between_two_polls_gets_its_own_rows_only(
         (BATTERY_IN, "MODULE-B", 150),
         (BATTERY_OUT, "MODULE-B", 150),
     ]
+
+
+def test_code_that_was_damaged_and_passed_the_sum_owns_no_row(run_driver: RunDriver, recordings: Path) -> None:
+    """Two bits that flip in opposite ways leave a sum as it was."""
+    registers = published_14s(recordings)
+    damaged = registers.replace(b"BT30720201", b"BT30730200")
+    assert sum(damaged) == sum(registers)
+    good, bad = framed(registers), framed(damaged)
+    result = run(run_driver, good, good, bad, good, polls=5, then_silent=True)
+    assert result["errors"] == [None, "BusProtocolError", None, None, None]
+    assert {row["owner"] for row in result["rows"]["module"]} == {"BT3072020120000200521001"}
+    assert [row["code"] for row in result["rows"]["event"]] == [BATTERY_IN, BATTERY_OUT]
 
 
 def test_board_without_a_name_is_known_by_its_device_number(run_driver: RunDriver, recordings: Path) -> None:
