@@ -5,7 +5,6 @@ import time
 from typing import TYPE_CHECKING
 
 from swapline_bench.fault.answer import Answer
-from swapline_bench.fault.model import FaultModel
 
 if TYPE_CHECKING:
     from swapline_bench.faces.witness import Witness
@@ -29,7 +28,6 @@ class RequestFace:
         self.silence_s = silence_s
         self.requests = 0
         self.answers = 0
-        self._faults_known: tuple[FaultModel | None, int] = (None, 0)
 
     def take_request(self, received: bytearray) -> bytes | None:
         """Remove one whole request from the front of `received` and return it; None when more must come."""
@@ -93,18 +91,13 @@ class RequestFace:
         is_accepted = not is_whole and self.is_accepted(request, heard)
         if line.fault is not None:
             line.fault.passed_by_chance += is_accepted
+            line.fault.spoiled += not is_whole and not is_accepted
         witness = self.witness
         if witness is None:
             return
-        if self._is_disturbed(line.fault):
+        if line.fault is not None and line.fault.is_near(time.monotonic()):
             witness.doubt()
         if is_whole:
             witness.said(max(late_s, witness.lag.stalled_s(heard_s - STALL_BEFORE_S)))
         else:
             witness.spoiled(is_accepted=is_accepted)
-
-    def _is_disturbed(self, fault: FaultModel | None) -> bool:
-        """Say whether anything was injected since the last answer."""
-        known = self._faults_known
-        self._faults_known = (fault, 0 if fault is None else fault.total)
-        return fault is not None and known != self._faults_known and fault.total > 0

@@ -152,6 +152,11 @@ def bms_face(driver: str, module: Callable[[], Module | None]) -> RequestFace:
     return ModbusFace({1: seplos_v3.SeplosV3(module)})
 
 
+def _driver_of(drivers: str | Sequence[str], index: int) -> str:
+    """Return what a bay's docking interface speaks: the same as all, or what stands at its place."""
+    return drivers if isinstance(drivers, str) else drivers[index]
+
+
 def _add_bay(rig: HolderRig, bay: int, driver: str, module: Callable[[], Module | None]) -> None:
     baudrate, address = BMS_DRIVERS[driver]
     device = {"driver": driver, "address": address, "bay": bay}
@@ -179,8 +184,7 @@ def make_van_rig(
     rig = HolderRig(van.name, "van", folder, statements, lay=lay)
     rig.van = van
     for index in range(len(van.bays)):
-        driver = bms_driver if isinstance(bms_driver, str) else bms_driver[index]
-        _add_bay(rig, index + 1, driver, lambda index=index: van.bays[index])  # type: ignore[misc]
+        _add_bay(rig, index + 1, _driver_of(bms_driver, index), lambda index=index: van.bays[index])  # type: ignore[misc]
     if has_controller:
         _add_controller(rig, van)
     if has_receiver:
@@ -210,7 +214,7 @@ def make_station_rig(
     station: Station,
     folder: Path,
     *,
-    bms_driver: str = "seplos_v3",
+    bms_driver: str | Sequence[str] = "seplos_v3",
     statements: StatementLog | None = None,
     lay: Lay = lay_pty,
     has_chargers: bool = True,
@@ -220,7 +224,7 @@ def make_station_rig(
     rig = HolderRig(station.name, "station", folder, statements, lay=lay)
     rig.station = station
     for index, slot in enumerate(station.slots):
-        _add_bay(rig, index + 1, bms_driver, lambda slot=slot: slot.module)  # type: ignore[misc]
+        _add_bay(rig, index + 1, _driver_of(bms_driver, index), lambda slot=slot: slot.module)  # type: ignore[misc]
     if has_chargers:
         _add_chargers(rig, station)
     if has_meter:

@@ -200,7 +200,7 @@ class SerialLine:
     def say_fault(self, text: str) -> None:
         """Tell a fault that was done to the line itself."""
         if self._fault is not None:
-            self._fault.injected["unplug"] += "unplugged" in text
+            self._fault.count("unplug", "unplugged" in text)
             self._fault.say(text)
 
     async def read(self, silence_s: float | None = None) -> bytes:

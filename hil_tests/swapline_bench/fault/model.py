@@ -13,6 +13,7 @@ and the bytes that pass, so the same traffic is damaged in the same way again.
 import asyncio
 import difflib
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -23,6 +24,7 @@ from swapline_bench.randomness import make_random
 
 NOISE_BYTES_MAX = 8  # of one burst
 BABBLE_BYTES = 32  # at a time
+OUT_OF_STEP_S = 1.0  # a node that waited in vain takes what comes late for the answer to its next question
 BREAK = b"\0"  # what a UART reads of a wire that falls and stays low
 
 
@@ -137,8 +139,8 @@ class Wire(Protocol):
 class FaultModel:
     """The faults of one line. `on_fault` is told each one in a few words; `injected` counts them by name.
 
+    `spoiled` counts answers that the node's end did not get as they were, and whose check says so.
     `passed_by_chance` counts damaged answers that their protocol's check does not find: nobody could.
-    `unharmed` is the number of exchanges since `faults` were last set in which nothing was done.
     """
 
     def __init__(
@@ -146,9 +148,11 @@ class FaultModel:
     ) -> None:
         self.injected: Counter[str] = Counter()
         self.passed_by_chance = 0
+        self.spoiled = 0
         self.on_fault = on_fault
         self.random = make_random(seed, "serial line")
         self._faults = faults
+        self._last_s = -math.inf
         self._changed = asyncio.Event()
         self._at_byte: tuple[int, Callable[[], None]] | None = None
 
@@ -168,10 +172,15 @@ class FaultModel:
         """Return how many faults were injected so far, of all kinds."""
         return self.injected.total()
 
+    def is_near(self, now_s: float) -> bool:
+        """Say whether something was injected so shortly before `now_s` that the node may still be out of step."""
+        return now_s - self._last_s <= OUT_OF_STEP_S + self._faults.late_s
+
     def count(self, kind: str, times: int = 1, what: str = "") -> None:
         """Count a fault that was just done and tell it."""
         if times:
             self.injected[_spoken(kind)] += times
+            self._last_s = time.monotonic()
             self.say(f"{_spoken(kind)} {what}".rstrip())
 
     def say(self, text: str) -> None:

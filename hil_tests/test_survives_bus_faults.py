@@ -1,0 +1,113 @@
+"""Whatever goes wrong on a serial line, no wrong value reaches the database, and readings come back when it is over.
+
+Every device of a van and of a station suffers every kind of fault, each line another one at a time, while the oracle
+writes down what the devices really said. An answer that was damaged and passes its protocol's check by chance is no
+reader's fault: the fault model counts it, the oracle accepts what it may have said, and nothing else.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from swapline_bench.desk.strategy import Desk
+from swapline_bench.fault.model import NO_FAULTS, Faults
+
+pytestmark = pytest.mark.promise("survives every bus fault without a wrong value")
+UNPLUG = "unplug"  # the adapter itself vanishes, and comes back under the same name
+KINDS = (
+    "bit-errors=0.003",
+    "drop=0.01",
+    "double=0.01",
+    "extra=0.01",
+    "noise=20",
+    "truncated=0.3",
+    "late=0.3",
+    "late=0.3 late-s=1.3",
+    "silent=0.3",
+    "wrong-slave=0.3",
+    "exception=0.3",
+    "two-slaves=0.5",
+    "device-baudrate=14400",
+    "pulled",
+    "stuck",
+    "babble",
+    UNPLUG,
+    "bit-errors=0.0005 noise=5 late=0.1 exception=0.1",
+)
+INJECTED = frozenset(kind.partition("=")[0] for kind in KINDS)
+PHASE_S = 1.2
+PERIOD_MS = 500  # twice as many polls as usual, so that the faults meet more of them
+RECOVERY_S_MAX = 8.0  # a device that was silent is asked at least every 5 s; then code, data, code
+ERRORS = ("bus_checksum_errors", "bus_timeouts", "bus_protocol_errors")
+
+
+def often(desk: Desk) -> list[dict[str, Any]]:
+    """Return the buses of a desk's configuration with devices that are asked more often."""
+    assert desk.rig is not None
+    buses = desk.rig.config(fleet="", host="", port=0)["buses"]
+    return [{**bus, "devices": [{**one, "period_ms": PERIOD_MS} for one in bus["devices"]]} for bus in buses]
+
+
+async def suffer(desk: Desk) -> None:
+    """Let every line suffer every kind of fault, no two lines the same one at a time."""
+    kinds = [kind for kind in KINDS if kind != UNPLUG or "unplug" in desk.features]
+    for phase in range(len(kinds)):
+        for place, (bus, line) in enumerate(desk.lines.items()):
+            line.plug_in()
+            kind = kinds[(phase + 3 * place) % len(kinds)]
+            desk.disturb(bus, NO_FAULTS if kind == UNPLUG else Faults.parse(kind.split()))
+            if kind == UNPLUG:
+                line.unplug()
+        await asyncio.sleep(PHASE_S)  # that long each of them lasts
+    for bus, line in desk.lines.items():
+        line.plug_in()
+        desk.disturb(bus, NO_FAULTS)
+
+
+async def wait_for_all(desk: Desk) -> dict[tuple[str, int], float]:
+    """Wait until every device is told about again, and return after how many seconds, by stream and bay."""
+    assert desk.rig is not None
+    bays = {("module", int(bus.removeprefix("bay"))) for bus in desk.lines if bus.startswith("bay")}
+    places = bays | set(desk.rig.fixtures)
+    since_utc_ms = int(time.time() * 1000)
+    heard = desk.tap[desk.name]
+    back: dict[tuple[str, int], float] = {}
+
+    def are_back() -> bool:
+        for frame in heard.frames.values():
+            place = (frame.stream.name, frame.header.bay)
+            times_ms = [frame.header.anchor_utc_ms + row[0] - since_utc_ms for row in frame.rows]
+            for time_ms in times_ms:
+                if place in places and time_ms >= 0:
+                    back[place] = min(back.get(place, time_ms / 1000), time_ms / 1000)
+        return back.keys() >= places
+
+    await desk.tap.wait(are_back, f"readings of all of {sorted(places)}", 3 * RECOVERY_S_MAX)
+    return back
+
+
+@pytest.mark.needs("simulators", "bays:3")
+@pytest.mark.parametrize("holder", ["van", "station"])
+async def test_no_fault_of_a_line_makes_a_wrong_row(desk: Desk, holder: str) -> None:
+    if holder == "van":
+        desk.make_van(bays=1, bms="seplos_v3")
+    else:
+        desk.make_station(slots=3, bms=("jbd", "jbd_up16s", "jk"))
+    await desk.boot(buses=often(desk))
+    await desk.tap.wait_rows(desk.name, "module", 4)
+    await suffer(desk)
+    back_s = await wait_for_all(desk)
+    models = [line.fault for line in desk.lines.values() if line.fault is not None]
+    injected = sum((model.injected for model in models), start=Counter[str]())
+    verdict = await desk.judge()
+    errors = {name: desk.tap[desk.name].last("node")[name] for name in ERRORS}
+    desk.timeline.mark(f"{injected}; {errors}; back after {back_s}")
+
+    assert verdict.is_good, (verdict.examples, injected)
+    assert verdict.rows_by_chance <= sum(model.passed_by_chance for model in models)
+    assert not INJECTED - injected.keys()
+    assert sum(errors.values()) >= sum(model.spoiled for model in models) > 0, "damage is counted by the node"
+    assert max(back_s.values()) <= RECOVERY_S_MAX
