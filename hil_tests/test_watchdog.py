@@ -1,0 +1,142 @@
+"""A node hangs, a task or as a whole: it works again soon, and its next boot says why it was reset."""
+
+import time
+
+import pytest
+
+from swapline_bench.desk.strategy import Desk
+from swapline_bench.oracle import PowerCut
+from swapline_wire.catalogue import BOOT
+
+pytestmark = [
+    pytest.mark.promise("the watchdog fires when a task hangs, and the next boot tells the reason"),
+    pytest.mark.needs("watchdog", "snippet", "simulators", "bays:1", "vcu"),
+]
+RESET_POWER_ON, RESET_WATCHDOG = 1, 3
+WATCHDOG_MS = 1500
+SEAL_INTERVAL_MS = 500
+HANGS_AT_POLL = 3
+REBOOT_S_MAX = 10.0
+# The vehicle controller's driver does `{hang}` instead of one poll; the firmware is the same otherwise. A task that
+# hangs is noticed after 3 s instead of 30 s, and health reports more often than that.
+HANGING = """
+import asyncio, time
+from swapline_node import app, driver
+Supervisor = app.Supervisor
+app.Supervisor = lambda counters, log, uptime_ms: Supervisor(counters, log, uptime_ms, alive_ms_max=3000)
+run = app.App.run
+make = driver.make
+polls = [0]
+async def report(one):
+    while True:
+        one.supervisor.alive("health")
+        await asyncio.sleep(1)
+async def run_and_report(one):
+    one.reporter = asyncio.create_task(report(one))
+    return await run(one)
+def make_hanging(name, sampler, clock, counters, config):
+    device = make(name, sampler, clock, counters, config)
+    poll = device.poll
+    async def poll_or_hang(bus):
+        polls[0] += 1
+        if polls[0] == {at_poll}:
+            print("driver hangs")
+            {hang}
+        await poll(bus)
+    if name == "vcu":
+        device.poll = poll_or_hang
+    return device
+app.App.run = run_and_report
+driver.make = make_hanging
+"""
+ASLEEP = "await asyncio.Event().wait()"
+STUBBORN = """
+            while True:
+                try:
+                    await asyncio.sleep(1)
+                except asyncio.CancelledError:
+                    pass
+"""
+WAYS_TO_BLOCK = {"a loop that gives way to nobody": "while True: pass", "a call that never returns": "time.sleep(3600)"}
+
+
+def hanging(hang: str) -> str:
+    return HANGING.format(hang=hang, at_poll=HANGS_AT_POLL)
+
+
+def boot_reasons(desk: Desk) -> list[int]:
+    """Return the reset causes that the BOOT events tell, one a boot."""
+    heard = desk.tap[desk.name]
+    frames = [heard.frames[seq] for seq in sorted(heard.frames)]
+    reasons = []
+    for frame in frames:
+        if frame.stream.name == "event":
+            names = ["time_ms", *(signal.name for signal in frame.signals)]
+            rows = [dict(zip(names, row, strict=True)) for row in frame.rows]
+            reasons += [row["reason"] for row in rows if row["code"] == BOOT]
+    return reasons
+
+
+async def wait_for_health(desk: Desk) -> dict[str, int]:
+    """Return the first health row that the boot which is running takes from now on."""
+    heard = desk.tap[desk.name]
+    count = heard.row_count("node")
+    await desk.tap.wait_rows(desk.name, "node", count + 1)
+    return heard.last("node")
+
+
+async def wait_for_reset(desk: Desk) -> float:
+    """Wait until the driver hangs and the node has booted again; return how many seconds were between."""
+    heard = desk.tap[desk.name]
+    boot = heard.status["boot"]
+    await desk.node.wait_for_line("driver hangs")
+    began_s = time.monotonic()
+    desk.power_cuts.append(PowerCut(desk.name, int(time.time() * 1000)))  # as good as: what is open stays unsealed
+    await desk.tap.wait(
+        lambda: heard.status.get("boot", 0) > boot, f"birth of a boot after {boot}", timeout_s=REBOOT_S_MAX
+    )
+    return time.monotonic() - began_s
+
+
+async def test_a_task_that_hangs_is_started_anew_alone_and_the_node_is_not_reset(desk: Desk) -> None:
+    desk.make_van()
+    await desk.boot(seal_interval_ms=SEAL_INTERVAL_MS, watchdog_ms=WATCHDOG_MS, snippet=hanging(ASLEEP))
+    await desk.node.wait_for_line("driver hangs")
+    rows = desk.tap[desk.name].row_count("module")
+    await desk.node.wait_for_line("bus vcu task hung, and is started again")
+    vehicle_rows = desk.tap[desk.name].row_count("vehicle")
+    assert desk.tap[desk.name].row_count("module") >= rows + 2, "the other lines are not slower for it"
+    await desk.tap.wait_rows(desk.name, "vehicle", vehicle_rows + 2)
+    health = await wait_for_health(desk)
+    assert health["task_restarts"] == 1
+    assert health["reset_cause"] == RESET_POWER_ON
+    assert boot_reasons(desk) == [RESET_POWER_ON]
+    verdict = await desk.judge()
+    assert verdict.is_good, verdict.examples
+
+
+async def test_a_task_that_cannot_be_ended_leads_to_an_orderly_restart_that_loses_no_row(desk: Desk) -> None:
+    desk.make_van()
+    await desk.boot(seal_interval_ms=SEAL_INTERVAL_MS, watchdog_ms=WATCHDOG_MS, snippet=hanging(STUBBORN))
+    await wait_for_reset(desk)
+    assert any("task bus vcu is stuck" in line for line in desk.node.lines)
+    assert (await wait_for_health(desk))["reset_cause"] == RESET_WATCHDOG
+    assert boot_reasons(desk) == [RESET_POWER_ON, RESET_WATCHDOG]
+    desk.power_cuts.clear()  # in order: it had all the time that it needed
+    verdict = await desk.judge()
+    assert verdict.is_good, verdict.examples
+
+
+@pytest.mark.parametrize("way", WAYS_TO_BLOCK)
+async def test_a_node_that_hangs_as_a_whole_is_reset_and_the_next_boot_tells_why(desk: Desk, way: str) -> None:
+    desk.make_van()
+    await desk.boot(seal_interval_ms=SEAL_INTERVAL_MS, watchdog_ms=WATCHDOG_MS, snippet=hanging(WAYS_TO_BLOCK[way]))
+    took_s = await wait_for_reset(desk)
+    assert WATCHDOG_MS / 2000 < took_s < REBOOT_S_MAX
+    health = await wait_for_health(desk)
+    assert health["reset_cause"] == RESET_WATCHDOG
+    assert boot_reasons(desk) == [RESET_POWER_ON, RESET_WATCHDOG]
+    verdict = await desk.judge()
+    assert verdict.is_good, verdict.examples
+    stored = [int(row["reset_cause"]) for row in desk.database.rows("node", desk.name)]
+    assert {RESET_POWER_ON, RESET_WATCHDOG} == set(stored), "and the database knows it"
