@@ -290,7 +290,14 @@ async def test_a_bench_whose_resources_are_missing_starts_nothing(tmp_path: Path
     assert children() == before
 
 
-STEPS = ("_start_broker", "_write_gateway_config", "_firmware", "node.flash", "gateway.start", "tap.run")
+STEPS = (
+    "_servers._start_broker",
+    "_servers._write_gateway_config",
+    "_firmware",
+    "node.flash",
+    "gateway.start",
+    "Tap.run",
+)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -300,7 +307,7 @@ async def test_a_desk_that_fails_half_way_leaves_nothing_behind(
     before = children()
     desk = Desk(parse(PROCESS_BENCH, tmp_path), tmp_path / "desk", bundle=firmware)
     *path, name = step.split(".")
-    owner = getattr(desk, path[0]) if path and path[0] != "tap" else desk
+    owner = getattr(desk, path[0]) if path and path[0] != "Tap" else desk
 
     async def fail(*_: object) -> None:
         raise OSError("planted")
@@ -308,10 +315,10 @@ async def test_a_desk_that_fails_half_way_leaves_nothing_behind(
     def fail_at_once(*_: object) -> None:
         raise OSError("planted")
 
-    if step == "tap.run":
-        monkeypatch.setattr("swapline_bench.desk.strategy.Tap.run", fail)
+    if step == "Tap.run":
+        monkeypatch.setattr("swapline_bench.desk.servers.Tap.run", fail)
     else:
-        monkeypatch.setattr(owner, name, fail_at_once if step == "_write_gateway_config" else fail)
+        monkeypatch.setattr(owner, name, fail_at_once if name == "_write_gateway_config" else fail)
     with pytest.raises((OSError, DeskError), match="planted"):
         await desk.__aenter__()
     assert children() == before

@@ -23,7 +23,7 @@ class ProcessNode:
     ) -> None:
         self.name = name
         self.folder = folder
-        self.features = frozenset({"power", "watchdog", "snippet", "heap_limit", "clock"})
+        self.features = frozenset({"power", "snippet", "heap_limit", "clock"})
         self._resource = resource
         self._on_line = on_line
         self._on_power = on_power

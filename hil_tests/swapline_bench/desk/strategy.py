@@ -20,21 +20,22 @@ from types import TracebackType
 from typing import Any, Self
 
 from swapline_bench import bundle as bundles
-from swapline_bench import rig, services
-from swapline_bench.child import dying_with_us
+from swapline_bench import rig
 from swapline_bench.database import DuckDatabase
-from swapline_bench.desk.bench_file import BenchFile, DeskError, Line
+from swapline_bench.desk.bench_file import BenchFile, DeskError
 from swapline_bench.desk.driver import bench_features, make_node
 from swapline_bench.desk.lock import Locks
 from swapline_bench.desk.resource_check import require_resources
-from swapline_bench.end_to_end import FLEET, Gateway, to_toml
+from swapline_bench.desk.servers import Servers
+from swapline_bench.desk.tasks import Tasks
+from swapline_bench.desk.wiring import Wiring
+from swapline_bench.end_to_end import FLEET, Gateway
 from swapline_bench.fault.model import FaultModel, Faults
 from swapline_bench.link_proxy import Impairment, LinkProxy
 from swapline_bench.oracle import ClockFault, PowerCut, Truth, Verdict, judge
-from swapline_bench.replay import read_nmea
 from swapline_bench.report.timeline import Timeline
-from swapline_bench.rig import HolderRig, Laid
-from swapline_bench.serial_line import Face, SerialLine
+from swapline_bench.rig import HolderRig
+from swapline_bench.serial_line import SerialLine
 from swapline_bench.statement import StatementLog, read_statements
 from swapline_bench.tap import Tap
 from swapline_bench.world import World
@@ -73,9 +74,6 @@ class Desk:
         self.timeline = Timeline()
         self.node = make_node(file.node, name, folder / "node", on_line=self._take_line, on_power=self._take_power)
         self.features = bench_features(file, self.node)
-        self.gateway = Gateway("gateway", folder / "gateway", on_line=self._keep_line("gateway"))
-        self.tap: Tap
-        self.network: LinkProxy | None = None
         self.rig: HolderRig | None = None
         self.world: World | None = None
         self.power_cuts: list[PowerCut] = []
@@ -83,10 +81,18 @@ class Desk:
         self._bundle = bundle
         self._broken_by: BaseException | None = None
         self._is_hushed = False
-        self._address = (services.HOST, 0)  # where the node finds the broker
         self._statements: StatementLog
         self._stack = contextlib.AsyncExitStack()
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks = Tasks()
+        self._wiring = Wiring(file)
+        self._servers = Servers(
+            file,
+            folder,
+            self._tasks,
+            seed=seed,
+            on_line=self._take_gateway_line,
+            on_message=self.timeline.message,
+        )
 
     # ---- up and down
 
@@ -100,9 +106,9 @@ class Desk:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(self._locks())
             self._statements = self._stack.enter_context(StatementLog(self.folder / "statements.jsonl"))
-            self._stack.push_async_callback(self._end_tasks)
-            await self._start_servers()
-            self._stack.push_async_callback(self._close_lines)
+            self._stack.push_async_callback(self._tasks.end)
+            await self._servers.start(self._stack)
+            self._stack.push_async_callback(self._wiring.close)
             self._stack.push_async_callback(self.node.close)
             await self.node.flash(await self._firmware())
         except BaseException as error:
@@ -126,73 +132,30 @@ class Desk:
             names.append(f"Bench {file.bench.name}")
         return Locks(names)
 
-    async def _start_servers(self) -> None:
-        """Start broker, network, tap and gateway, in this order."""
-        host, port = await self._start_broker()
-        if self.file.network.control == "proxy":
-            self.network = LinkProxy(host, port, seed=self.seed, host=self.file.broker.host)
-            await self._stack.enter_async_context(self.network)
-            port_of_node = self.network.port
-        else:
-            port_of_node = port
-        self._address = (self.file.broker.advertise or self.file.broker.host, port_of_node)
-        self.tap = Tap(host, port, on_message=self.timeline.message)
-        self._run(self.tap.run(), "tap")
-        self._stack.push_async_callback(self.gateway.kill)
-        self._write_gateway_config(host, port)
-        await self._until_subscribed(host, port)
-        await self.gateway.start()
-
-    async def _until_subscribed(self, host: str, port: int) -> None:
-        subscribed = asyncio.create_task(self.tap.subscribed.wait())
-        await asyncio.wait([subscribed, *self._tasks], timeout=SUBSCRIBE_S_MAX, return_when=asyncio.FIRST_COMPLETED)
-        subscribed.cancel()
-        self._raise_failures()
-        if not self.tap.subscribed.is_set():
-            raise DeskError(f"The broker at {host}:{port} did not take a subscriber within {SUBSCRIBE_S_MAX:.0f} s.")
-
-    async def _start_broker(self) -> tuple[str, int]:
-        """Return where the bench reaches the broker."""
-        broker = self.file.broker
-        if broker.kind == "external":
-            return broker.host, broker.port
-        is_behind_proxy = self.file.network.control == "proxy"
-        server = services.mosquitto(host=services.HOST if is_behind_proxy else broker.host, prefix=dying_with_us())
-        await self._stack.enter_async_context(server)
-        return server.host, server.port
-
-    def _write_gateway_config(self, host: str, port: int) -> None:
-        self.gateway.folder.mkdir(parents=True, exist_ok=True)
-        tables: dict[str, dict[str, Any]] = {
-            "mqtt": {"host": host, "port": port, "fleet": FLEET, "client_id": f"gateway-{self.file.bench.name}"},
-            "sink": {"type": "duckdb"},
-            "http": {"host": services.HOST, "port": 0, "console": False},
-            "log": {"format": "json"},
-        }
-        (self.gateway.folder / "gateway.toml").write_text(to_toml(tables), encoding="utf-8")
-
     async def _firmware(self) -> Path:
         if self._bundle is None:
             self._bundle = await asyncio.to_thread(bundles.build, self.folder / "firmware")
         return self._bundle
 
-    def _run(self, work: Any, name: str) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
+    @property
+    def tap(self) -> Tap:
+        """Return what listens to the broker along with the gateway."""
+        return self._servers.tap
 
-    def _raise_failures(self) -> None:
-        """Raise what ended a task of the desk's own: what a test would wait for then never comes."""
-        for task in self._tasks:
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                raise DeskError(f"The desk's {task.get_name()} has failed: {error!r}") from error
+    @property
+    def network(self) -> LinkProxy | None:
+        """Return the link between node and broker; None where the bench file has no proxy in it."""
+        return self._servers.network
 
-    async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    @property
+    def gateway(self) -> Gateway:
+        """Return the gateway's process."""
+        return self._servers.gateway
 
-    async def _close_lines(self) -> None:
-        if self.rig is not None:
-            await self.rig.close()
+    @property
+    def database(self) -> DuckDatabase:
+        """Return the database, which can be asked when the gateway has ended."""
+        return self._servers.database
 
     # ---- what sits on the lines
 
@@ -213,14 +176,14 @@ class Desk:
             self.folder,
             bms_driver=bms,
             statements=self._statements,
-            lay=self._lay,
-            has_controller=vcu and self.file.line_of("vcu") is not None,
-            has_receiver=gnss and self.file.gnss_line is not None,
-            receiver=self._recorded_receiver(),
+            lay=self._wiring.lay,
+            has_controller=vcu and self._wiring.has_line_for("vcu"),
+            has_receiver=gnss and self._wiring.has_line_for("gnss"),
+            receiver=self._wiring.recorded_receiver(),
         )
         return self._on_desk(self.rig)
 
-    def make_station(self, *, slots: int = 1, bms: str = "seplos_v3", meter: bool = True) -> HolderRig:
+    def make_station(self, *, slots: int = 1, bms: str | Sequence[str] = "seplos_v3", meter: bool = True) -> HolderRig:
         """Put a simulated station on the desk's lines, each device writing down what it says.
 
         Chargers and meter are left out where the desk has no line for them.
@@ -233,16 +196,16 @@ class Desk:
             self.folder,
             bms_driver=bms,
             statements=self._statements,
-            lay=self._lay,
-            has_chargers=self.file.line_of("slot_charger") is not None,
-            has_meter=meter and self.file.line_of("sdm630") is not None,
+            lay=self._wiring.lay,
+            has_chargers=self._wiring.has_line_for("chargers"),
+            has_meter=meter and self._wiring.has_line_for("meter"),
         )
         return self._on_desk(self.rig)
 
     def put(self, make: Callable[..., HolderRig]) -> HolderRig:
         """Put devices of the test's own on the desk's lines: `make` returns their holder, whose `lay` it is given."""
         assert self.rig is None, "a desk has one node, and so one holder"
-        self.rig = make(lay=self._lay)
+        self.rig = make(lay=self._wiring.lay)
         return self._on_desk(self.rig)
 
     @property
@@ -271,7 +234,7 @@ class Desk:
         for bus, line in holder.lines.items():
             line.on_bytes = lambda from_node, data, bus=bus: self.timeline.serial(bus, from_node, data)
         if self.world is not None:
-            self._run(self._pass_time(), "world")
+            self._tasks.run(self._pass_time(), "world")
         return holder
 
     async def _pass_time(self) -> None:
@@ -282,36 +245,6 @@ class Desk:
             now_s = time.monotonic()
             self.world.step((now_s - last_s) * self.speed)
             last_s = now_s
-
-    def _lay(self, holder: str, bus: str, *, baudrate: int, parity: str) -> Laid:
-        """Lay a bus of the holder's on the line that the bench file has for it."""
-        line = self._line_for(bus)
-        port = None if line.is_pty else line.adapter
-        laid = SerialLine(f"{holder} {bus}", baudrate=baudrate, parity=parity, port=port)
-        node_port = laid.path if line.node_port is None else line.node_port
-        return Laid(laid, {"port": node_port, **line.pins})
-
-    def _line_for(self, bus: str) -> Line:
-        file = self.file
-        if bus.startswith("bay"):
-            found = file.line_of("bms", int(bus.removeprefix("bay")))
-        elif bus == "gnss":
-            found = file.gnss_line
-        else:
-            found = {"vcu": file.line_of("vcu"), "chargers": file.line_of("slot_charger")}.get(
-                bus, file.line_of("sdm630")
-            )
-        if found is None:
-            raise DeskError(
-                f"Bench {file.bench.name} has no line for {bus}: add a [[lines]] with its device to {file.path}."
-            )
-        return found
-
-    def _recorded_receiver(self) -> Face | None:
-        """Return a receiver that plays the bench file's log, None where it is synthetic."""
-        if self.file.gnss is None or self.file.gnss.file is None:
-            return None
-        return _RecordedReceiver(self.file.gnss.file)
 
     # ---- faults, each told to the timeline
 
@@ -416,18 +349,13 @@ class Desk:
         self.timeline.mark(f"the oracle says {verdict}")
         return verdict
 
-    @property
-    def database(self) -> DuckDatabase:
-        """Return the database, which can be asked when the gateway has ended."""
-        return DuckDatabase(self.gateway.folder / "swapline.duckdb")
-
     @contextlib.asynccontextmanager
     async def _transition(self, what: str, target: str) -> AsyncIterator[None]:
         if self.state == BROKEN:
             raise DeskError(f"The desk is broken since: {self._broken_by}") from self._broken_by
         self.timeline.mark(what)
         try:
-            self._raise_failures()
+            self._tasks.raise_failures()
             yield
         except BaseException as error:
             self.state, self._broken_by = BROKEN, error
@@ -483,7 +411,7 @@ class Desk:
         lines = [f"state: {self.state}, logs: {self.folder}"]
         if self._broken_by is not None:
             lines.append(f"broken by: {self._broken_by}")
-        if hasattr(self, "tap"):
+        if hasattr(self._servers, "tap"):
             lines.append(f"heard: {self.tap.summary()}")
         lines += [f"--- {name}\n{tail or '(nothing)'}" for name, tail in self._tails()]
         return "\n".join(lines)
@@ -500,8 +428,9 @@ class Desk:
             error.add_note(f"--- {name} (whole logs in {self.folder})\n{tail or '(nothing)'}")
 
     def _merge(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        host, port = self._address
-        whole = self._rig_config(host, port)
+        host, port = self._servers.address
+        holder = self.rig or HolderRig(self.name, "van", self.folder)
+        whole = holder.config(fleet=FLEET, host=host, port=port)
         network = self.file.network
         if network.ssid is not None:
             whole["network"] = {"ssid": network.ssid}
@@ -513,20 +442,13 @@ class Desk:
             whole[key] = {**whole[key], **value} if is_table else value
         return whole
 
-    def _rig_config(self, host: str, port: int) -> dict[str, Any]:
-        holder = self.rig or HolderRig(self.name, "van", self.folder)
-        return holder.config(fleet=FLEET, host=host, port=port)
-
     def _take_line(self, line: str) -> None:
         self.timeline.log(line)
         self._append("node", line)
 
-    def _keep_line(self, source: str) -> Callable[[str], None]:
-        def keep(line: str) -> None:
-            self.timeline.log(line, source)
-            self._append(source, line)
-
-        return keep
+    def _take_gateway_line(self, line: str) -> None:
+        self.timeline.log(line, "gateway")
+        self._append("gateway", line)
 
     def _append(self, source: str, line: str) -> None:
         with (self.folder / f"{source}.log").open("a", encoding="utf-8") as file:
@@ -536,16 +458,3 @@ class Desk:
         self.timeline.power(state)
         if state in ("cut", "reset"):  # what a node had not sealed is gone either way
             self.power_cuts.append(PowerCut(self.name, int(time.time() * 1000)))
-
-
-class _RecordedReceiver:
-    """A receiver that says what a log says, over and over."""
-
-    def __init__(self, path: Path) -> None:
-        self._chunks = read_nmea(path)
-
-    async def run(self, line: SerialLine) -> None:
-        while True:
-            for chunk in self._chunks:
-                await asyncio.sleep(chunk.pause_s)
-                await line.write(chunk.data)
