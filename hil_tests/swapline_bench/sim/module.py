@@ -1,9 +1,10 @@
 """A battery module that a user sets: its physics run from there on, and what is fixed stays as it is."""
 
+from itertools import cycle, islice
 from random import Random
 from typing import Any
 
-from swapline_bench.battery import CellString
+from swapline_bench.battery import CELLS, CellString
 from swapline_bench.module import Module
 from swapline_bench.protection import CHARGE_BLOCKING, DISCHARGE_BLOCKING
 
@@ -21,6 +22,7 @@ class SetModule(Module):
         self.cells_fixed_v: list[float] | None = None
         self.temperatures_fixed_c: list[float] | None = None
         self.capacity_fixed_ah: float | None = None
+        self._is_judging = False
         self._seed = seed
         super().__init__(code, Random(seed), soc=soc_pct / 100.0, health_pct=health_pct)  # noqa: S311 - repeatable
         self._sensor_gain, self._sensor_offset_a = 1.0, 0.0
@@ -41,7 +43,9 @@ class SetModule(Module):
     @property
     def cell_voltages_v(self) -> list[float]:
         """Return the cells' voltages, as fixed or as they are."""
-        return super().cell_voltages_v if self.cells_fixed_v is None else self.cells_fixed_v
+        if self.cells_fixed_v is None:
+            return super().cell_voltages_v
+        return list(islice(cycle(self.cells_fixed_v), CELLS)) if self._is_judging else self.cells_fixed_v
 
     @property
     def cell_temperatures_c(self) -> list[float]:
@@ -62,6 +66,14 @@ class SetModule(Module):
         is_open = self.protections & blocked or not self.is_connected
         self.advance(0.0 if is_open else current_a, dt_s)
         self.update(dt_s)
+
+    def update(self, dt_s: float) -> None:
+        """Let the BMS look at its cells. Its pack limits are sixteen cells' own: fixed ones are repeated up to that."""
+        self._is_judging = True
+        super().update(dt_s)
+        self._is_judging = False
+        if self.cells_fixed_v is not None:
+            self.balancing_mask &= (1 << len(self.cells_fixed_v)) - 1
 
     def fix(self, name: str, value: Any) -> None:
         """Set or, with None, free what only a module has."""
