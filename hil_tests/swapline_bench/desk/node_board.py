@@ -61,7 +61,7 @@ class BoardNode:
         self._report_line = on_line
         self._report_power = on_power
         self._switch = make_switch(resource.power)
-        self.features = frozenset({"snippet"} | ({"power"} if self._switch.can_switch else set()))
+        self.features = frozenset({"snippet"} | self._more_features())
         self._console = Console(
             resource.console.port, resource.console.baudrate, on_line=self._take_line, on_gone=self._take_loss
         )
@@ -197,6 +197,10 @@ class BoardNode:
         self._state = _OFF
         self._console.close()
         await self._switch.close()
+
+    def _more_features(self) -> set[str]:
+        found = {"power"} if self._switch.can_switch else set()
+        return found | ({"watchdog"} if self._resource.board != "linux" else set())  # the chip's own
 
     # ---- states
 
