@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _PAUSE_MS = const(150)  # a receiver sends an epoch in one go: gaps inside are shorter, the gap behind it is longer
 _SILENCE_MS = const(1500)  # after so long without a byte nothing more of this epoch will come
+_GAP_MS = const(300)  # what comes after such a gap, and so long after the epoch began, belongs to another one,
+_EPOCH_MS = const(800)  # even if the sentence that has its time was lost
 _DAY_MS = const(86400000)
 _NEXT_MS_MAX = const(10000)  # an epoch so soon after the last one follows it
 
@@ -93,6 +95,8 @@ class Gnss(Driver):
             while True:
                 chunk = await bus.listen(_PAUSE_MS)
                 if chunk:
+                    if silent_ms >= _GAP_MS and self.clock.uptime_ms() - self._heard_ms >= _EPOCH_MS:
+                        self.finish_epoch()
                     silent_ms = 0
                     self.feed(chunk)
                 else:

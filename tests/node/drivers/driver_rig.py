@@ -5,6 +5,7 @@ Called as a script with a job (a JSON file):
     answers            request (hex) -> list of answers (hex, null: silence), the last one for ever
     polls              how often to poll; what each raised is in the result's `errors`
     nmea               instead of answers and polls: the file of what a receiver sends
+    bursts, pause_s    the same in pieces (text), and how long the receiver is silent between them
     echo               the line hears its own requests
     queries            instead of a driver: Modbus bodies and their answers, to be asked one by one
 Output: a line `frame <hex>` for each sealed frame, then one line of JSON with counters, errors and requests.
@@ -95,15 +96,23 @@ class Line:
         return count
 
 
-async def hear(device: "Driver", bus: Bus, line: Line, nmea: str) -> None:
+async def hear_burst(line: Line, data: bytes) -> None:
+    line.arrive(data)
+    while line.pending:
+        await asyncio.sleep(0)
+
+
+async def hear(device: "Driver", bus: Bus, line: Line, job: "dict[str, Any]") -> None:
     task = asyncio.create_task(device.run(bus))
-    with open(nmea, "rb") as file:
-        chunk = file.read(500)
-        while chunk:
-            line.arrive(chunk)
-            while line.pending:
-                await asyncio.sleep(0)
+    for burst in job.get("bursts", []):
+        await hear_burst(line, burst.encode())
+        await asyncio.sleep(job["pause_s"])
+    if "nmea" in job:
+        with open(job["nmea"], "rb") as file:
             chunk = file.read(500)
+            while chunk:
+                await hear_burst(line, chunk)
+                chunk = file.read(500)
     await asyncio.sleep(0.01)
     task.cancel()
     try:
@@ -153,8 +162,8 @@ async def run(job: "dict[str, Any]") -> "dict[str, Any]":
     errors = []
     if "driver" in job:
         device = make(job, sampler, clock, counters)
-        if "nmea" in job:
-            await hear(device, bus, line, job["nmea"])
+        if "nmea" in job or "bursts" in job:
+            await hear(device, bus, line, job)
         for _ in range(job.get("polls", 0)):
             errors.append(await poll(device, bus))
             await asyncio.sleep(0.002)

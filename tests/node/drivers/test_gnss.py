@@ -82,6 +82,21 @@ def test_recorded_drive_equals_an_independent_parse(hear: Hear, recordings: Path
     assert result["counters"]["bus_protocol_errors"] == 0
 
 
+def test_a_second_whose_first_sentence_is_lost_does_not_spill_into_the_one_before(run_driver: RunDriver) -> None:
+    rmc = "GNRMC,%s.00,A,4404.13387,N,12118.85628,W,10.000,87.1,100126,,,A"
+    vtg = "GNVTG,87.1,T,,M,10.000,N,%s,K,A"
+    gga = "GPGGA,%s.00,4404.13387,N,12118.85628,W,1,09,1.01,1144.8,M,-21.4,M,,"
+    gsv = "GPGSV,1,1,02,02,05,307,31,03,21,174,29"
+    bursts = [
+        seal(rmc % "000941", vtg % "18.520", gga % "000941", gsv),
+        seal(rmc % "000942", gga % "000942"),  # without the sentence that ended the second before
+        seal(vtg % "37.040", gga % "000943", gsv),  # and this one without the first, which has the time
+    ]
+    rows = run_driver({"driver": "gnss", "bursts": [burst.decode() for burst in bursts], "pause_s": 1.0})["rows"]
+    assert [row["speed_kmh"] for row in rows["position"]] == [1852, 1852, 3704]
+    assert [row["snr_max_db"] for row in rows["position"]] == [31, None, 31]
+
+
 def test_epochs_come_out_in_any_sentence_order_and_set(hear: Hear) -> None:
     gga = "GPGGA,%s.00,4404.13387,N,12118.85628,W,1,09,1.01,1144.8,M,-21.4,M,,"
     rmc = "GNRMC,%s.00,A,4404.13387,N,12118.85628,W,0.029,87.1,100126,,,A"
