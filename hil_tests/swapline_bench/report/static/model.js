@@ -42,6 +42,9 @@ function isText(bytes) {
   return good >= bytes.length * 0.9;
 }
 
+// In the picture these stay whatever the filter says: everything else is seen against them.
+const CONTEXT_KINDS = new Set(["marks", "faults", "power"]);
+
 function formatSeconds(seconds, digits = 3) {
   return seconds.toFixed(digits);
 }
@@ -159,9 +162,9 @@ class Model {
     const shown = [];
     this.byTrack = this.tracks.map(() => []);
     for (let i = 0; i < this.count; i++) {
-      if (matches && !matches(i)) continue;
-      this.byTrack[this.track[i]].push(i);
-      if (!this.hidden.has(this.track[i])) shown.push(i);
+      const isMatch = !matches || matches(i);
+      if (isMatch || CONTEXT_KINDS.has(this.kind(i))) this.byTrack[this.track[i]].push(i);
+      if (isMatch && !this.hidden.has(this.track[i])) shown.push(i);
     }
     this.shown = shown;
   }

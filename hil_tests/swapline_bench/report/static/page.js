@@ -26,7 +26,7 @@ class Page {
     this.update();
     this.showNumbers();
     const failed = model.shown.find((i) => model.tone[i] === "failed");
-    if (failed !== undefined) this.select(failed);
+    if (failed !== undefined) this.select(failed, { opens: false });
   }
 
   setWindow(begin_s, end_s) {
@@ -92,14 +92,14 @@ class Page {
     this.update();
   }
 
-  select(index, { reveal = true } = {}) {
+  select(index, { reveal = true, opens = true } = {}) {
     this.selected = index;
-    if (index >= 0) {
+    if (index >= 0 && opens) {
       const time_s = this.model.time[index];
       if (time_s < this.begin_s || time_s > this.end_s) this.center(time_s);
       renderDetail(this.detail.querySelector(".content"), this.model, index);
     }
-    this.detail.hidden = index < 0;
+    this.detail.hidden = index < 0 || !opens;
     this.list.select(index, { reveal });
     this.lanes.draw();
   }
