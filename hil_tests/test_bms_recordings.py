@@ -18,6 +18,8 @@ from swapline_bench.end_to_end import DATABASES, EndToEnd, bus, open_database
 from swapline_bench.pack_recording import (
     JBD_BASIC,
     JBD_CODE,
+    JK_14S_CODE,
+    JK_ALL,
     SEPLOS_CELLS,
     SEPLOS_CODE,
     SEPLOS_PACK,
@@ -38,7 +40,7 @@ class Line(NamedTuple):
 
     exchanges: Sequence[Exchange]
     devices: Sequence[Mapping[str, Any]]
-    damaged: bytes = b""  # the request whose every answer is damaged
+    damaged: bytes = b""  # the request whose every answer is damaged, or makes no row for another reason
 
     def damaged_count(self) -> int:
         return sum(exchange.request == self.damaged for exchange in self.exchanges)
@@ -54,6 +56,9 @@ def make_lines(vectors: PackRecordings) -> dict[str, Line]:
         "jbd": Line(vectors.jbd_capture(), [device("jbd", period_ms=200)]),
         "jbd-variants": Line(vectors.jbd_variants(), [device("jbd", period_ms=200)]),
         "jbd-spliced": Line(vectors.jbd_spliced(), [device("jbd", **hasty)], JBD_BASIC),
+        "jk": Line(vectors.jk_published()[:1], [device("jk", period_ms=200)]),
+        "jk-in-turn": Line(vectors.jk(), [device("jk", **hasty)], JK_ALL),
+        "jk-damaged": Line(vectors.jk_damaged(), [device("jk", **hasty)], JK_ALL),
         "seplos": Line(vectors.seplos(), [device("seplos_v3", period_ms=200)]),
         "seplos-damaged": Line(vectors.seplos_damaged(), [device("seplos_v3", **hasty)], SEPLOS_PACK),
         "one-pack": Line(vectors.two_packs(), [up16s]),
@@ -165,6 +170,37 @@ def test_every_published_jbd_frame_is_stored_with_its_values(played: Played) -> 
                 assert_values(row, {signal: float(found[1])})
 
 
+def test_jk_frame_is_stored_as_its_publishers_decoded_it(played: Played) -> None:
+    expected = {
+        "voltage_v": 53.59,
+        "current_a": 2.08,
+        "temperature_mosfet_c": 29,
+        "soc_pct": 15,
+        "cycles": 4,
+        "capacity_full_ah": 14,
+        "cell_voltage_min_v": 3.811,
+        "cell_voltage_min_cell": 9,
+        "cell_voltage_max_v": 3.835,
+        "cell_voltage_max_cell": 12,
+        "cell_voltage_mean_v": 3.828,
+        "cell_count": 14,
+        "protections": 0,
+        "switches": 3,
+    }
+    rows = played.module["jk"]
+    assert len(rows) >= PACE_ROWS
+    for row in rows:
+        assert_values(row, expected)
+    assert {row["module"] for row in rows} == {JK_14S_CODE}
+    assert_values(played.cells["jk"][0], {"cell_01_v": 3.821, "temperature_1_c": 30, "temperature_2_c": 28})
+
+
+def test_jk_boards_that_change_places_at_every_question_own_no_row(played: Played) -> None:
+    """A code must come twice before it owns a row, and here it never does."""
+    assert played.module["jk-in-turn"] == []
+    assert played.counters["jk-in-turn"]["bus_protocol_errors"] > 0
+
+
 def test_seplos_capture_is_stored_with_its_values(played: Played) -> None:
     """Layout of the pack's block: XZH-ElecTech, BMS3.0 Modbus-RTU Protocol; each of its answers in turn."""
     transcript = read_transcript(played.vectors.vectors / SEPLOS_TRANSCRIPT)
@@ -235,7 +271,7 @@ def test_pack_of_the_two_equals_what_its_other_protocol_says(played: Played) -> 
         assert row[f"cell_{i + 1:02d}_v"] == pytest.approx(cell_mv / 1000, abs=0.0011)
 
 
-@pytest.mark.parametrize("name", ["jbd-spliced", "seplos-damaged"])
+@pytest.mark.parametrize("name", ["jbd-spliced", "jk-damaged", "seplos-damaged"])
 def test_damaged_answers_are_counted_and_make_no_value(played: Played, name: str) -> None:
     assert played.module[name] == []
     assert played.cells[name] == []
@@ -254,7 +290,7 @@ def identify(row: Row) -> dict[str, Any]:
 
 @pytest.mark.parametrize("database", DATABASES[1:])
 @pytest.mark.parametrize("stream", ["module", "cells"])
-@pytest.mark.parametrize("name", ["jbd", "jbd-variants", "seplos", "one-pack", "two-packs"])
+@pytest.mark.parametrize("name", ["jbd", "jbd-variants", "jk", "seplos", "one-pack", "two-packs"])
 def test_other_databases_hold_the_same_rows_of_the_same_modules(
     played: Played, name: str, stream: str, database: str
 ) -> None:

@@ -5,6 +5,8 @@ import re
 import struct
 from pathlib import Path
 
+from swapline_bench.capture import read_capture_file
+from swapline_bench.faces import jk
 from swapline_bench.faces.modbus import crc16
 from swapline_bench.replay import Exchange, read_capture, read_frames, read_transcript
 
@@ -45,6 +47,9 @@ def jbd_frame(register: int, payload: bytes) -> bytes:
 def modbus_frame(body: bytes) -> bytes:
     return body + crc16(body)
 
+
+JK_ALL = bytes.fromhex("4e5700130000000006030000000000006800000129")
+JK_14S_CODE = "BT3072020120000200521001"  # the name that its publishers entered
 
 SEPLOS_TRANSCRIPT = "transcript_seplos_v3_sg16s200a.json"
 SEPLOS_CODE = "SP57B-A2506120022"  # the serial number among the recorded names
@@ -100,6 +105,35 @@ class PackRecordings:
             *(exchange for exchange in self.jbd_variants() if exchange.request != JBD_BASIC),
             *(Exchange(JBD_BASIC, answer) for answer in damaged),
         ]
+
+    def jk(self) -> list[Exchange]:
+        """Return three boards' answers, in turn: a capture of 13 cells, and the two published frames of 14."""
+        return [*self._jk_capture("JK-B2A24S20P-10.07-UART-TTL.txt"), *self.jk_published()]
+
+    def jk_published(self) -> list[Exchange]:
+        """Return the frames whose values were published; the first was published without its head and tail."""
+        (frame,) = json.loads((self.vectors / "esphome-jk-bms__jk_bms__common.json").read_text())["frames"]
+        return [
+            Exchange(JK_ALL, jk.frame(jk.READ_ALL, bytes.fromhex(frame["hex"]))),
+            Exchange(JK_ALL, self._hex("batmon-ha__jk_uart_fixtures.json", "MPP_SOLAR_14S_RESPONSE")),
+        ]
+
+    def jk_damaged(self) -> list[Exchange]:
+        """Return a capture with a typing error, frames of another protocol, and frames that a real bridge spliced."""
+        names = json.loads((self.vectors / "batmon-ha__jk_issue377.json").read_text())["data"]
+        strange = [self._hex("batmon-ha__jk_issue377.json", name) for name in names]
+        good = self._jk_capture("JK-B2A24S20P-10.07-UART-TTL.txt")[0].response
+        assert good is not None
+        splices = [splice for splice in strange if len(splice) < len(strange[0])]
+        spliced = [good[:cut] + splice + good[cut:] for splice in splices for cut in (0, 3, 40, 200, len(good) - 2)]
+        typed = self._jk_capture("JK-BD6A17S6P-7.1.0H-UART-TTL.txt")
+        return [*typed, *(Exchange(JK_ALL, answer) for answer in [*strange, *spliced])]
+
+    def _jk_capture(self, name: str) -> list[Exchange]:
+        return read_capture_file(self.captures / name).exchanges
+
+    def _hex(self, file: str, name: str) -> bytes:
+        return bytes.fromhex(json.loads((self.vectors / file).read_text())["data"][name].removeprefix("hex:"))
 
     def seplos(self) -> list[Exchange]:
         """Return the recorded pack as the node asks it: everything at its address 1.
