@@ -10,17 +10,30 @@ from pathlib import Path
 import pytest
 
 from swapline_bench import bundle, services
-from swapline_bench.desk.bench_file import BenchFile, load
+from swapline_bench.desk.bench_file import BenchFile, DeskError, load
 from swapline_bench.desk.driver import find_lacks
 from swapline_bench.desk.strategy import Desk
 
 DESK = pytest.StashKey[Desk]()
+LACKS = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Find out what the bench lacks for each test. A wrong bench file or marker ends the session with a sentence."""
+    try:
+        file = load(config.getoption("bench"))
+        for item in items:
+            needs = [word for marker in item.iter_markers("needs") for word in marker.args]
+            item.stash[LACKS] = find_lacks(file, needs) if needs else []
+    except DeskError as error:
+        raise pytest.UsageError(str(error)) from error
+    except ValueError as error:
+        raise pytest.UsageError(f"{item.nodeid}: {error}") from error
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that needs what the bench does not have."""
-    needs = [word for marker in item.iter_markers("needs") for word in marker.args]
-    if needs and (missing := find_lacks(load(item.config.getoption("bench")), needs)):
+    if missing := item.stash.get(LACKS, []):
         pytest.skip("; ".join(missing))
 
 
@@ -28,7 +41,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what a desk saw last where its test failed."""
     report = yield
-    if report.failed and (desk := item.stash.get(DESK, None)) is not None:
+    desk = item.stash.get(DESK, None)
+    if report.failed and desk is not None and desk.has_something_to_say:
         report.sections.append((f"desk {desk.file.bench.name}", desk.describe()))
     return report
 
@@ -79,6 +93,16 @@ async def desk(
     request: pytest.FixtureRequest, bench_file: BenchFile, firmware: Path, tmp_path: Path
 ) -> AsyncIterator[Desk]:
     """Return a desk whose servers run and whose node is off. Its folder is the test's `tmp_path`."""
-    async with Desk(bench_file, tmp_path, bundle=firmware) as desk:
-        request.node.stash[DESK] = desk
+    desk = Desk(bench_file, tmp_path, bundle=firmware)
+    request.node.stash[DESK] = desk
+    problem = ""
+    try:
+        await desk.__aenter__()
+    except DeskError as error:
+        problem = str(error)
+    if problem:
+        pytest.fail(problem, pytrace=False)
+    try:
         yield desk
+    finally:
+        await desk.__aexit__(None, None, None)

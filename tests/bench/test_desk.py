@@ -3,14 +3,12 @@
 import asyncio
 import contextlib
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
 import time
 import tomllib
-import tty
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from swapline_bench.desk.bench_file import VIRTUAL, BenchFile, DeskError, load
 from swapline_bench.desk.lock import LockError, Locks
 from swapline_bench.desk.node import NodeError
 from swapline_bench.desk.node_process_driver import VirtualNode
+from swapline_bench.desk.pty_cable import PtyCable
 from swapline_bench.desk.resource_check import ResourceError
 from swapline_bench.desk.strategy import BROKEN, OFF, RUNNING, Desk
 from swapline_bench.fault.model import Faults
@@ -192,60 +191,38 @@ async def test_a_process_in_a_folder_has_the_verbs_that_it_can_have(firmware: Pa
 # ---- other benches
 
 
-class Cable:
-    """Two pseudo terminals and what joins them: as two serial adapters of this computer, wired to each other."""
-
-    def __init__(self) -> None:
-        self._masters: list[int] = []
-        self._slaves: list[int] = []
-        for _ in range(2):
-            master, slave = pty.openpty()
-            tty.setraw(slave)
-            os.set_blocking(master, False)
-            self._masters.append(master)
-            self._slaves.append(slave)
-        self.ends = [os.ttyname(slave) for slave in self._slaves]
-        loop = asyncio.get_running_loop()
-        for source, target in (self._masters, self._masters[::-1]):
-            loop.add_reader(source, self._carry, source, target)
-
-    def _carry(self, source: int, target: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(target, os.read(source, 4096))
-
-    def close(self) -> None:
-        for master in self._masters:
-            asyncio.get_running_loop().remove_reader(master)
-        for file in (*self._masters, *self._slaves):
-            os.close(file)
-
-
 async def test_real_ports_at_both_ends_of_a_line_carry_rows(firmware: Path, tmp_path: Path) -> None:
-    cable = Cable()
-    text = f"""{PROCESS_BENCH}
+    async with PtyCable() as cable:
+        text = f"""{PROCESS_BENCH}
 [[lines]]
 name = "rs485"
-adapter = "{cable.ends[0]}"
-node_port = "{cable.ends[1]}"
+adapter = "{cable.left}"
+node_port = "{cable.right}"
 devices = [{{ simulator = "bms", bay = 1 }}]
 [network]
 control = "none"
 """
-    file = parse(text, tmp_path)
-    async with Desk(file, tmp_path / "desk", bundle=firmware) as desk:
-        assert desk.network is None
-        assert not desk.features & {"unplug", "fast_lines", "network"}
-        with pytest.raises(LockError, match=rf"Port {cable.ends[0]} is in use by process {os.getpid()} "):
-            Locks([f"Port {cable.ends[0]}"]).acquire()
-        with pytest.raises(DeskError, match="has no proxy in the node's link"):
-            desk.impair(Impairment(is_silent=True))
-        desk.make_van()
-        assert desk.lines["bay1"].path == cable.ends[0]
-        await desk.boot()
-        await desk.tap.wait_rows(desk.name, "module", 3)
-        verdict = await desk.judge()
-        assert verdict.is_good, verdict.examples
-    cable.close()
+        async with Desk(parse(text, tmp_path), tmp_path / "desk", bundle=firmware) as desk:
+            assert desk.network is None
+            assert not desk.features & {"unplug", "fast_lines", "network"}
+            with pytest.raises(LockError, match=rf"Port {cable.left} is in use by process {os.getpid()} "):
+                Locks([f"Port {cable.left}"]).acquire()
+            with pytest.raises(DeskError, match="has no proxy in the node's link"):
+                desk.impair(Impairment(is_silent=True))
+            desk.make_van()
+            assert desk.lines["bay1"].path == cable.left
+            await desk.boot()
+            await desk.tap.wait_rows(desk.name, "module", 3)
+            verdict = await desk.judge()
+            assert verdict.is_good, verdict.examples
+
+
+async def test_two_buses_cannot_have_one_line(firmware: Path, tmp_path: Path) -> None:
+    devices = '[{ simulator = "bms", bay = 1 }, { simulator = "vcu" }]'
+    text = f"{PROCESS_BENCH}[[lines]]\nname = 'rs485'\ndevices = {devices}\n"
+    async with Desk(parse(text, tmp_path), tmp_path / "desk", bundle=firmware) as desk:
+        with pytest.raises(DeskError, match=r"Line rs485 of bench process-desk is taken by bay1, and vcu needs it as"):
+            desk.make_van()
 
 
 async def test_a_recorded_receiver_is_played_into_its_line(firmware: Path, tmp_path: Path) -> None:

@@ -406,6 +406,11 @@ class Desk:
         tail = "\n".join(list(self.node.lines)[-_TAIL_LINES:]) or "(nothing)"
         return f"logs are in {self.folder}; its last lines:\n{tail}"
 
+    @property
+    def has_something_to_say(self) -> bool:
+        """Say whether any of its parts has said anything yet."""
+        return any(tail for _, tail in self._tails())
+
     def describe(self) -> str:
         """Say in a few lines what state everything is in."""
         lines = [f"state: {self.state}, logs: {self.folder}"]
