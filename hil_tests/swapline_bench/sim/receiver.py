@@ -9,6 +9,9 @@ from swapline_bench.faces.gnss import LATENCY_S, SKY, GnssFace, burst, fix_of, g
 from swapline_bench.replay import Chunk
 from swapline_bench.serial_line import SerialLine
 
+HEARD_S_MAX = 5.0
+LOOK_S = 0.02
+
 
 def burst_without_fix(utc: datetime) -> bytes:
     """Return one epoch of a receiver that has the time and no position, as u-blox receivers word it."""
@@ -58,4 +61,13 @@ class LogFace:
                     await asyncio.sleep(chunk.pause_s / self._speed)
                 await line.write(chunk.data)
             self.rounds += 1
+        await _until_heard(line)
         self.is_done.set()
+
+
+async def _until_heard(line: SerialLine) -> None:
+    """Wait until the other end has read what was said, but not for somebody who does not listen."""
+    looks = round(HEARD_S_MAX / LOOK_S)
+    while line.unread_bytes() and looks > 0:
+        await asyncio.sleep(LOOK_S)
+        looks -= 1
