@@ -6,6 +6,7 @@ Source: JBD communication protocol V4 as implemented by syssi/esphome-jbd-bms, a
 import struct
 from collections.abc import Callable
 
+from swapline_bench.faces.turnaround import TURNAROUNDS
 from swapline_bench.module import Module
 from swapline_bench.serial_line import RequestFace
 
@@ -36,7 +37,9 @@ def frame(register: int, status: int, data: bytes) -> bytes:
 class JbdFace(RequestFace):
     """The BMS of whichever module `module` returns; no module, no answer."""
 
-    def __init__(self, module: Callable[[], Module | None], *, turnaround_s: float = 0.03) -> None:
+    def __init__(
+        self, module: Callable[[], Module | None], *, turnaround_s: float = TURNAROUNDS["jbd"].typical_s
+    ) -> None:
         super().__init__(turnaround_s=turnaround_s)
         self._module = module
         self.nominal_capacity_ah: float | None = None  # None: the module's full capacity

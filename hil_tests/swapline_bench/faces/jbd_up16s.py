@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Mapping
 
 from swapline_bench.faces.modbus import DEVICE_FAILURE, crc16, with_crc
+from swapline_bench.faces.turnaround import TURNAROUNDS
 from swapline_bench.module import Module
 from swapline_bench.serial_line import RequestFace
 
@@ -89,7 +90,7 @@ class Up16s:
 class Up16sFace(RequestFace):
     """The packs of one bus by unit address. Wrong CRC, other units and blocks that are not simulated: no answer."""
 
-    def __init__(self, packs: Mapping[int, Up16s], *, turnaround_s: float = 0.06) -> None:
+    def __init__(self, packs: Mapping[int, Up16s], *, turnaround_s: float = TURNAROUNDS["jbd_up16s"].typical_s) -> None:
         super().__init__(turnaround_s=turnaround_s)
         self._packs = packs
 

@@ -7,6 +7,7 @@ recorded answers of a B2A24S20P and a BD6A17S6P. The registers that only set the
 import struct
 from collections.abc import Callable
 
+from swapline_bench.faces.turnaround import TURNAROUNDS
 from swapline_bench.module import Module
 from swapline_bench.serial_line import RequestFace
 
@@ -73,7 +74,13 @@ def temperature_word(temperature_c: float) -> int:
 class JkFace(RequestFace):
     """The BMS of whichever module `module` returns; no module, no answer. `version` is the protocol's, 0 or 1."""
 
-    def __init__(self, module: Callable[[], Module | None], *, version: int = 1, turnaround_s: float = 0.02) -> None:
+    def __init__(
+        self,
+        module: Callable[[], Module | None],
+        *,
+        version: int = 1,
+        turnaround_s: float = TURNAROUNDS["jk"].typical_s,
+    ) -> None:
         super().__init__(turnaround_s=turnaround_s)
         self._module = module
         self.version = version

@@ -28,6 +28,6 @@ TURNAROUNDS = {
     "jk": Turnaround(0.010, 0.020, 0.060),
     "seplos_v3": Turnaround(0.005, 0.010, 0.030),
     "sdm630": Turnaround(0.010, 0.020, 0.060),
-    "slot_charger": Turnaround(0.005, 0.010, 0.100),  # our own page: within 100 ms
-    "vcu": Turnaround(0.005, 0.010, 0.100),
+    "slot_charger": Turnaround(0.005, 0.010, 0.030),  # their pages ask for less than 100 ms
+    "vcu": Turnaround(0.005, 0.010, 0.030),
 }
