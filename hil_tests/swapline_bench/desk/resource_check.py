@@ -53,7 +53,8 @@ def _check_programs(file: BenchFile) -> Iterator[str]:
         commands.append(("node.flash.interpreter_command", flash.interpreter_command))
     for key, command in commands:
         if shutil.which(command[0]) is None:
-            yield f"{key}: the program {command[0]!r} is not there: install it, or correct its name."
+            hint = ", or leave the key out where the board has MicroPython" if "interpreter" in key else ""
+            yield f"{key}: the program {command[0]!r} is not there: install it, or correct its name{hint}."
 
 
 def _check_ports(file: BenchFile) -> Iterator[str]:
