@@ -273,6 +273,7 @@ class NodeProcess(Child):
         self.watchdog.disarm()
         if self._service is None:
             return False
+        # $SERVICE_RESULT of systemd.exec(5)
         result = "watchdog" if is_bitten else "success" if code == 0 else "signal" if code < 0 else "exit-code"
         await self._service.run_stop_post(self.folder, result, os.environ)
         return self._is_wanted

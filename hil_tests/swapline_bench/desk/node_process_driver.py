@@ -9,9 +9,11 @@ from swapline_bench.desk import bench_file
 from swapline_bench.desk.node import NodeError, OnLine, OnPower
 from swapline_bench.desk.virtual_board import FEATURES as BOARD_FEATURES
 from swapline_bench.desk.virtual_board import VirtualBoard
+from swapline_bench.desk.watchdog import NODE_SERVICE, Service
 from swapline_bench.node_process import NodeProcess
 
 RUN_S_MAX = 30.0
+WATCHDOG_MS = 8000  # the configuration's default
 _SNIPPET_FILE = "bench_snippet.py"
 
 
@@ -23,7 +25,7 @@ class ProcessNode:
     ) -> None:
         self.name = name
         self.folder = folder
-        self.features = frozenset({"power", "snippet", "heap_limit", "clock"})
+        self.features = frozenset({"power", "watchdog", "snippet", "heap_limit", "clock"})
         self._resource = resource
         self._on_line = on_line
         self._on_power = on_power
@@ -53,11 +55,13 @@ class ProcessNode:
         if self.is_running:
             raise NodeError(f"{self.name} runs: stop it before it is flashed.")
         self._bundle = bundle
-        self._process = self._make_process(on_line=self._on_line, on_power=self._on_power)
+        self._process = self._make_process(on_line=self._on_line, on_power=self._on_power, service=NODE_SERVICE)
 
     async def configure(self, config: dict[str, Any]) -> None:
-        """Write `config.json`."""
+        """Write `config.json`. The bench plays systemd, whose `WatchdogSec=` is the configuration's `watchdog_ms`."""
         self.process.configure(config)
+        watchdog_ms = config.get("watchdog_ms")
+        self.process.watchdog.timeout_s = (watchdog_ms if isinstance(watchdog_ms, int) else WATCHDOG_MS) / 1000
 
     async def start(self, *, snippet: str | None = None) -> None:
         """Start the process."""
@@ -119,7 +123,9 @@ class ProcessNode:
         if self._process is not None:
             await self._process.close()
 
-    def _make_process(self, *, on_line: OnLine, on_power: OnPower | None = None) -> NodeProcess:
+    def _make_process(
+        self, *, on_line: OnLine, on_power: OnPower | None = None, service: Service | None = None
+    ) -> NodeProcess:
         return NodeProcess(
             self.name,
             self.folder,
@@ -127,6 +133,7 @@ class ProcessNode:
             heap_bytes=self._resource.heap_kib * 1024,
             on_line=on_line,
             on_power=on_power,
+            service=service,
         )
 
 

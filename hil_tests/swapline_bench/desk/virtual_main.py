@@ -164,7 +164,7 @@ def fit_board(flash, registers):
             return take_cause(registers.read()[1])
 
         def watchdog(self, timeout_ms):
-            return Watchdog(timeout_ms)
+            return Watchdog(timeout_ms) if timeout_ms else linux.NoWatchdog()
 
         def unique_id(self):
             return "virtual"

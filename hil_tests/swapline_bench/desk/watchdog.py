@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-WATCHDOG_RESULT = "watchdog"  # $SERVICE_RESULT of a service that its watchdog killed (systemd.exec(5))
+_INDENT = "    "
 _numbers = itertools.count(1)
 
 
@@ -116,6 +116,17 @@ class Service:
         except (configparser.Error, KeyError, ValueError) as error:
             raise ServiceError(f"The unit cannot be played: {error}.") from error
 
+    @classmethod
+    def parse_page(cls, page: str) -> "Service":
+        """Read the unit that a page shows as an indented block. Raises `ServiceError`."""
+        lines = page.splitlines()
+        if f"{_INDENT}[Service]" not in lines:
+            raise ServiceError("The page shows no unit: there is no indented line [Service].")
+        unit = itertools.takewhile(
+            lambda line: line.startswith(_INDENT) or not line, lines[lines.index(f"{_INDENT}[Service]") :]
+        )
+        return cls.parse("\n".join(line.removeprefix(_INDENT) for line in unit))
+
     async def run_stop_post(self, folder: Path, result: str, environment: Mapping[str, str]) -> None:
         """Run the command as systemd does after the node's end. Raises `ServiceError` where it fails."""
         if not self.stop_post:
@@ -133,6 +144,13 @@ class Service:
             raise ServiceError(
                 f"ExecStopPost={self.stop_post} ended with {process.returncode}: {output or 'no output'}"
             )
+
+
+# What a node in a folder is run with where the bench plays systemd: the unit of docs/node.md, which a test holds it to.
+NODE_SERVICE = Service(
+    watchdog_s=30,
+    stop_post="""/bin/sh -c 'if [ "$$SERVICE_RESULT" = watchdog ]; then printf 3 > reset_cause; fi'""",
+)
 
 
 def _split(command: str) -> list[str]:
