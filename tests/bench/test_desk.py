@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from swapline_bench import bundle
+from swapline_bench import bundle, services
 from swapline_bench.desk import bench_file
 from swapline_bench.desk.bench_file import VIRTUAL, BenchFile, DeskError, load
 from swapline_bench.desk.lock import LockError, Locks
@@ -215,6 +215,27 @@ control = "none"
             await desk.tap.wait_rows(desk.name, "module", 3)
             verdict = await desk.judge()
             assert verdict.is_good, verdict.examples
+
+
+async def test_a_broker_that_runs_already_and_one_at_another_address_are_used(firmware: Path, tmp_path: Path) -> None:
+    """127.0.0.2 is an address of this computer that nothing listens on by itself: as one of its network's."""
+    bay = '[[lines]]\nname = "bay1"\ndevices = [{ simulator = "bms", bay = 1 }]\n'
+    with services.mosquitto() as running:
+        brokers = (
+            f"[broker]\nkind = 'external'\nport = {running.port}\n",
+            "[broker]\nhost = '127.0.0.2'\n[network]\ncontrol = 'none'\n",
+            "[broker]\nhost = '127.0.0.2'\nadvertise = 'localhost.localdomain'\n",
+        )
+        addresses = []
+        for number, broker in enumerate(brokers):
+            folder = tmp_path / f"desk{number}"
+            async with Desk(parse(PROCESS_BENCH + bay + broker, tmp_path), folder, bundle=firmware) as desk:
+                desk.make_van()
+                if number < 2:
+                    await desk.boot()
+                addresses.append(desk.address)
+                assert (desk.network is None) == (number == 1)
+    assert [host for host, _ in addresses] == ["127.0.0.1", "127.0.0.2", "localhost.localdomain"]
 
 
 async def test_two_buses_cannot_have_one_line(firmware: Path, tmp_path: Path) -> None:

@@ -143,6 +143,11 @@ class Desk:
         return self._servers.tap
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Return host and port at which the node finds the broker."""
+        return self._servers.address
+
+    @property
     def network(self) -> LinkProxy | None:
         """Return the link between node and broker; None where the bench file has no proxy in it."""
         return self._servers.network
@@ -433,7 +438,7 @@ class Desk:
             error.add_note(f"--- {name} (whole logs in {self.folder})\n{tail or '(nothing)'}")
 
     def _merge(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        host, port = self._servers.address
+        host, port = self.address
         holder = self.rig or HolderRig(self.name, "van", self.folder)
         whole = holder.config(fleet=FLEET, host=host, port=port)
         network = self.file.network
