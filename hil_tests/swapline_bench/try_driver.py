@@ -47,7 +47,7 @@ class Reading:
     bay: int
     values: dict[str, float]
     abnormal: list[str]
-    units: dict[str, str]
+    shown: dict[str, str]  # the values as people read them: the signal's decimals and its unit
 
 
 @dataclass
@@ -76,7 +76,7 @@ def read_frame(frame: bytes) -> list[Reading]:
                 reading.abnormal.append(signal.name)
             elif raw != unavailable:
                 reading.values[signal.name] = raw / 10**signal.decimals if signal.decimals else raw
-                reading.units[signal.name] = signal.unit
+                reading.shown[signal.name] = f"{raw / 10**signal.decimals:.{signal.decimals}f} {signal.unit}".rstrip()
         readings.append(reading)
     return readings
 
@@ -118,7 +118,7 @@ def is_nmea(path: Path) -> bool:
 
 
 class Trial:
-    """One try. `run` raises `TryError` and `CaptureError`."""
+    """One try. `run` raises `TryError` and `CaptureError`. `firmware`: another one than this installation's."""
 
     def __init__(
         self,
@@ -129,8 +129,10 @@ class Trial:
         bay: int = 1,
         polls: int | None = None,
         timeout_ms: int = TIMEOUT_MS,
+        firmware: Path | None = None,
     ) -> None:
         self._name = name
+        self._firmware = firmware
         self._captures = captures
         self._device = {"address": address, "bay": bay, "timeout_ms": timeout_ms}
         self._polls = polls
@@ -140,7 +142,7 @@ class Trial:
     async def run(self) -> Outcome:
         """Run the driver against the captures, one after the other as if they were one."""
         with tempfile.TemporaryDirectory(prefix="swapline-try-") as folder, SerialEnd() as end:
-            name, firmware = find_driver(self._name, Path(folder))
+            name, firmware = (self._name, self._firmware) if self._firmware else find_driver(self._name, Path(folder))
             logs = [path for path in self._captures if is_nmea(path)]
             if logs:
                 await self._hear(name, firmware, Path(folder), end, logs)
@@ -267,8 +269,8 @@ def as_text(outcome: Outcome) -> str:
         lines.append("No reading.")
     polls = f"{outcome.polls} polls, " if outcome.polls else ""
     lines.append(polls + ", ".join(f"{name} {value}" for name, value in outcome.counters.items()))
-    lines += [f"  {text} ({count} times)" for text, count in outcome.errors.most_common()]
-    lines += [f"Asked, but not in the capture: {text} ({count} times)" for text, count in outcome.unknown.items()]
+    lines += [f"  {text} (x {count})" for text, count in outcome.errors.most_common()]
+    lines += [f"Asked, but not in the capture: {text} (x {count})" for text, count in outcome.unknown.items()]
     lines += [f"In the capture, but never asked: {text}" for text in outcome.unasked[:_UNASKED_MAX]]
     if len(outcome.unasked) > _UNASKED_MAX:
         lines.append(f"... and {len(outcome.unasked) - _UNASKED_MAX} more that were never asked")
@@ -280,11 +282,9 @@ def _describe(reading: Reading, count: int) -> list[str]:
     owner = f" of {reading.owner}" if reading.owner else ""
     bay = f", bay {reading.bay}" if reading.bay else ""
     which = f"the last of {count} readings" if count > 1 else "one reading"
-    width = max((len(name) for name in reading.values), default=0)
+    width = max((len(name) for name in reading.shown), default=0)
     lines = [f"{reading.stream}{owner}{bay} ({which})"]
-    lines += [
-        f"  {name:{width}}  {value:>12g} {reading.units[name]}".rstrip() for name, value in reading.values.items()
-    ]
+    lines += [f"  {name:{width}}  {text}" for name, text in reading.shown.items()]
     if reading.abnormal:
         lines.append(f"  abnormal: {', '.join(reading.abnormal)}")
     return lines

@@ -62,9 +62,9 @@ def test_readings_are_shown_with_their_units(tmp_path: Path) -> None:
     result = run("jk", path)
     assert result.exit_code == 0, result.output
     assert f"module of {module.code}, bay 1 (the last of 4 readings)" in result.output
-    assert re.search(r"^  temperature_mosfet_c +25 degC$", result.output, re.MULTILINE)
-    assert f"cell_01_v               {module.cell_voltages_v[0]:g} V" in result.output
-    assert "4 polls, bus_requests 4, bus_timeouts 0" in result.output
+    assert re.search(r"^  temperature_mosfet_c +25.0 degC$", result.output, re.MULTILINE)
+    assert f"  cell_01_v        {module.cell_voltages_v[0]:.3f} V\n" in result.output
+    assert "4 polls, bus_requests 5, bus_timeouts 0" in result.output
 
 
 def test_json_has_every_reading_and_the_counters(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_json_has_every_reading_and_the_counters(tmp_path: Path) -> None:
     result = json.loads(run("jk", path, "--json", "--polls", "2", "--bay", "3").output)
     assert [row["values"]["voltage_v"] for row in result["streams"]["module"]] == [module.voltage_v] * 2
     assert {row["bay"] for row in result["streams"]["module"]} == {3}
-    assert (result["polls"], result["counters"]["bus_requests"], result["never_asked"]) == (2, 2, [])
+    assert (result["polls"], result["counters"]["bus_requests"], result["never_asked"]) == (2, 3, [])
 
 
 def test_what_the_capture_lacks_and_what_the_driver_never_asks_is_named(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_what_the_capture_lacks_and_what_the_driver_never_asks_is_named(tmp_path
     result = run("jk", path)
     assert result.exit_code == 1
     assert "No reading." in result.output
-    assert f"Asked, but not in the capture: {ASK.hex()} (4 times)" in result.output
+    assert f"Asked, but not in the capture: {ASK.hex()} (x 4)" in result.output
     assert f"In the capture, but never asked: {other}" in result.output
 
 
@@ -106,7 +106,7 @@ def test_driver_of_the_users_own_is_named_by_its_file(tmp_path: Path) -> None:
     driver = write(tmp_path / "own_meter.py", OWN_DRIVER.replace("{VALUE}", "answer[0] << 8 | answer[1]"))
     result = run(driver, capture)
     assert result.exit_code == 0, result.output
-    assert "voltage_l1_v          0.01 V" in result.output
+    assert "  voltage_l1_v  0.01 V" in result.output
     broken = write(tmp_path / "own_meter.py", OWN_DRIVER.replace("{VALUE}", "answer[99]"))
     result = run(broken, capture)
     assert result.exit_code == 1
