@@ -18,7 +18,7 @@ from swapline_bench.faces.jk import JkFace
 from swapline_bench.faces.turnaround import TURNAROUNDS, Turnaround
 from swapline_bench.randomness import make_random
 from swapline_bench.sim.table import SIMULATORS
-from tests.bench.sim_process import SimProcess
+from tests.bench.sim_process import REPOSITORY, SimProcess
 
 REQUEST_S = 10 * 10 / BAUDRATE  # a UP16S request: ten characters of ten bits
 CHARACTER_S = 10 / BAUDRATE
@@ -99,6 +99,26 @@ def test_every_simulator_that_is_asked_has_a_turnaround() -> None:
     asked = {kind for kind, simulator in SIMULATORS.items() if simulator.turnaround is not None}
     assert asked == set(SIMULATORS) - {"gnss"}
     assert Turnaround(0.02, 0.02, 0.02).draw(make_random(1)) == 0.02
+
+
+def rows_of_table(page: str, beside: str) -> list[list[str]]:
+    """Return the cells of the table whose head contains `beside`."""
+    table = page.split(beside, 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_page_states_these_turnarounds_and_lines() -> None:
+    page = (REPOSITORY / "docs" / "simulators.md").read_text(encoding="utf-8")
+    stated = {row[0]: row[1:4] for row in rows_of_table(page, "| device | shortest |")}
+    names = {"JBD UP16S": "jbd_up16s", "JBD classic": "jbd", "JK": "jk", "Seplos V3": "seplos_v3", "SDM630": "sdm630"}
+    for device, kind in (names | {"slot charger, VCU": "vcu"}).items():
+        assert stated[device] == [f"{seconds * 1000:g} ms" for seconds in TURNAROUNDS[kind][:3]]
+    assert TURNAROUNDS["vcu"] == TURNAROUNDS["slot_charger"]
+    lines = {row[0].strip("`"): row[2] for row in rows_of_table(page, "| command | device |")}
+    del lines["replay FILE"]
+    assert lines == {
+        kind: f"{simulator.baudrate} 8{simulator.parity[0].upper()}1" for kind, simulator in SIMULATORS.items()
+    }
 
 
 def times_s(port: str, request: bytes, answer_bytes: int, count: int) -> list[float]:

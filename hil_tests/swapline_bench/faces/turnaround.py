@@ -24,7 +24,7 @@ class Turnaround(NamedTuple):
 
 TURNAROUNDS = {
     "jbd": Turnaround(0.020, 0.030, 0.060),
-    "jbd_up16s": Turnaround(0.040, 0.050, 0.065, is_measured=True),
+    "jbd_up16s": Turnaround(0.035, 0.045, 0.060, is_measured=True),
     "jk": Turnaround(0.010, 0.020, 0.060),
     "seplos_v3": Turnaround(0.005, 0.010, 0.030),
     "sdm630": Turnaround(0.010, 0.020, 0.060),

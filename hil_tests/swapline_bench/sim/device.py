@@ -183,8 +183,9 @@ class ModuleDevice(Device):
         """Put in a module of another code, at 80 %; without a code, the one that was pulled."""
         if module_code is not None:
             self.module = self._make_module(parse_setting(self.settings["code"], module_code))
-            self.view.under = self.module
-            self.view.fixed.clear()
+            self.view = Overlay(
+                self.module
+            )  # another one: an answer that is under way ends where the old one was pulled
             self._held_a = 0.0
         self.is_present = True
 
