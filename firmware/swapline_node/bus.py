@@ -73,6 +73,7 @@ _LATE_MS = const(100)  # after a timeout the answer may still come: recorded pac
 _FLUSH_READS_MAX = const(16)  # a line that talks without a pause for so many reads is not answering us
 _SILENT_POLLS_MAX = const(3)  # after so many unanswered polls in a row a device is gone
 _PERIOD_MS_MAX = const(5000)  # a silent device is asked at least so often, so that one that appears is seen soon
+_LONE_PERIOD_MS_MAX = const(1000)  # a device that is alone on its line delays nobody: a module comes and is seen
 _TURN_MS_MAX = const(5000)  # so often at least a bus that waits says that it is alive
 _LOOK_PERIOD_MS = const(200)  # from look to look: with the answer and the code, an alarm is told within half a second
 _LOOK_MS_MIN = const(20)  # what a look takes is not known before the first one
@@ -117,10 +118,6 @@ class Turn:
         self.silences = 0
         self.look_due_ms = -1  # never: from a poll that succeeds to whatever fails it is known
         self.look_ms = _LOOK_MS_MIN  # what the last one took
-
-    def looks_at_ms(self, now_ms: int) -> int:
-        """Return when this device is to be looked at; -1 if not at all."""
-        return -1 if self.look_due_ms < 0 else max(self.look_due_ms, now_ms)
 
     def delay_ms(self, period_ms_max: int) -> int:
         """Return the time until the next poll: the period, doubled for each silent poll from the third on."""
@@ -247,6 +244,8 @@ class Bus:
         if len(devices) == 1 and devices[0].listens:
             await self._hear(devices[0])
             return
+        if len(devices) == 1:
+            self._period_ms_max = min(self._period_ms_max, _LONE_PERIOD_MS_MAX)
         now_ms = self.clock.uptime_ms()
         turns = [Turn(device, now_ms) for device in devices]
         while turns:
@@ -255,25 +254,25 @@ class Bus:
                 if other.due_ms < turn.due_ms:
                     turn = other
             while turn.due_ms > self.clock.uptime_ms():
-                await self._pass_time(turns, turn.due_ms)
+                look = self._next_look(turns, turn.due_ms)
+                if look is not None and look.look_due_ms <= self.clock.uptime_ms():
+                    await self._look(look)
+                else:
+                    until_ms = turn.due_ms if look is None else look.look_due_ms
+                    await pause_ms(min(max(until_ms - self.clock.uptime_ms(), 0), _TURN_MS_MAX))
                 self._alive()
             await pause_ms(0)
             await self._poll(turn)
 
-    async def _pass_time(self, turns: "list[Turn]", until_ms: int) -> None:
-        """Look at the device whose turn it is for that, if there is time before the next poll; else wait."""
+    def _next_look(self, turns: "list[Turn]", until_ms: int) -> "Turn | None":
+        """Return the device that is to be looked at first, of those for which there is time before the next poll."""
         now_ms = self.clock.uptime_ms()
         first = None
         for turn in turns:
-            at_ms = turn.looks_at_ms(now_ms)
-            if 0 <= at_ms < until_ms - turn.look_ms and (first is None or turn.look_due_ms < first.look_due_ms):
+            has_time = turn.look_due_ms >= 0 and max(turn.look_due_ms, now_ms) + turn.look_ms < until_ms
+            if has_time and (first is None or turn.look_due_ms < first.look_due_ms):
                 first = turn
-        if first is not None and first.look_due_ms <= now_ms:
-            await self._look(first)
-            return
-        if first is not None:
-            until_ms = first.look_due_ms
-        await pause_ms(min(until_ms - now_ms, _TURN_MS_MAX))
+        return first
 
     async def _look(self, turn: Turn) -> None:
         """Look at one device. One that fails is not looked at again before a poll has succeeded, which tells of it."""

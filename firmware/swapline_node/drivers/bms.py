@@ -146,7 +146,10 @@ class Bms(Driver):
         raise NotImplementedError
 
     async def poll(self, bus: "Bus") -> None:
-        """Read one reading, sandwiched between the module's code, and commit it. Raises `BusError`."""
+        """Read one reading, sandwiched between the module's code, and commit it. Raises `BusError`.
+
+        Where another module came meanwhile, its own reading follows at once: its code is known already.
+        """
         before = self._code
         self._code = ""
         try:
@@ -155,10 +158,10 @@ class Bms(Driver):
                 self._is_silent = False
             if not before:
                 before = await self._read_code(bus)
-            self.module.clear()
-            self.cell_count = self.sensor_count = 0
-            await self.read(bus)
-            after = await self._read_code(bus)
+            after = await self._read_whole(bus)
+            if after != before:
+                bus.protocol_error("module %s became %s" % (before, after))
+                before, after = after, await self._read_whole(bus)
         except BusTimeout:
             self._is_silent = True
             self._forget_module()  # it may be another one that answers next
@@ -167,6 +170,13 @@ class Bms(Driver):
         if after != before:
             raise bus.protocol_error("module %s became %s" % (before, after))
         self._commit(after)
+
+    async def _read_whole(self, bus: "Bus") -> str:
+        """Read one reading and return the code of the module that answers behind it."""
+        self.module.clear()
+        self.cell_count = self.sensor_count = 0
+        await self.read(bus)
+        return await self._read_code(bus)
 
     async def look(self, bus: "Bus") -> None:
         """Look for what the alarm table would tell; if there is something, see whose it is. Raises `BusError`."""

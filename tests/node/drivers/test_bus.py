@@ -240,6 +240,21 @@ def test_a_silent_device_is_asked_less_often_and_the_living_one_keeps_its_pace()
     in_virtual_time(main)
 
 
+def test_a_silent_device_that_is_alone_on_its_line_is_asked_every_second() -> None:
+    async def main() -> None:
+        line = Line()
+        bus = make_bus(line)
+        device = Polled(1)
+        task = asyncio.create_task(bus.run([device]))
+        await asyncio.sleep(60)
+        task.cancel()
+        gaps = [b - a for a, b in zip(device.polled_s, device.polled_s[1:], strict=False)]
+        assert max(gaps) < 1.2, "it delays nobody, and a module that is put in is to be seen soon"
+        assert len(device.silent_s) == 1
+
+    in_virtual_time(main)
+
+
 def test_a_device_that_comes_back_is_asked_at_its_pace_again() -> None:
     async def main() -> None:
         line = Line()
