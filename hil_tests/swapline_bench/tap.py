@@ -56,8 +56,8 @@ class Tap:
     def __init__(self, host: str, port: int, *, on_message: Callable[[str, bytes], None] | None = None) -> None:
         self.nodes: dict[str, Heard] = {}
         self.subscribed = asyncio.Event()
-        self._host = host
-        self._port = port
+        self.host = host
+        self.port = port
         self._on_message = on_message
         self._client: aiomqtt.Client | None = None
         self._command_ids = itertools.count(1)
@@ -68,7 +68,7 @@ class Tap:
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        async with aiomqtt.Client(self._host, self._port, max_queued_incoming_messages=0) as client:
+        async with aiomqtt.Client(self.host, self.port, max_queued_incoming_messages=0) as client:
             await client.subscribe(topic.format_topic("+", "+", "+"), qos=1)
             self._client = client
             self.subscribed.set()
