@@ -99,7 +99,7 @@ class JkFace(RequestFace):
         length = len(START) + int.from_bytes(received[2:4], "big")
         if not _REQUEST_BYTES_MIN <= length <= _REQUEST_BYTES_MAX:
             del received[: len(START)]
-            return None
+            return self.take_request(received)
         if len(received) < length:
             return None
         request = bytes(received[:length])
@@ -134,7 +134,7 @@ class JkFace(RequestFace):
 
     def _measured(self, module: Module) -> bytes:
         temperatures = sensors_c(module)
-        status = module.charge_switch | module.discharge_switch << 1 | bool(module.balancing_mask) << 2 | 1 << 3
+        status = module.charge_switch | module.discharge_switch << 1 | bool(module.balancing_mask) << 2
         return (
             _words(0x80, temperature_word(module.temperature_mosfet_c), *map(temperature_word, temperatures))
             + _words(0x83, round(module.voltage_v * 100), current_word(module.current_a, self.version))
