@@ -113,13 +113,13 @@ def alarm_section() -> list[str]:
     ]
     for stream in STREAMS:
         lines += [alarm_row(stream, words) for words in alarm_table.rules_of(stream.name)]
-    text = catalogue_text.VALUES["alarm", "code"][alarm_table.LOST_MODULE]
+    text = catalogue_text.VALUES["alarm", "code"][catalogue.MODULE_LOST]
     lost = "silent where it cannot have left | - | yes | - | - | 3 unanswered polls |"
-    return [*lines, f"| {alarm_table.LOST_MODULE} | {text} | module | {lost}"]
+    return [*lines, f"| {catalogue.MODULE_LOST} | {text} | module | {lost}"]
 
 
 def alarm_row(stream: Stream, words: list[str]) -> str:
-    code, _, name, less, per, _, how, *numbers = words
+    code, name, less, per, _, how, *numbers = words
     signal = stream.signals[find_signal(stream, name)]
     texts = catalogue_text.VALUES["alarm", "code"]
     if how == "bits":

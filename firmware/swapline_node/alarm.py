@@ -1,6 +1,6 @@
 """Alarm: judge readings by the catalogue's alarm table, and tell each change once: raised, escalated, cleared.
 
-A `Watch` judges one source. It is asked at every reading, whether its row is kept or not, and at every look that a
+`judge` looks at one source. It is asked at every reading, whether its row is kept or not, and at every look that a
 driver takes between two polls. A limit counts as passed when the value has been beyond it for the limit's duration,
 seen at readings that follow each other closely. An alarm keeps the highest level that it has reached until it is
 cleared: the value must be back within level 1 by the hysteresis, for the duration of level 1 and 2 s at least.
@@ -13,14 +13,18 @@ from array import array
 
 from micropython import const
 
-from swapline_wire.alarm_table import BITS, COLUMNS, NONE
-from swapline_wire.catalogue import CODES
+from swapline_wire.catalogue import CODES, Stream
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from .sampler import Source
 
-# Places in a compiled row.
+_JUDGED = ("vehicle", "module", "slot")
+
+# Places in a compiled row, as `alarm_table.compile_rules` makes it.
+_COLUMNS = const(13)
+_BITS = const(0)
+_NONE = const(-1)
 _CODE = const(0)
 _SIGNAL = const(1)
 _LESS = const(2)
@@ -31,148 +35,158 @@ _LIMIT = const(5)  # plus the level
 _HYSTERESIS = const(9)
 _DURATION = const(9)  # plus the level
 
-# Places in a rule's state.
+# Places in a rule's state: words of 16 bits.
 _FIELDS = const(7)
-_LEVEL = const(0)  # told last; of bits: those that are told
-_PLACE = const(1)  # the position that was told when it was raised: its changes are about the same cell
-_SEEN = const(2)  # when the signal last had a value, by a clock of 30 bits: larger numbers take heap on boards
-_HELD = const(3)  # plus the level: for so many ms its limit is passed; plus 0: for so many it could be cleared
+_LEVEL = const(0)  # told last; of bits: the lower ones that are told
+_PLACE = const(1)  # the position that was told when it was raised: its changes are about the same cell; or upper bits
+_SEEN = const(2)  # when the signal last had a value, in ticks
+_HELD = const(3)  # plus the level: for so many ticks its limit is passed; plus 0: for so many it could be cleared
+_NOT_HELD = const(0xFFFF)
 
-_CLOCK = const(0x3FFFFFFF)
-_GAP_MS_MAX = const(5000)  # readings farther apart say nothing about the time in between
-_HELD_MS_MAX = const(60000)
+_TICK_MS = const(10)
+_GAP_TICKS_MAX = const(5000 // 10)  # readings farther apart say nothing about the time in between
+_HELD_TICKS_MAX = const(60000 // 10)
 _CLEAR_MS_MIN = const(2000)  # a value that swings around its limit makes one alarm, not many
 NO_POSITION = 0xFF
 NO_VALUE = -0x80000000
 CLEARED = 0
 
 
-class Watch:
-    """The alarms of one source."""
+def is_judged(stream: Stream) -> bool:
+    """Say whether the alarm table has rules for this stream, without loading it."""
+    return stream.name in _JUDGED
 
-    def __init__(self, source: "Source", rules: "array[int]") -> None:
-        self._source = source
-        self._rules = rules
-        self._state = array("i", [0] * (_FIELDS * (len(rules) // COLUMNS)))
-        self._owner = ""
-        self._restart()
 
-    def judge(self, now_ms: int, owner: "str | None") -> int:
-        """Judge the source's values; return how many changes there are to tell. With an owner they are told."""
-        if owner is not None and owner != self._owner:
-            self.leave()
-            self._owner = owner
-        now_ms &= _CLOCK
-        changes = 0
-        at = 0
-        for rule in range(0, len(self._rules), COLUMNS):
-            if self._rules[rule + _HOW] == BITS:
-                changes += self._judge_bits(rule, at, owner is not None)
-            else:
-                changes += self._judge_limit(rule, at, now_ms, owner is not None)
-            at += _FIELDS
-        return changes
+def make_state(rules: "array[int]") -> "array[int]":
+    """Return the state of a source's rules: nothing stands. A station judges a hundred rules, so it is one array."""
+    state = array("H", bytes(2 * _FIELDS * (len(rules) // _COLUMNS)))
+    _restart(state)
+    return state
 
-    def leave(self) -> None:
-        """Clear what stands, without a value: the module left, and nobody here can say more of it."""
-        state = self._state
-        at = 0
-        for rule in range(0, len(self._rules), COLUMNS):
-            if self._rules[rule + _HOW] == BITS:
-                self._tell_bits(rule, at, state[at + _LEVEL], NO_VALUE)
-            elif state[at + _LEVEL]:
-                self._tell_level(rule, at, CLEARED, NO_VALUE, 0)
-            at += _FIELDS
-        self._restart()
 
-    def _restart(self) -> None:
-        for i in range(len(self._state)):
-            self._state[i] = -1 if i % _FIELDS >= _HELD else 0
+def judge(source: "Source", now_ms: int, owner: "str | None") -> int:
+    """Judge the source's values; return how many changes there are to tell. With an owner they are told."""
+    rules = source.rules
+    changes = at = 0
+    for rule in range(0, len(rules), _COLUMNS):
+        if rules[rule + _HOW] == _BITS:
+            changes += _judge_bits(source, rule, at, owner)
+        else:
+            changes += _judge_limit(source, rule, at, now_ms // _TICK_MS & 0xFFFF, owner)
+        at += _FIELDS
+    return changes
 
-    def _number(self, place: int) -> "int | None":
-        """Return the value at this place of the row, None if it is not a number."""
-        source = self._source
-        value = source.values[place]
-        return None if value in CODES[source.columns.codes[place]] else value
 
-    def _judge_limit(self, rule: int, at: int, now_ms: int, is_owned: bool) -> int:
-        rules, state = self._rules, self._state
-        value = self._number(rules[rule + _SIGNAL])
-        scale: "int | None" = 100
-        if value is not None and rules[rule + _LESS] != NONE:
-            other = self._number(rules[rule + _LESS])
-            value = None if other is None else value - other
-        if rules[rule + _PER] != NONE:
-            scale = self._number(rules[rule + _PER])
-        if value is None or scale is None:
-            return 0
-        how = rules[rule + _HOW]
-        elapsed_ms = (now_ms - state[at + _SEEN]) & _CLOCK
-        state[at + _SEEN] = now_ms
-        reached = 0
-        for level in (1, 2, 3):
-            is_beyond = value * how >= rules[rule + _LIMIT + level] * scale // 100 * how
-            if self._hold(at + _HELD + level, is_beyond, elapsed_ms) >= rules[rule + _DURATION + level]:
-                reached = level
-        level = state[at + _LEVEL]
-        back = rules[rule + _LIMIT + 1] * how - rules[rule + _HYSTERESIS]
-        held_ms = self._hold(at + _HELD, value * how * 100 <= back * scale, elapsed_ms)
-        if reached > level:
-            level = reached
-        elif level and held_ms >= max(rules[rule + _DURATION + 1], _CLEAR_MS_MIN):
+def leave(source: "Source") -> None:
+    """Clear what stands, without a value: the module left, and nobody here can say more of it."""
+    rules, state = source.rules, source.state
+    at = 0
+    for rule in range(0, len(rules), _COLUMNS):
+        if rules[rule + _HOW] == _BITS:
+            _tell_bits(source, rule, at, (_told_bits(state, at), NO_VALUE), source.owner)
+        elif state[at + _LEVEL]:
+            _tell_level(source, rule, at, (CLEARED, NO_VALUE, 0), source.owner)
+        at += _FIELDS
+    _restart(state)
+
+
+def _restart(state: "array[int]") -> None:
+    for i in range(len(state)):
+        state[i] = _NOT_HELD if i % _FIELDS >= _HELD else 0
+
+
+def _number(source: "Source", place: int) -> "int | None":
+    """Return the value at this place of the row, None if it is not a number."""
+    value = source.values[place]
+    return None if value in CODES[source.columns.codes[place]] else value
+
+
+def _judge_limit(source: "Source", rule: int, at: int, now: int, owner: "str | None") -> int:
+    rules, state = source.rules, source.state
+    value = _number(source, rules[rule + _SIGNAL])
+    scale: "int | None" = 100
+    if value is not None and rules[rule + _LESS] != _NONE:
+        other = _number(source, rules[rule + _LESS])
+        value = None if other is None else value - other
+    if rules[rule + _PER] != _NONE:
+        scale = _number(source, rules[rule + _PER])
+    if value is None or scale is None:
+        return 0
+    how = rules[rule + _HOW]
+    elapsed = (now - state[at + _SEEN]) & 0xFFFF
+    state[at + _SEEN] = now
+    reached = 0
+    for level in (1, 2, 3):
+        is_beyond = value * how >= rules[rule + _LIMIT + level] * scale // 100 * how
+        if _hold(state, at + _HELD + level, is_beyond, elapsed) >= rules[rule + _DURATION + level]:
+            reached = level
+    level = state[at + _LEVEL]
+    back = rules[rule + _LIMIT + 1] * how - rules[rule + _HYSTERESIS]
+    held_ms = _hold(state, at + _HELD, value * how * 100 <= back * scale, elapsed)
+    if reached > level:
+        level, limit = reached, rules[rule + _LIMIT + reached]
+    elif level and held_ms >= max(rules[rule + _DURATION + 1], _CLEAR_MS_MIN):
+        level, limit = CLEARED, back * how
+    else:
+        return 0
+    if owner is not None:
+        _tell_level(source, rule, at, (level, value, limit * scale // 100), owner)
+    return 1
+
+
+def _hold(state: "array[int]", at: int, is_so: bool, elapsed: int) -> int:
+    """Count for how long something is so; return it in ms, less than any duration while it is not."""
+    held = state[at]
+    if not is_so:
+        state[at] = _NOT_HELD
+        return -1
+    is_new = held == _NOT_HELD or elapsed > _GAP_TICKS_MAX
+    held = 0 if is_new else min(held + elapsed, _HELD_TICKS_MAX)
+    state[at] = held
+    return held * _TICK_MS
+
+
+def _tell_level(source: "Source", rule: int, at: int, change: "tuple[int, int, int]", owner: str) -> None:
+    """Tell of a change: the level, the value and the limit that it is about."""
+    rules, state = source.rules, source.state
+    level, value, limit = change
+    if not state[at + _LEVEL]:
+        position = rules[rule + _POSITION]
+        state[at + _PLACE] = NO_POSITION if position == _NONE else source.values[position]
+    row = [rules[rule + _CODE], level, source.stream.id, rules[rule + _SIGNAL], state[at + _PLACE], value, limit]
+    if source.tell(row, owner):  # else the next reading tells it
+        state[at + _LEVEL] = level
+
+
+def _judge_bits(source: "Source", rule: int, at: int, owner: "str | None") -> int:
+    rules = source.rules
+    value = _number(source, rules[rule + _SIGNAL])
+    if value is None:
+        return 0
+    known = rules[rule + _LIMIT + 1] | rules[rule + _LIMIT + 2] | rules[rule + _LIMIT + 3]
+    changed = (value & known) ^ _told_bits(source.state, at)
+    if changed and owner is not None:
+        _tell_bits(source, rule, at, (changed, value), owner)
+    return 1 if changed else 0
+
+
+def _told_bits(state: "array[int]", at: int) -> int:
+    return state[at + _LEVEL] | state[at + _PLACE] << 16
+
+
+def _tell_bits(source: "Source", rule: int, at: int, change: "tuple[int, int]", owner: str) -> None:
+    """Tell of every bit that has changed whether it is set now."""
+    rules, state = source.rules, source.state
+    changed, value = change
+    bit = 0
+    while changed >> bit:
+        mask = 1 << bit
+        if changed & mask:
             level = CLEARED
-        else:
-            return 0
-        if is_owned:
-            limit = back * how if level == CLEARED else rules[rule + _LIMIT + level]
-            self._tell_level(rule, at, level, value, limit * scale // 100)
-        return 1
-
-    def _hold(self, at: int, is_so: bool, elapsed_ms: int) -> int:
-        """Count for how long something is so; return it, -1 (less than any duration) while it is not."""
-        held_ms = self._state[at]
-        if not is_so:
-            held_ms = -1
-        elif held_ms < 0 or elapsed_ms > _GAP_MS_MAX:
-            held_ms = 0
-        else:
-            held_ms = min(held_ms + elapsed_ms, _HELD_MS_MAX)
-        self._state[at] = held_ms
-        return held_ms
-
-    def _tell_level(self, rule: int, at: int, level: int, value: int, limit: int) -> None:
-        rules, state = self._rules, self._state
-        if not state[at + _LEVEL]:
-            position = rules[rule + _POSITION]
-            state[at + _PLACE] = NO_POSITION if position == NONE else self._source.values[position]
-        place = rules[rule + _SIGNAL]
-        row = (rules[rule + _CODE], level, self._source.stream.id, place, state[at + _PLACE], value, limit)
-        if self._source.tell(row, self._owner):  # else the next reading tells it
-            state[at + _LEVEL] = level
-
-    def _judge_bits(self, rule: int, at: int, is_owned: bool) -> int:
-        rules = self._rules
-        value = self._number(rules[rule + _SIGNAL])
-        if value is None:
-            return 0
-        known = rules[rule + _LIMIT + 1] | rules[rule + _LIMIT + 2] | rules[rule + _LIMIT + 3]
-        changed = (value & known) ^ self._state[at + _LEVEL]
-        if changed and is_owned:
-            self._tell_bits(rule, at, changed, value)
-        return 1 if changed else 0
-
-    def _tell_bits(self, rule: int, at: int, changed: int, value: int) -> None:
-        """Tell of every bit that has changed whether it is set now."""
-        rules, state = self._rules, self._state
-        bit = 0
-        while changed >> bit:
-            mask = 1 << bit
-            if changed & mask:
-                level = CLEARED
-                if not state[at + _LEVEL] & mask:
-                    level = 3 if rules[rule + _LIMIT + 3] & mask else 2 if rules[rule + _LIMIT + 2] & mask else 1
-                code, place = rules[rule + _CODE] + bit, rules[rule + _SIGNAL]
-                row = (code, level, self._source.stream.id, place, NO_POSITION, value, mask)
-                if self._source.tell(row, self._owner):
-                    state[at + _LEVEL] ^= mask
-            bit += 1
+            if not _told_bits(state, at) & mask:
+                level = 3 if rules[rule + _LIMIT + 3] & mask else 2 if rules[rule + _LIMIT + 2] & mask else 1
+            row = [rules[rule + _CODE] + bit, level, source.stream.id, rules[rule + _SIGNAL], NO_POSITION, value, mask]
+            if source.tell(row, owner):
+                state[at + _LEVEL] ^= mask & 0xFFFF
+                state[at + _PLACE] ^= mask >> 16
+        bit += 1

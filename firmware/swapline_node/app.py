@@ -23,7 +23,6 @@ from swapline_wire.catalogue import (
 )
 
 from .clock import Clock
-from .commands import RESET_CONFIGURATION, Commands
 from .counter import Counters
 from .health import GC_THRESHOLD_BYTES, Health
 from .journal import Journal
@@ -48,6 +47,7 @@ _CONFIGURATION_PERIOD_S = const(5)
 _JOURNAL_AGAIN_S = const(60)  # a full disk may have room again; until then the node can be reached
 _RESET_WATCHDOG = const(3)
 _RESET_SOFT = const(5)
+_RESET_CONFIGURATION = const(7)
 _RESET_NO_MEMORY = const(8)
 _STOP_PERIOD_MS = const(100)
 STOP = -1  # instead of a reset cause: do not start again
@@ -77,7 +77,6 @@ class App:
         )
         self.link = Link(config, self.counters, self.log, self.clock.uptime_ms)
         self.health = Health(self)
-        self.commands = Commands(self)
         self._restart = asyncio.Event()
         self._restart_cause = _RESET_SOFT
         self._is_open = False
@@ -201,6 +200,7 @@ class App:
 
             for device in config["devices"][len(devices) :]:
                 devices.append(make(device["driver"], self.sampler, self.clock, self.counters, device))
+                config["devices"][len(devices) - 1] = {"bay": device["bay"]}  # all that is asked for later: heap
             reader, writer = self.board.open_uart(config)
             bus = Bus(
                 config["name"],
@@ -229,7 +229,7 @@ class App:
         while True:
             await asyncio.sleep(_CONFIGURATION_PERIOD_S if self._is_open else _JOURNAL_AGAIN_S)
             if not call_once("config", "load").problems:
-                self.request_restart(RESET_CONFIGURATION)
+                self.request_restart(_RESET_CONFIGURATION)
                 return
 
     async def _await_stop(self) -> None:
@@ -318,7 +318,7 @@ class App:
 
     def _take_command(self, payload: bytes) -> None:
         try:
-            answer = self.commands.handle(payload)
+            answer = call_once("commands", "handle", self, payload)
             reply = json.dumps(answer).encode()
         except (MemoryError, RuntimeError) as error:  # 8 KB of brackets are deeper than the stack
             answer = {"ok": False, "error": "the command is too large: %s" % type(error).__name__}

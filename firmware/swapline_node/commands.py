@@ -3,7 +3,7 @@
 `{"id": any, "command": "ping" | "log" | "config" | "restart", "config": {...}}`; the answer repeats `id` and `command`
 and says `ok`, and what is wrong if not. `config` without a configuration returns the present one, its secrets hidden;
 with one it is checked, and only a good one is written (the old file is kept as `config.json.old`) and used after a
-restart.
+restart. Commands are rare: the node loads this module for each and forgets it.
 """
 
 import json
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from .app import App
 
 FILE = "config.json"
-RESET_CONFIGURATION = 7
 COMMANDS = ("ping", "log", "config", "restart")
+_RESET_CONFIGURATION = const(7)
 _LOG_BYTES_MAX = const(3000)
+
+
+def handle(app: "App", payload: bytes) -> "dict[str, Any]":
+    """Carry out one command and return the answer. Never raises on what came from outside."""
+    return Commands(app).handle(payload)
 
 
 class Commands:
@@ -81,7 +86,7 @@ class Commands:
             answer["error"] = "; ".join(problems)
         self._app.sampler.event(CONFIGURATION, reason=1 if problems else 0)
         if not problems:
-            self._app.request_restart(RESET_CONFIGURATION)
+            self._app.request_restart(_RESET_CONFIGURATION)
 
 
 def _read_file() -> "Any":

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 _PACKAGE = "swapline_node"
 
 
-def call_once(module_name: str, function_name: str, *arguments: "Any") -> "Any":
-    """Import `swapline_node.<module_name>`, call its function and return the result; the module is not kept.
+def call_once(module_name: str, function_name: str, *arguments: "Any", package: str = _PACKAGE) -> "Any":
+    """Import `<package>.<module_name>`, call its function and return the result; the module is not kept.
 
     The result must not refer back to the module's functions or classes, or they stay alive with it.
     """
-    full_name = _PACKAGE + "." + module_name
+    full_name = package + "." + module_name
     was_loaded = full_name in sys.modules
     module = __import__(full_name, None, None, ("*",))
     try:
@@ -24,4 +24,4 @@ def call_once(module_name: str, function_name: str, *arguments: "Any") -> "Any":
     finally:
         if not was_loaded:
             sys.modules.pop(full_name)
-            delattr(sys.modules[_PACKAGE], module_name)
+            delattr(sys.modules[package], module_name)

@@ -7,10 +7,10 @@ the owner changes and before a step of the clock. Alarms and events are frames o
 """
 
 import gc
+from array import array
 
 from micropython import const
 
-from swapline_wire.alarm_table import LOST_MODULE, compile_rules
 from swapline_wire.catalogue import (
     ALARM_STREAM,
     BATTERY_IN,
@@ -19,6 +19,7 @@ from swapline_wire.catalogue import (
     EVENT_STREAM,
     LOSS_NO_MEMORY,
     MODULE,
+    MODULE_LOST,
     OF_MODULE,
     Stream,
     columns,
@@ -28,11 +29,11 @@ from swapline_wire.catalogue import (
 )
 from swapline_wire.frame import CRC_BYTES, HEADER_BYTES, OWNER_BYTES_MAX, FrameBuilder
 
-from .alarm import CLEARED, NO_POSITION, NO_VALUE, Watch
+from .alarm import CLEARED, NO_POSITION, NO_VALUE, is_judged, judge, leave, make_state
+from .once import call_once
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable
     from typing import Protocol
 
@@ -55,6 +56,7 @@ ALL = "all"
 _SEAL_INTERVAL_MS = const(5000)
 _BACKWARD_MS_MAX = const(10000)  # so far behind the last row, rows follow it by 1 ms each instead of meeting older ones
 _LOST_LEVEL = const(2)
+_NO_RULES = array("H")
 _FRESH_MS_MAX = const(5000)  # older readings say nothing about now
 _ROWS_PER_FRAME_MAX = const(8)  # more would only grow the buffers: the interval seals most frames before
 
@@ -91,8 +93,8 @@ class Source:
         self._buffer_bytes = HEADER_BYTES + OWNER_BYTES_MAX + row_size(stream.signals) * rows_max + CRC_BYTES
         self._builder = FrameBuilder(stream, bay=bay, buffer_bytes=self._buffer_bytes)
         self._kept: "dict[int, Kept]" = {}
-        rules = sampler.rules_of(stream)
-        self.watch = Watch(self, rules) if rules else None
+        self.rules = sampler.rules_of(stream) if is_judged(stream) else _NO_RULES
+        self.state = make_state(self.rules) if self.rules else _NO_RULES
         self._judged_ms = -_FRESH_MS_MAX
 
     @property
@@ -170,15 +172,17 @@ class Source:
 
     def judge(self, owner: "str | None") -> bool:
         """Judge `values`, and tell the alarms that change; without an owner only return whether there are any."""
-        if self.watch is None:
+        now_ms = self._judged_ms = self._sampler.clock.uptime_ms()
+        if not self.rules:
             return False
-        self._judged_ms = self._sampler.clock.uptime_ms()
-        changes = self.watch.judge(self._judged_ms, owner)
+        if owner is not None and owner != self.owner:
+            leave(self)
+        changes = judge(self, now_ms, owner)
         if changes and owner is not None:
             self._sampler.commit()
         return changes > 0
 
-    def tell(self, values: "tuple[int, ...]", owner: str) -> bool:
+    def tell(self, values: "list[int]", owner: str) -> bool:
         """Store one row of the alarm stream about this source; return whether the journal has it."""
         return self._sampler.alarm(values, owner, self.bay)
 
@@ -291,7 +295,7 @@ class Presence:
             self._lost_code = ""
 
     def _tell_lost(self, level: int) -> None:
-        values = (LOST_MODULE, level, MODULE.id, NO_POSITION, NO_POSITION, NO_VALUE, NO_VALUE)
+        values = [MODULE_LOST, level, MODULE.id, NO_POSITION, NO_POSITION, NO_VALUE, NO_VALUE]
         self._sampler.alarm(values, self._lost_code, self._bay)
         self._sampler.commit()
 
@@ -333,7 +337,8 @@ class Sampler:
         """Return the rules of the alarm table for `stream`, compiled once."""
         rules = self._rules.get(stream.id)
         if rules is None:
-            rules = self._rules[stream.id] = compile_rules(stream)
+            rules = call_once("alarm_table", "compile_rules", stream, package="swapline_wire")
+            self._rules[stream.id] = rules
         return rules
 
     def source(self, stream: Stream, bay: int = 0) -> Source:
@@ -377,11 +382,11 @@ class Sampler:
         self.store(builder)
         self.commit()
 
-    def alarm(self, values: "tuple[int, ...]", owner: str, bay: int) -> bool:
+    def alarm(self, values: "list[int]", owner: str, bay: int) -> bool:
         """Seal a frame with one row of the alarm stream; `commit` makes it durable. Return whether there was room."""
         self._alarm_ms = later(self.clock.uptime_ms(), self._alarm_ms)  # two rows of one code may not share a time
         builder = FrameBuilder(ALARM_STREAM, bay=bay, owner=owner, buffer_bytes=128)
-        builder.add(self._alarm_ms, list(values))
+        builder.add(self._alarm_ms, values)
         return not self.store(builder)
 
     def tells_of_module(self, bay: int) -> "int | None":
@@ -414,8 +419,8 @@ class Sampler:
         for source in self._sources:
             if source.bay == bay:
                 source.seal()
-                if source.watch is not None and source.stream.owner == OF_MODULE:
-                    source.watch.leave()
+                if source.stream.owner == OF_MODULE:
+                    leave(source)
 
     def store(self, builder: FrameBuilder) -> int:
         """Seal `builder` and append the frame to the journal; return the reason if that failed."""

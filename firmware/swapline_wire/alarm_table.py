@@ -1,6 +1,6 @@
 """The alarm table: what is judged of every reading, and from where on. Data, like the catalogue; only appended to.
 
-A row has fourteen words: code, stream, signal, `less` (a signal that is subtracted: a spread), `per` (a signal that the
+A row has thirteen words: code, signal, `less` (a signal that is subtracted: a spread), `per` (a signal that the
 limits are multiplied by: they are hundredths of a cell or of a C-rate then), `position` (the signal that says which
 cell or sensor), how, the limits of levels 1 to 3, hysteresis, and the milliseconds for which the limits of levels 1 to
 3 must be passed. Numbers are raw, as in the catalogue. `-` stands for none.
@@ -17,47 +17,48 @@ from array import array
 
 from .catalogue import Stream, find_signal
 
-LOST_MODULE = 14  # of level 2, without a limit: a module fell silent in a place that it cannot have left
-BITS = 0  # in the column how; `above` is 1 and `below` -1, so that both are compared alike
-NONE = -1  # in a column of places
-
-_TABLE = (
-    "1 module cell_voltage_max_v - - cell_voltage_max_cell above 3600 3650 3750 50 5000 2000 0 "
-    "2 module cell_voltage_min_v - - cell_voltage_min_cell below 2800 2600 2400 100 5000 2000 0 "
-    "3 module voltage_v - cell_count - above 36000 36500 37500 500 5000 2000 0 "
-    "4 module voltage_v - cell_count - below 28000 26000 24000 1000 5000 2000 0 "
-    "5 module cell_voltage_max_v cell_voltage_min_v - cell_voltage_min_cell above 300 500 800 50 10000 10000 5000 "
-    "6 module temperature_max_c - - temperature_max_sensor above 550 600 650 30 5000 2000 0 "
-    "7 module temperature_min_c - - temperature_min_sensor below -200 -250 -300 30 10000 10000 10000 "
-    "8 module temperature_max_c temperature_min_c - temperature_max_sensor above 100 150 200 20 10000 10000 5000 "
-    "9 module current_a - capacity_full_ah - above 105 115 130 10 10000 5000 1000 "
-    "10 module current_a - capacity_full_ah - below -105 -115 -130 10 10000 5000 1000 "
-    "11 module insulation_kohm - - - below 60 30 6 10 5000 2000 0 "
-    "32 module protections - - - bits 0x210A0 0x1635F 0x8C00 0 0 0 0 "
-    "12 vehicle insulation_kohm - - - below 60 30 6 10 5000 2000 0 "
-    "13 vehicle acceleration_mps2 - - - below -1200 -2000 -4000 200 0 0 0 "
-    "96 vehicle faults - - - bits 0x2810 0x1D723 0xCC 0 0 0 0 "
-    "64 slot faults - - - bits 0x250 0x2D 0xD82 0 0 0 0 "
-)
-_WORDS = 14
-COLUMNS = 13  # of a compiled row: code, places of signal, less, per and position, how, and the seven numbers
-_HOWS = {"above": 1, "below": -1, "bits": BITS}
+# By stream: a node compiles those that it has, row by row.
+_TABLE = {
+    "module": (
+        "1 cell_voltage_max_v - - cell_voltage_max_cell above 3600 3650 3750 50 5000 2000 0",
+        "2 cell_voltage_min_v - - cell_voltage_min_cell below 2800 2600 2400 100 5000 2000 0",
+        "3 voltage_v - cell_count - above 36000 36500 37500 500 5000 2000 0",
+        "4 voltage_v - cell_count - below 28000 26000 24000 1000 5000 2000 0",
+        "5 cell_voltage_max_v cell_voltage_min_v - cell_voltage_min_cell above 300 500 800 50 10000 10000 5000",
+        "6 temperature_max_c - - temperature_max_sensor above 550 600 650 30 5000 2000 0",
+        "7 temperature_min_c - - temperature_min_sensor below -200 -250 -300 30 10000 10000 10000",
+        "8 temperature_max_c temperature_min_c - temperature_max_sensor above 100 150 200 20 10000 10000 5000",
+        "9 current_a - capacity_full_ah - above 105 115 130 10 10000 5000 1000",
+        "10 current_a - capacity_full_ah - below -105 -115 -130 10 10000 5000 1000",
+        "11 insulation_kohm - - - below 60 30 6 10 5000 2000 0",
+        "32 protections - - - bits 0x210A0 0x1635F 0x8C00 0 0 0 0",
+    ),
+    "vehicle": (
+        "12 insulation_kohm - - - below 60 30 6 10 5000 2000 0",
+        "13 acceleration_mps2 - - - below -1200 -2000 -4000 200 0 0 0",
+        "96 faults - - - bits 0x2810 0x1D723 0xCC 0 0 0 0",
+    ),
+    "slot": ("64 faults - - - bits 0x250 0x2D 0xD82 0 0 0 0",),
+}
+# A compiled row: code; places of signal, less, per and position, -1 for none; how; and the seven numbers.
+COLUMNS = 13
+_HOWS = {"above": 1, "below": -1, "bits": 0}  # 1 and -1: what the value is multiplied by, so that both compare alike
 
 
 def rules_of(name: str) -> "list[list[str]]":
     """Return the rows of the stream of this name as words."""
-    words = _TABLE.split()
-    return [words[i : i + _WORDS] for i in range(0, len(words), _WORDS) if words[i + 1] == name]
+    return [row.split() for row in _TABLE.get(name, ())]
 
 
 def compile_rules(stream: Stream) -> "array[int]":
     """Return a stream's rows one behind the other, `COLUMNS` numbers each: what a node keeps of the table."""
     compiled = array("i")
-    for words in rules_of(stream.name):
+    for row in _TABLE.get(stream.name, ()):
+        words = row.split()
         compiled.append(int(words[0]))
-        for name in words[2:6]:
-            compiled.append(NONE if name == "-" else find_signal(stream, name))
-        compiled.append(_HOWS[words[6]])
-        for word in words[7:]:
+        for name in words[1:5]:
+            compiled.append(-1 if name == "-" else find_signal(stream, name))
+        compiled.append(_HOWS[words[5]])
+        for word in words[6:]:
             compiled.append(int(word, 0))
     return compiled

@@ -226,6 +226,10 @@ ROWS_DROPPED = 5  # rows lost before a frame was sealed; reason: a LOSS_ code; c
 CLOCK_STEP = 6  # the node's clock was set; reason: the new time quality
 CONFIGURATION = 7  # a configuration was applied (reason 0) or refused (reason 1)
 
+# The code of the alarm stream that is not in `alarm_table.py`, for it has no limit: a module fell silent in a place
+# that it cannot have left.
+MODULE_LOST = 14
+
 # Reasons for a loss (event signal `reason` of FRAMES_DROPPED and ROWS_DROPPED; the gateway's loss table).
 LOSS_JOURNAL_FULL = 1
 LOSS_JOURNAL_DAMAGED = 2

@@ -6,7 +6,7 @@ unusual one. `tests/wire` holds that every stream and signal has its text here, 
 
 from collections import namedtuple
 
-from . import alarm_table, catalogue
+from . import catalogue
 from .catalogue import CELLS_PER_SEGMENT, SENSORS_PER_SEGMENT, Signal, Stream
 
 Text = namedtuple("Text", ("title", "description"))
@@ -417,7 +417,7 @@ VALUES["alarm", "code"] = {
     11: "module insulation low",
     12: "vehicle insulation low",
     13: "crash-like deceleration",
-    alarm_table.LOST_MODULE: "module lost",
+    catalogue.MODULE_LOST: "module lost",
     **_names_of_bits(32, "BMS protection: ", "module", "protections"),
     **_names_of_bits(64, "charger fault: ", "slot", "faults"),
     **_names_of_bits(96, "vehicle fault: ", "vehicle", "faults"),

@@ -300,10 +300,10 @@ def test_rules_are_worse_from_level_to_level_and_have_texts() -> None:
     texts = catalogue_text.VALUES["alarm", "code"]
     codes: set[tuple[str, int]] = set()
     for stream, row in rules():
-        how, limits = row[6], [int(word, 0) for word in row[7:10]]
+        how, limits = row[5], [int(word, 0) for word in row[6:9]]
         code = int(row[0])
         if how == "bits":
-            names = catalogue_text.BITS[stream.name, row[2]]
+            names = catalogue_text.BITS[stream.name, row[1]]
             assert sum(limits) == limits[0] | limits[1] | limits[2], "a bit has one level"
             told = [bit for bit in range(32) if sum(limits) >> bit & 1]
             assert set(names) <= set(told)

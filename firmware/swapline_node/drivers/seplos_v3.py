@@ -10,7 +10,7 @@ from swapline_node.bus import BusRefused, BusTimeout
 from swapline_wire.catalogue import MODULE
 
 from .bms import BALANCING, CELL_COUNT, KELVIN_TENTHS, PROTECTIONS, SWITCHES, Bms, mapped_bits
-from .modbus import READ_COILS, READ_INPUT_REGISTERS, RegisterMap, read
+from .modbus import READ_COILS, READ_INPUT_REGISTERS, ModbusQuery, RegisterMap, read
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
@@ -83,6 +83,21 @@ SWITCH_BITS = b"\x01\x00\xff\x03"
 _BALANCING_BYTE = const(6)  # cells 1 to 8, then 9 to 16
 
 
+_queries: "dict[int, tuple[ModbusQuery, ModbusQuery, ModbusQuery, ModbusQuery]]" = {}
+
+
+def _queries_to(address: int) -> "tuple[ModbusQuery, ModbusQuery, ModbusQuery, ModbusQuery]":
+    """Return the queries for pack, cells, state and version: data, which packs on lines of their own share."""
+    if address not in _queries:
+        _queries[address] = (
+            read(address, READ_INPUT_REGISTERS, _PACK, _PACK_REGISTERS),
+            read(address, READ_INPUT_REGISTERS, _CELL, _CELL_REGISTERS),
+            read(address, READ_COILS, _STATE, _STATE_COILS),
+            read(address, READ_INPUT_REGISTERS, _VERSION, _VERSION_REGISTERS),
+        )
+    return _queries[address]
+
+
 class SeplosV3(Bms):
     """One pack. `address` is its Modbus address, 0 for a single one."""
 
@@ -92,10 +107,7 @@ class SeplosV3(Bms):
         self, sampler: "Sampler", clock: "Clock", counters: "Counters", device_config: "dict[str, Any]"
     ) -> None:
         super().__init__(sampler, clock, counters, device_config)
-        self._pack_query = read(self.address, READ_INPUT_REGISTERS, _PACK, _PACK_REGISTERS)
-        self._cell_query = read(self.address, READ_INPUT_REGISTERS, _CELL, _CELL_REGISTERS)
-        self._state_query = read(self.address, READ_COILS, _STATE, _STATE_COILS)
-        self.serial_query = read(self.address, READ_INPUT_REGISTERS, _VERSION, _VERSION_REGISTERS)
+        self._pack_query, self._cell_query, self._state_query, self.serial_query = _queries_to(self.address)
         self.name_query = self.serial_query
         self._state_skips = 0
         self._state_misses = 0
