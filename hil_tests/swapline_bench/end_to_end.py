@@ -133,7 +133,7 @@ class EndToEnd:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.broker = services.mosquitto()
+        self.broker = services.mosquitto(prefix=dying_with_us())
         self.tap: Tap
         self.gateways: dict[str, Gateway] = {}
         self.nodes: dict[str, NodeProcess] = {}
