@@ -77,10 +77,10 @@ class Model {
       this.tone[i] = entry[2];
     });
     // A margin at both ends: what came first or last is not on the edge, where nobody sees it.
-    const last_s = this.end.reduce((a, b) => Math.max(a, b), this.time[0] + 0.001);
-    const margin_s = (last_s - this.time[0]) * 0.01;
+    this.last_s = this.end.reduce((a, b) => Math.max(a, b), this.time[0] + 0.001);
+    const margin_s = (this.last_s - this.time[0]) * 0.01;
     this.begin_s = this.time[0] - margin_s;
-    this.finish_s = last_s + margin_s;
+    this.finish_s = this.last_s + margin_s;
     this.hidden = new Set();
     this.query = "";
     this.byteView = "auto";

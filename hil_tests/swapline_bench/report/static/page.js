@@ -55,7 +55,7 @@ class Page {
   }
 
   lastSecond() {
-    this.setWindow(this.model.finish_s - 1, this.model.finish_s);
+    this.setWindow(this.model.last_s - 1, this.model.last_s + 0.001);
     this.list.toEnd();
   }
 
