@@ -81,6 +81,7 @@ class Desk:
         self._bundle = bundle
         self._broken_by: BaseException | None = None
         self._is_hushed = False
+        self._on_s = time.monotonic()
         self._statements: StatementLog
         self._stack = contextlib.AsyncExitStack()
         self._tasks = Tasks()
@@ -310,6 +311,11 @@ class Desk:
         async with self._transition("cut power", OFF):
             await self.node.cut_power()
 
+    @property
+    def powered_s(self) -> float:
+        """Return how many seconds ago the node got its power or was reset."""
+        return time.monotonic() - self._on_s
+
     async def wait_for_birth(self, before: Mapping[str, Any] | None = None, timeout_s: float = BIRTH_S_MAX) -> None:
         """Wait for a birth message other than `before`. Raises `DeskError` when the node ends or `timeout_s` pass."""
         heard = self.tap[self.name]
@@ -371,10 +377,9 @@ class Desk:
 
     async def _start_node(self, snippet: str | None) -> float:
         before = self.tap[self.name].status
-        began_s = time.monotonic()
         await self.node.start(snippet=snippet)
         await self.wait_for_birth(before)
-        return time.monotonic() - began_s
+        return self.powered_s
 
     async def _until_ended(self) -> None:
         while self.node.is_running:  # noqa: ASYNC110 (another process, or a board)
@@ -466,5 +471,7 @@ class Desk:
 
     def _take_power(self, state: str) -> None:
         self.timeline.power(state)
+        if state in ("on", "reset"):
+            self._on_s = time.monotonic()
         if state in ("cut", "reset"):  # what a node had not sealed is gone either way
             self.power_cuts.append(PowerCut(self.name, int(time.time() * 1000)))
