@@ -186,6 +186,7 @@ class Bus:
         self._late_ms = late_ms
         self._period_ms_max = period_ms_max
         self._is_late = False
+        self._is_shared = False
         self._buffer = bytearray(_ANSWER_BYTES_MAX)
         self._view = memoryview(self._buffer)
 
@@ -244,7 +245,8 @@ class Bus:
         if len(devices) == 1 and devices[0].listens:
             await self._hear(devices[0])
             return
-        if len(devices) == 1:
+        self._is_shared = len(devices) > 1
+        if not self._is_shared:
             self._period_ms_max = min(self._period_ms_max, _LONE_PERIOD_MS_MAX)
         now_ms = self.clock.uptime_ms()
         turns = [Turn(device, now_ms) for device in devices]
@@ -280,8 +282,10 @@ class Bus:
         turn.look_due_ms = -1
         try:
             await turn.device.look(self)
-        except BusError:
-            return  # counted by its kind
+        except BusError:  # counted by its kind
+            if not self._is_shared:
+                turn.due_ms = self.clock.uptime_ms()
+            return
         except MemoryError:
             gc.collect()
             self._is_late = True
@@ -312,6 +316,8 @@ class Bus:
         except MemoryError:
             self._lose_reading(turn.device)
         turn.due_ms = max(turn.due_ms + turn.delay_ms(self._period_ms_max), self.clock.uptime_ms())
+        if turn.silences == 1 and not self._is_shared:
+            turn.due_ms = self.clock.uptime_ms()  # it was pulled out in the middle: who sits there now?
 
     def _lose_reading(self, device: "Device") -> None:
         """Count the reading that was under way as a row lost. The interpreter has collected garbage already."""

@@ -29,6 +29,7 @@ PORTION_S = 0.02  # an answer is written in portions of this duration: coarse fo
 _READ_BYTES_MAX = 4096
 _HEARD_BYTES_MAX = 4096
 _PARITY_BITS = {"none": 0, "even": 1, "odd": 1}
+_PSEUDO_TERMINALS = "/dev/pts/"
 _PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 
 
@@ -87,7 +88,8 @@ class RealPort:
     def __init__(self, port: str, *, baudrate: int, parity: str) -> None:
         self.path = port
         self._baudrate = baudrate
-        self._parity = _PARITIES[parity]
+        is_pty = os.path.realpath(port).startswith(_PSEUDO_TERMINALS)
+        self._parity = _PARITIES["none" if is_pty else parity]  # a pty that plays a port has none, and libc refuses it
         self._port: serial.Serial
         self.device_end = -1
         self.open()
@@ -99,7 +101,7 @@ class RealPort:
         try:
             self._port = serial.Serial(self.path, self._baudrate, parity=self._parity, timeout=0, exclusive=True)
             self.device_end = self._port.fileno()
-        except (serial.SerialException, OSError) as error:
+        except (serial.SerialException, termios.error, OSError) as error:
             raise LineError(_why(self.path, error)) from error
         os.set_blocking(self.device_end, False)
 
@@ -223,12 +225,14 @@ class SerialLine:
         if not self.is_plugged_in:
             return b""
         try:
-            return os.read(self._end.device_end, _READ_BYTES_MAX)
+            data = os.read(self._end.device_end, _READ_BYTES_MAX)
         except BlockingIOError:
             return b""
         except OSError:
-            self.unplug()  # somebody pulled a real adapter
-            return b""
+            data = b""
+        if not data:
+            self.unplug()  # somebody pulled a real adapter: its end of file, or an error
+        return data
 
     async def write(self, data: bytes, *, still: Callable[[], bool] | None = None) -> bytes:
         """Write at the line's pace and return what the node's end was given.
@@ -248,6 +252,8 @@ class SerialLine:
                 if planned is not None and sent == planned[0]:
                     planned[1]()
                     planned = None
+                    if self._fault is not None:
+                        self._fault.count("at_byte", 1, f"{sent} of {len(data)}")
                 if still is not None and not still():
                     break
                 given += piece[: self._put(piece)]

@@ -255,6 +255,25 @@ def test_a_silent_device_that_is_alone_on_its_line_is_asked_every_second() -> No
     in_virtual_time(main)
 
 
+def test_a_lone_device_that_falls_silent_is_asked_again_at_once_and_then_at_its_pace() -> None:
+    async def main() -> None:
+        line = Line()
+        line.device = lambda _: line.arrive(GOOD)
+        bus = make_bus(line)
+        device = Polled(1)
+        task = asyncio.create_task(bus.run([device]))
+        await asyncio.sleep(3.5)
+        line.device = lambda _: None
+        before = len(device.polled_s)
+        await asyncio.sleep(10)
+        task.cancel()
+        first, again, *later = device.polled_s[before:]
+        assert again - first < 0.7, "only as long as the answer was waited for"
+        assert later[0] - again == pytest.approx(1, abs=0.2)
+
+    in_virtual_time(main)
+
+
 def test_a_device_that_comes_back_is_asked_at_its_pace_again() -> None:
     async def main() -> None:
         line = Line()
