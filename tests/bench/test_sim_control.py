@@ -10,9 +10,16 @@ import pytest
 import serial
 from click.testing import CliRunner, Result
 
+from swapline_bench.faces.jbd import JbdFace
+from swapline_bench.faces.turnaround import Turnaround
+from swapline_bench.randomness import make_random
+from swapline_bench.replay import SerialEnd
 from swapline_bench.sim.command import sim as sim_command
 from swapline_bench.sim.control import running, runtime_folder, send
+from swapline_bench.sim.device import ModuleDevice
 from swapline_bench.sim.error import UnavailableError
+from swapline_bench.sim.protocol import describe_jbd
+from swapline_bench.sim.traffic import Traffic
 from tests.bench.sim_process import SimProcess
 
 BASIC = bytes.fromhex("dda50300fffd77")
@@ -205,3 +212,48 @@ def test_runtime_folder_that_others_can_write_to_is_not_used() -> None:
     runtime_folder().chmod(0o777)
     with pytest.raises(UnavailableError, match="not this user's alone"):
         runtime_folder()
+
+
+async def test_module_that_runs_empty_at_once_is_protected_and_goes_on_answering() -> None:
+    async with SimProcess("jbd", "--soc", "3", "--current", "-320", "--world-speed", "3600") as sim:
+        async with asyncio.timeout(20):
+            while not values()["protections"]:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)
+        assert values()["discharge_switch"] is False
+        assert min(values()["cells"]) > 2.0
+        assert len(await ask(sim)) == 38
+
+
+def test_value_that_fits_into_no_register_is_said_and_not_answered() -> None:
+    said: list[str] = []
+    traffic = Traffic(said.append)
+    device = ModuleDevice()
+    face = JbdFace(device.plugged)
+    traffic.watch(face, describe_jbd, Turnaround(0.01, 0.01, 0.01), make_random(1))
+    device.view.fixed["voltage_v"] = 1e6
+    assert face.answer(BASIC) is None
+    assert said[0].startswith("a value does not fit into its register")
+    assert traffic.unanswered == {"read register 0x03": 1}
+
+
+async def test_adapter_that_went_away_by_itself_is_found_again(tmp_path: Path) -> None:
+    port = tmp_path / "ttyUSB0"
+    adapter = SerialEnd()
+    port.symlink_to(adapter.path)
+    async with SimProcess("jbd", "--port", str(port)) as sim:
+        adapter.close()
+        async with asyncio.timeout(20):
+            while send("jbd", {"do": "status"})["is_plugged_in"]:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)
+        with SerialEnd() as again:
+            port.unlink()
+            port.symlink_to(again.path)
+            async with asyncio.timeout(20):
+                while not send("jbd", {"do": "status"})["is_plugged_in"]:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.1)
+            await again.write(BASIC)
+            async with asyncio.timeout(5):
+                assert (await again.read()).startswith(b"\xdd\x03")
+            await sim.end()
+    assert "adapter is unplugged" in sim.stderr
+    assert "adapter is plugged in" in sim.stderr

@@ -30,6 +30,7 @@ from swapline_wire.catalogue import METER
 CELLS_MAX = 24
 SENSORS_MAX = 8
 AMBIENT_C = 25.0
+STEP_S_MAX = 2.0  # protections take seconds; 300 A for so long change a cell's voltage by millivolts
 
 
 def _by_name(settings: Sequence[Setting]) -> dict[str, Setting]:
@@ -146,9 +147,11 @@ class ModuleDevice(Device):
         return self.view if self.is_present else None
 
     def advance(self, dt_s: float) -> None:
-        """Hold the current for `dt_s`."""
-        if self.is_present:
-            self.module.flow(self._held_a, dt_s)
+        """Hold the current for `dt_s`, in steps that the protections can follow."""
+        while self.is_present and dt_s > 0:
+            step_s = min(dt_s, STEP_S_MAX)
+            self.module.flow(self._held_a, step_s)
+            dt_s -= step_s
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Refuse what the protocol's layout has no room for, and to free what always has a value. Raises `SimError`."""

@@ -54,6 +54,7 @@ class Session:
     extra_status: Callable[[], dict[str, Any]] = dict
     is_verbose: bool = False
     final_status: Request = field(init=False, default_factory=dict)
+    _is_unplugged: bool = field(init=False, default=False)  # by its user, who will plug it in again
     _line: SerialLine = field(init=False)
     _fault: FaultModel = field(init=False)
     _stop: asyncio.Event = field(init=False)
@@ -77,6 +78,7 @@ class Session:
             self._announce(port)
             self._line.attach(self.face)
             await self._pass_time()
+            self.traffic.flush()
             self.final_status = self.status()
 
     def _announce(self, port: str) -> None:
@@ -85,7 +87,7 @@ class Session:
         self.screen.say(f"{self.name}: {rate}. Control it: swapline sim ctl {self.name} status   (Ctrl-C ends it)")
 
     def _say_fault(self, text: str) -> None:
-        if self.is_verbose or text.startswith("faults:"):
+        if self.is_verbose or text.startswith(("faults:", "adapter")):
             self.screen.say(text)
 
     async def _pass_time(self) -> None:
@@ -99,9 +101,17 @@ class Session:
             if self.device is not None and self.world_speed:
                 self.device.advance((now_s - before_s) * self.world_speed)
             before_s = now_s
+            self.traffic.flush_if_quiet()
             if now_s - shown_s >= STATUS_S:
                 shown_s = now_s
+                self._find_adapter()
                 self.screen.show(self._status_line())
+
+    def _find_adapter(self) -> None:
+        """Open a real port again that went away by itself, as soon as it is back."""
+        if self.options.port is not None and not self._line.is_plugged_in and not self._is_unplugged:
+            with contextlib.suppress(OSError):
+                self._line.plug_in()
 
     def _status_line(self) -> str:
         minutes, seconds = divmod(int(time.monotonic() - self._started_s), 60)
@@ -121,6 +131,7 @@ class Session:
         elif deed == "insert":
             self._device("insert").insert(request.get("code"))
         elif deed == "unplug":
+            self._is_unplugged = True
             self._line.unplug()
         elif deed == "plug-in":
             self._plug_in()
@@ -138,6 +149,7 @@ class Session:
         return self.device
 
     def _plug_in(self) -> None:
+        self._is_unplugged = False
         try:
             self._line.plug_in()
         except OSError as error:

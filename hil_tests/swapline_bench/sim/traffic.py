@@ -1,5 +1,6 @@
 """What passes on a simulator's line: said, counted, summed up."""
 
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 from swapline_bench.faces.turnaround import Turnaround
 from swapline_bench.serial_line import RequestFace
 
+QUIET_S = 0.05  # longer than the 20 ms in which a line gives an answer away piece by piece
 KINDS_MAX = 200  # a line that talks nonsense asks for everything
 
 
@@ -20,6 +22,10 @@ class Traffic:
         self._say = say
         self._is_verbose = is_verbose
         self._last_s = time.monotonic()
+        self._pending = bytearray()
+        self._is_from_node = False
+        self._began = ""
+        self._pause_ms = 0.0
         self.asked: Counter[str] = Counter()
         self.answered = 0
         self.unanswered: Counter[str] = Counter()
@@ -27,22 +33,38 @@ class Traffic:
         self.bytes_out = 0
 
     def on_bytes(self, from_node: bool, data: bytes) -> None:
-        """Count bytes, and show them where everything is to be seen."""
+        """Count bytes, and collect them where everything is to be seen."""
         if from_node:
             self.bytes_in += len(data)
         else:
             self.bytes_out += len(data)
-        if self._is_verbose and data:
-            now_s = time.monotonic()
-            since_ms = (now_s - self._last_s) * 1000
-            self._last_s = now_s
-            arrow = "->" if from_node else "<-"
-            self._say(f"{_clock()} {arrow} +{since_ms:7.1f} ms  {data.hex(' ').upper()}")
+        if not self._is_verbose or not data:
+            return
+        if from_node != self._is_from_node:
+            self.flush()
+        if not self._pending:
+            self._is_from_node, self._began = from_node, _clock()
+            self._pause_ms = (time.monotonic() - self._last_s) * 1000
+        self._pending += data
+        self._last_s = time.monotonic()
+
+    def flush_if_quiet(self) -> None:
+        """Show what was collected once nothing more belongs to it."""
+        if time.monotonic() - self._last_s >= QUIET_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Show what was collected: the bytes of one direction that came without a pause."""
+        if self._pending:
+            arrow = "->" if self._is_from_node else "<-"
+            self._say(f"{self._began} {arrow} +{self._pause_ms:7.1f} ms  {self._pending.hex(' ').upper()}")
+            self._pending.clear()
 
     def note(self, what: str, *, is_answered: bool) -> None:
         """Count one request; say so when it is the first of its kind."""
         if len(self.asked) >= KINDS_MAX and what not in self.asked:
             what = "others"
+        self.flush()
         self.asked[what] += 1
         self.answered += is_answered
         if not is_answered:
@@ -57,7 +79,11 @@ class Traffic:
         answer = face.answer
 
         def answer_and_note(request: bytes) -> bytes | None:
-            reply = answer(request)
+            reply = None
+            try:
+                reply = answer(request)
+            except (struct.error, OverflowError, ValueError) as error:
+                self._say(f"a value does not fit into its register, so there is no answer ({error})")
             self.note(describe(request), is_answered=reply is not None)
             face.turnaround_s = turnaround.draw(random)
             return reply
