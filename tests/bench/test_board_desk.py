@@ -47,7 +47,7 @@ async def test_desk_around_a_board_stores_what_its_devices_say_through_a_power_c
         verdict = await desk.judge()
         assert verdict.is_good, str(verdict)
         assert births == ["esp32", "esp32"]
-        assert played.board.resets.count(POWER_ON) == 2
+        assert played.board.resets == [POWER_ON] * 3, "for the flash, at boot, and after the cut"
 
 
 async def _until_off(board: RawReplPlayer) -> None:

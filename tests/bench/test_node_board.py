@@ -77,7 +77,7 @@ def small(tmp_path: Path) -> Path:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is silent stays so: shorten the waiting for it."""
     monkeypatch.setattr(node_board, "BOOT_S_MAX", 2.5)
-    monkeypatch.setattr(consoles.Console.enter, "__kwdefaults__", {"timeout_s": 1.5})
+    monkeypatch.setattr(consoles.Console.enter, "__kwdefaults__", {"soft_reset": True, "timeout_s": 1.5})
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -161,9 +161,14 @@ class Console:
         await self._work(lambda transport: transport.serial.write(b"\r\x03"), "being interrupted")
         self.listen()
 
-    async def enter(self, *, timeout_s: float = ANSWER_S_MAX) -> None:
-        """End what runs, start the interpreter anew, and leave it waiting for commands. `main.py` does not run."""
-        await self._work(lambda transport: self._enter(transport, timeout_s), "being asked for its raw REPL")
+    async def enter(self, *, soft_reset: bool = True, timeout_s: float = ANSWER_S_MAX) -> None:
+        """End what runs, start the interpreter anew, and leave it waiting for commands. `main.py` does not run.
+
+        Without `soft_reset` the interpreter stays as it is, with what was imported, and with its reset cause.
+        """
+        await self._work(
+            lambda transport: self._enter(transport, timeout_s, soft_reset), "being asked for its raw REPL"
+        )
 
     async def execute(self, code: str, *, timeout_s: float = 10.0) -> str:
         """Run code and return what it printed. Raises `NodeError` with the board's traceback.
@@ -222,11 +227,11 @@ class Console:
                 f"The console {self.port} went away while the board was {doing}: is its cable pulled, its power off?"
             ) from error
 
-    def _enter(self, transport: Any, timeout_s: float) -> None:
+    def _enter(self, transport: Any, timeout_s: float, soft_reset: bool) -> None:
         heard = self._rest + _knock(transport.serial, timeout_s)
         if not heard.endswith(_RAW_PROMPT):
             raise NodeError(self._why_no_prompt(heard))
-        transport.enter_raw_repl(soft_reset=True)
+        transport.enter_raw_repl(soft_reset=soft_reset)
         self._rest = b""
 
     def _why_no_prompt(self, heard: bytes) -> str:

@@ -31,9 +31,12 @@ _USB_S_MAX = 2.0  # a chip's own USB comes back when the firmware has said its f
 _TAIL_LINES = 20
 _LOOP_BOOTS = 3
 _BENCH = "bench "  # begins the lines that the bench adds
-_OFF, _IDLE, _RUNNING = "off", "idle", "running"
+_OFF, _BOOTING, _IDLE, _RUNNING = "off", "booting", "idle", "running"
 _START = "\nfrom main import main\nmain()\n"
 _RESET = "import machine, time\ntime.sleep_ms(100)\nmachine.reset()\n"  # the answer to mpremote leaves before
+_RESET_S = 0.5  # until that has happened
+_HELD = "main.py.held"
+_RENAME = "import os\nos.rename({!r}, {!r})\n"
 _FEED_WATCHDOG = """
 import sys
 try:
@@ -42,6 +45,14 @@ try:
     _timer = machine.Timer(0 if sys.platform == "esp32" else -1)
     _timer.init(period=1000, callback=lambda _: _watchdog.feed())
 except (ImportError, AttributeError):
+    pass
+"""
+
+_LEAVE_WATCHDOG = """
+try:
+    _timer.deinit()
+    del _timer, _watchdog
+except NameError:
     pass
 """
 
@@ -99,17 +110,18 @@ class BoardNode:
         await BoardFiles(self._console, self._say).write("config.json", text.encode())
 
     async def start(self, *, snippet: str | None = None) -> None:
-        """Give it power or reset it, and wait for the firmware's first words."""
+        """Take the supply away for a moment and give it back, where that can be, else reset it; wait for its words."""
         self._require_stopped("it is started again")
         self.lines.clear()
         if snippet is not None:
-            await self._be_idle()
+            await self._start_anew()
             self._change(_RUNNING, "on")
-            await self._console.launch(snippet + _START)
-        elif self._state == _IDLE:
+            await self._console.launch(_LEAVE_WATCHDOG + snippet + _START)
+        elif self._state == _IDLE and not self._switch.can_switch:
             self._change(_RUNNING, "on")
             await self._console.launch(_RESET)
         else:
+            await self._switch_off()
             await self._connect()
             self._change(_RUNNING, "on")
             self._console.listen()
@@ -134,9 +146,9 @@ class BoardNode:
     async def cut_power(self) -> None:
         """Take the supply away. Raises `NodeError` where nobody can."""
         if self._state != _OFF:
-            await self._switch.set(is_on=False)
+            await self._switch_off()
             await self._stop_reopening()
-            self._change(_OFF, "cut")
+            self._report_power("cut")
 
     async def brown_out(self, warning_ms: int) -> None:
         """Raise `NodeError`: nothing on a desk lets power-good fall so many milliseconds before the supply."""
@@ -210,17 +222,35 @@ class BoardNode:
             await self._switch.set(is_on=True)
         await self._console.open(appear_s=APPEAR_S_MAX if self._switch.can_switch or self._state != _OFF else 0.0)
 
-    async def _be_idle(self) -> None:
+    async def _switch_off(self) -> None:
+        if self._state != _OFF:
+            await self._switch.set(is_on=False)
+            self._state = _OFF
+
+    async def _start_anew(self) -> None:
+        """Leave it idle, and its last reset the one that a start is. Its firmware is out of the way, so it waits."""
+        await self._be_idle()
+        await self._console.execute(_RENAME.format("main.py", _HELD))
+        if self._switch.can_switch:
+            await self._switch_off()
+        else:
+            await self._console.launch(_RESET)
+            await asyncio.sleep(_RESET_S)
+            self._state = _BOOTING
+        await self._be_idle(soft_reset=False)
+        await self._console.execute(_RENAME.format(_HELD, "main.py"))
+
+    async def _be_idle(self, *, soft_reset: bool = True) -> None:
         if self._state == _IDLE and self._console.is_open:
             return
         await self._connect()
         try:
-            await self._console.enter()
+            await self._console.enter(soft_reset=soft_reset)
         except NodeError:
             if self._console.is_open:
                 raise
             await self._connect()  # a chip's own USB that came anew while the chip was asked
-            await self._console.enter()
+            await self._console.enter(soft_reset=soft_reset)
         self._state = _IDLE
         await self._console.execute(_FEED_WATCHDOG)
 

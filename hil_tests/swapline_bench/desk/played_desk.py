@@ -4,7 +4,8 @@
     pytest hil_tests -m promise --bench FOLDER/bench.toml      # elsewhere, while the first one runs
 
 `bench.toml` is `hil_tests/benches/esp32-desk.toml` with its ports led to a played ESP32 (`raw_repl_player`): console,
-relay in the supply, an RS-485 line and the GNSS receiver's UART. The bench does not know that no board is there.
+relay in the supply, an RS-485 line and the GNSS receiver's UART. A third UART, as an ESP32-S3 has it free, leads to the
+vehicle controller. The bench does not know that no board is there.
 """
 
 import asyncio
@@ -25,6 +26,15 @@ from swapline_bench.desk.raw_repl_player import RawReplPlayer
 
 DESK = BENCHES / "esp32-desk.toml"
 _FRAME_BYTES = 4
+_THIRD_LINE = """
+[[lines]]
+name = "vcu"
+adapter = "{port}"
+node_port = 0
+tx_pin = 43
+rx_pin = 44
+devices = [{{ simulator = "vcu" }}]
+"""
 _LEFT_OUT = ("advertise", "password_env")  # its network is this computer
 
 
@@ -80,12 +90,11 @@ class PlayedDesk:
     async def __aenter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         async with contextlib.AsyncExitStack() as stack:
-            bay = await stack.enter_async_context(PtyCable())
-            gnss = await stack.enter_async_context(PtyCable())
+            bay, gnss, vcu = [await stack.enter_async_context(PtyCable()) for _ in range(3)]
             self.board = RawReplPlayer(
                 self.folder / "board",
                 platform="esp32",
-                ports={1: bay.right, 2: gnss.right},
+                ports={0: vcu.right, 1: bay.right, 2: gnss.right},
                 link=self.folder / "console",
             )
             self.board.plug()
@@ -98,7 +107,8 @@ class PlayedDesk:
                     "the relay": relay.path,
                     "line bay1": bay.left,
                     "line gnss": gnss.left,
-                }
+                },
+                _THIRD_LINE.format(port=vcu.left),
             )
             self._stack = stack.pop_all()
         return self
@@ -106,7 +116,7 @@ class PlayedDesk:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def _write_file(self, ports: Mapping[str, str]) -> BenchFile:
+    def _write_file(self, ports: Mapping[str, str], more: str) -> BenchFile:
         real = load(DESK)
         text = real.text.replace('"esp32-desk"', '"played-desk"').replace('"0.0.0.0"', '"127.0.0.1"')
         text = text.replace("off_s = 2.0", "off_s = 0.1")
@@ -114,7 +124,8 @@ class PlayedDesk:
             assert text.count(f'"{port}"') == 1, port
             text = text.replace(f'"{port}"', f'"{ports[what]}"')
         path = self.folder / "bench.toml"
-        path.write_text("\n".join(line for line in text.splitlines() if not line.startswith(_LEFT_OUT)) + "\n")
+        kept = [line for line in text.splitlines() if not line.startswith(_LEFT_OUT)]
+        path.write_text("\n".join(kept) + "\n" + more)
         return load(path)
 
 

@@ -28,7 +28,7 @@ from typing import Self
 from swapline_bench.node_process import NodeError
 
 PLATFORMS = ("linux", "esp32", "rp2")
-POWER_ON, RESET, WATCHDOG = 1, 2, 3  # of `machine.reset_cause()` on an ESP32
+POWER_ON, RESET, WATCHDOG, SOFT_RESET = 1, 2, 3, 5  # of `machine.reset_cause()` on an ESP32
 HEAP_BYTES = 320 * 1024  # what a node has, and 64 KB for playing a board
 _PROGRAM = Path(__file__).with_name("played_board.py")
 _CTRL_C = b"\x03"
@@ -176,8 +176,12 @@ class RawReplPlayer:
                     self._enumerate()
                     self._say(_ROM_LINES[self.platform].replace(b"?", b"%d" % cause))
                 order = await self._run_interpreter(start, cause)
-                start = order.removeprefix("soft_") if order.startswith("soft_") else "hard"
-                cause = WATCHDOG if order == "watchdog" else RESET
+                if order.startswith("soft_"):
+                    start = order.removeprefix("soft_")
+                    cause = SOFT_RESET if self.platform == "esp32" else cause
+                else:
+                    start = "hard"
+                    cause = WATCHDOG if order == "watchdog" else RESET
         finally:
             self._disarm()
 
