@@ -61,7 +61,7 @@ _PROMPT = b"Input Userda"  # what the name begins with until somebody enters one
 
 # For each bit of the warnings the number of the common protection. Bit 4 is "too hot" and 9 "too cold", for charging
 # and for discharging.
-WARNING_BITS = (
+_WARNING_BITS = (
     b"\x11\x0e\x02\x03"  # low SoC; MOSFET; pack over, under
     b"\x04\x08\x09\x0d"  # over-temperature; charge, discharge over-current; cell spread
     b"\x11\x05\x00\x01"  # battery box; under-temperature; cell over, under
@@ -144,99 +144,100 @@ class Jk(Bms):
 
     async def _read_all(self, bus: "Bus") -> str:
         """Ask once, fill what is to be committed, and return the module's code."""
+        places = self._places
         answer = await bus.ask(self.query, self.timeout_ms)
-        if not self._locate(answer):
+        if not _locate(answer, places):
             raise bus.protocol_error("registers do not fit into %d bytes" % len(answer))
-        code = module_code(self._name(answer)) or module_code(self._text(answer, _DEVICE))
+        code = module_code(_name(answer, places)) or module_code(_text(answer, places, _DEVICE))
         if not code:
             raise bus.protocol_error("module has no code")
-        self._take_numbers(answer)
-        self._take_current(answer)
-        self._take_temperatures(answer)
-        self._take_state(answer)
-        self._take_cells(answer)
+        self.module.clear()
+        _fill_numbers(answer, places, self.module.values)
+        _fill_state(answer, places, self.module.values)
+        self.sensor_count = min(max(_number(answer, places, _SENSOR_COUNT), 0), _SENSORS_MAX)
+        for i in range(self.sensor_count):
+            self.sensor_dc[i] = _temperature_dc(_number(answer, places, _BOX + i))
+        at = places[_CELLS - _FIRST]  # a length byte, then three bytes each: a cell's number and its mV
+        self.cell_count = min(answer[at] // 3, len(self.cell_mv)) if at else 0
+        for i in range(self.cell_count):
+            self.cell_mv[i] = u16(answer, at + 2 + 3 * i)
         return code
 
-    def _locate(self, answer: memoryview) -> bool:
-        """Find every register's value; return whether the registers fill the answer exactly."""
-        places = self._places
-        for i in range(len(places)):
-            places[i] = 0
-        at = 0
-        while at < len(answer):
-            index = answer[at] - _FIRST
-            size = _SIZES[index] if 0 <= index < len(_SIZES) else 0
-            at += 1
-            if size == _COUNTED and at < len(answer):
-                size = 1 + answer[at]
-            if not size:
-                return False
-            places[index] = at
-            at += size
-        return at == len(answer) > 0
 
-    def _number(self, answer: memoryview, register: int) -> int:
-        """Return a register's value, -1 if the answer does not have it."""
-        place = self._places[register - _FIRST]
-        number = 0 if place else -1
-        for i in range(place, place + _SIZES[register - _FIRST] if place else 0):
-            number = number << 8 | answer[i]
-        return number
-
-    def _text(self, answer: memoryview, register: int) -> memoryview:
-        place = self._places[register - _FIRST]
-        return answer[place : place + _SIZES[register - _FIRST] if place else 0]
-
-    def _name(self, answer: memoryview) -> memoryview:
-        """Return the name that somebody has entered; else the board's type, which stands behind the prompt for one."""
-        name = self._text(answer, _NAME)
-        return name[len(_PROMPT) :] if name[: len(_PROMPT)] == _PROMPT else name
-
-    def _take_numbers(self, answer: memoryview) -> None:
-        self.module.clear()
-        values = self.module.values
-        for i in range(0, len(_ROWS), 3):
-            number = self._number(answer, _ROWS[i])
-            if number >= 0:
-                values[_ROWS[i + 1]] = number * _ROWS[i + 2]
-
-    def _take_current(self, answer: memoryview) -> None:
-        """Take the current: up to protocol version 0 it is 10000 at rest, from 1 on it has a bit for charging."""
-        word = self._number(answer, _CURRENT)
-        if word < 0:
-            return
-        if self._number(answer, _VERSION) < 1:
-            current_ca = _CURRENT_ZERO - word
-        else:
-            current_ca = word - 0x8000 if word & 0x8000 else -word
-        self.module.values[_AMPERES] = current_ca
-
-    def _take_temperatures(self, answer: memoryview) -> None:
-        mosfet = self._number(answer, _MOSFET)
-        if mosfet >= 0:
-            self.module.values[_TEMPERATURE_MOSFET] = temperature_dc(mosfet)
-        self.sensor_count = min(max(self._number(answer, _SENSOR_COUNT), 0), _SENSORS_MAX)
-        for i in range(self.sensor_count):
-            self.sensor_dc[i] = temperature_dc(self._number(answer, _BOX + i))
-
-    def _take_state(self, answer: memoryview) -> None:
-        values = self.module.values
-        warnings = self._number(answer, _WARNINGS)
-        if warnings >= 0:
-            bits = mapped_bits(warnings, WARNING_BITS)
-            values[PROTECTIONS] = bits | (bits & _CHARGE_TEMPERATURES) << 2
-        status = self._number(answer, _STATUS)
-        if status >= 0:
-            values[SWITCHES] = status & 3  # bit 0 charge, bit 1 discharge, as in the catalogue
-
-    def _take_cells(self, answer: memoryview) -> None:
-        """Take the cell voltages: a length byte, then three bytes each, a cell's number and its mV."""
-        place = self._places[_CELLS - _FIRST]
-        self.cell_count = min(answer[place] // 3, len(self.cell_mv)) if place else 0
-        for i in range(self.cell_count):
-            self.cell_mv[i] = u16(answer, place + 2 + 3 * i)
+# Functions, not methods: a bundle gives a module's functions names that all modules share, and names are scarce.
 
 
-def temperature_dc(word: int) -> int:
+def _locate(answer: memoryview, places: "array[int]") -> bool:
+    """Find every register's value; return whether the registers fill the answer exactly."""
+    for i in range(len(places)):
+        places[i] = 0
+    at = 0
+    while at < len(answer):
+        index = answer[at] - _FIRST
+        size = _SIZES[index] if 0 <= index < len(_SIZES) else 0
+        at += 1
+        if size == _COUNTED and at < len(answer):
+            size = 1 + answer[at]
+        if not size:
+            return False
+        places[index] = at
+        at += size
+    return at == len(answer) > 0
+
+
+def _number(answer: memoryview, places: "array[int]", register: int) -> int:
+    """Return a register's value, -1 if the answer does not have it."""
+    number = -1
+    for byte in _text(answer, places, register):
+        number = max(number, 0) << 8 | byte
+    return number
+
+
+def _text(answer: memoryview, places: "array[int]", register: int) -> memoryview:
+    """Return a register's bytes, none if the answer does not have it."""
+    at = places[register - _FIRST]
+    return answer[at : at + _SIZES[register - _FIRST] if at else 0]
+
+
+def _name(answer: memoryview, places: "array[int]") -> memoryview:
+    """Return the name that somebody has entered; else the board's type, which stands behind the prompt for one."""
+    name = _text(answer, places, _NAME)
+    return name[len(_PROMPT) :] if name[: len(_PROMPT)] == _PROMPT else name
+
+
+def _temperature_dc(word: int) -> int:
     """Return tenths of a degree: whole ones up to 100, and beyond that 101 is -1."""
     return 10 * (word if word <= _COLD_BASE else _COLD_BASE - word)
+
+
+def _fill_numbers(answer: memoryview, places: "array[int]", values: "list[int]") -> None:
+    """Fill the table's signals, the MOSFETs' temperature and the current.
+
+    Up to protocol version 0 the current is 10000 at rest; from 1 on it has a bit for charging.
+    """
+    for i in range(0, len(_ROWS), 3):
+        number = _number(answer, places, _ROWS[i])
+        if number >= 0:
+            values[_ROWS[i + 1]] = number * _ROWS[i + 2]
+    number = _number(answer, places, _MOSFET)
+    if number >= 0:
+        values[_TEMPERATURE_MOSFET] = _temperature_dc(number)
+    number = _number(answer, places, _CURRENT)
+    if number < 0:
+        return
+    if _number(answer, places, _VERSION) < 1:
+        number = _CURRENT_ZERO - number
+    else:
+        number = number - 0x8000 if number & 0x8000 else -number
+    values[_AMPERES] = number
+
+
+def _fill_state(answer: memoryview, places: "array[int]", values: "list[int]") -> None:
+    """Fill protections and switches."""
+    warnings = _number(answer, places, _WARNINGS)
+    if warnings >= 0:
+        bits = mapped_bits(warnings, _WARNING_BITS)
+        values[PROTECTIONS] = bits | (bits & _CHARGE_TEMPERATURES) << 2
+    status = _number(answer, places, _STATUS)
+    if status >= 0:
+        values[SWITCHES] = status & 3  # bit 0 charge, bit 1 discharge, as in the catalogue
