@@ -43,19 +43,20 @@ class Bays:
         self.desk = desk
         self.all = range(1, len(drivers) + 1)
         assert desk.rig is not None
-        self._van, self._station = desk.rig.van, desk.rig.station
+        self._van = desk.rig.van
+        self._slots = desk.rig.station.slots if desk.rig.station else []
         self._order = make_random(desk.seed, "exchanges")
         self.noticed_s: list[float] = []
 
     def module(self, bay: int) -> Module | None:
-        return self._van.bays[bay - 1] if self._van else self._station.slots[bay - 1].module
+        return self._van.bays[bay - 1] if self._van else self._slots[bay - 1].module
 
     def put(self, bay: int, module: Module | None) -> None:
         self.desk.timeline.mark(f"bay {bay} has {'no module' if module is None else module.code}")
         if self._van:
             self._van.bays[bay - 1] = module
         else:
-            self._station.slots[bay - 1].module = module
+            self._slots[bay - 1].module = module
 
     def code(self, bay: int) -> str:
         module = self.module(bay)

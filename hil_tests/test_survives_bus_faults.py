@@ -28,7 +28,7 @@ KINDS = (
     "late=0.3 late-s=1.3",
     "silent=0.3",
     "wrong-slave=0.3",
-    "exception=0.3",
+    "exception=0.15",
     "two-slaves=0.5",
     "device-baudrate=14400",
     "pulled",

@@ -241,8 +241,8 @@ class Bms(Driver):
         except BusRefused:
             if self._has_serial:
                 raise  # it is busy: another code now would be another module
-            self._serial_misses = _SERIAL_MISSES_MAX
-            return ""
+            self._serial_misses += 1
+            return await self._read_serial(bus) if self._serial_misses < _SERIAL_MISSES_MAX else ""
         except BusTimeout:
             await bus.ask(self.name_query, self.timeout_ms)  # raises if the module is silent altogether
             self._serial_misses += not self._has_serial

@@ -304,6 +304,19 @@ def test_a_module_swapped_during_a_poll_gets_no_row_of_the_other_and_its_own_at_
     ]
 
 
+def test_a_module_that_refuses_its_serial_number_once_is_not_taken_for_its_model(
+    run_driver: RunDriver, recordings: Path
+) -> None:
+    frames = frames_of_jbd(recordings)
+    answers = jbd(frames["BASICINFO_FRAME"], frames["CELLINFO_FRAME"], barcode="MODULE-A")
+    code = JbdQuery(0xA2).request.hex()
+    answers[code] = ["dda28000ff8077", *answers[code]]
+    result = run_driver({"driver": "jbd", "answers": answers, "polls": 3})
+    assert result["errors"] == [None] * 3
+    assert result["counters"]["bus_protocol_errors"] == 1
+    assert {row["owner"] for row in result["rows"]["module"]} == {"MODULE-A"}
+
+
 def test_a_module_with_more_cells_than_a_segment_makes_more_segments(run_driver: RunDriver, recordings: Path) -> None:
     frames = frames_of_jbd(recordings)
     cells = b"".join((3000 + i).to_bytes(2, "big") for i in range(20)).hex()

@@ -102,6 +102,9 @@ class Polled:
         self.polled_s.append(asyncio.get_running_loop().time())
         await bus.ask(self.query, 500)
 
+    async def look(self, bus: Bus) -> None:
+        raise NotImplementedError
+
     async def run(self, bus: Bus) -> None:
         raise NotImplementedError
 
