@@ -193,18 +193,19 @@ async def test_stop_ends_it_in_order_and_a_killed_one_leaves_no_name() -> None:
     assert sockets() == []
 
 
-@pytest.mark.parametrize(
-    "request_bytes", [b"\n", b"nonsense\n", b"[]\n", b"{}\n", b'{"do": "fly"}\n', b'{"do": "set"}\n', b"x" * 100_000]
-)
-async def test_what_is_no_request_is_refused_and_it_goes_on(request_bytes: bytes) -> None:
+def refusal_of(request: bytes) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(runtime_folder() / "jbd.sock"))
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        return dict(json.loads(client.makefile("rb").readline()))
+
+
+async def test_what_is_no_request_is_refused_and_it_goes_on() -> None:
     async with SimProcess("jbd"):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
-            client.connect(str(runtime_folder() / "jbd.sock"))
-            client.sendall(request_bytes)
-            client.shutdown(socket.SHUT_WR)
-            answer = json.loads(client.makefile("rb").readline())
-        assert answer["ok"] is False
+        for request in (b"\n", b"nonsense\n", b"[]\n", b"{}\n", b'{"do": "fly"}\n', b'{"do": "set"}\n', b"x" * 100_000):
+            assert refusal_of(request)["ok"] is False
         assert send("jbd", {"do": "status"})["ok"] is True
 
 

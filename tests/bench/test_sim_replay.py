@@ -10,7 +10,9 @@ from typing import Any
 import pynmeagps  # type: ignore[import-untyped]
 import pytest
 import serial
+from click.testing import CliRunner
 
+from swapline_bench.sim.command import sim as sim_command
 from swapline_bench.sim.control import send
 from swapline_bench.sim.recording import read_recording
 from tests.bench.sim_process import SimProcess, ask_driver
@@ -95,24 +97,33 @@ def test_every_recording_of_requests_can_be_played(recordings: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "sentence"), [("hello", "has no question"), ("{", "is no JSON"), ("[]", "should be")])
-async def test_what_is_no_recording_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+def test_what_is_no_recording_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
     path = tmp_path / "file"
     path.write_text(text)
-    async with SimProcess("replay", str(path)) as sim:
-        await sim.end(None)
-    assert sim.returncode == 69
-    assert sentence in sim.stderr
-    assert "An NMEA log will do as well" in sim.stderr
+    done = CliRunner().invoke(sim_command, ["replay", str(path)])
+    assert done.exit_code == 69
+    assert sentence in done.stderr
+    assert "An NMEA log will do as well" in done.stderr
 
 
-async def test_list_says_what_can_be_played(tmp_path: Path) -> None:
+def test_list_says_what_can_be_played(tmp_path: Path) -> None:
     capture = tmp_path / "capture.txt"
     capture.write_text(">>> 01 02 <<< 05\n>>> 01 02\n>>> 03 <<< XX\n")
-    async with SimProcess("replay", str(capture), "--list") as sim:
-        await sim.end(None)
-    assert sim.returncode == 0
-    assert sim.port.split() == ["1", "answers", "1", "silences", "01", "02"]
-    assert "left out: line 3" in sim.stdout
+    done = CliRunner().invoke(sim_command, ["replay", str(capture), "--list"])
+    assert done.exit_code == 0
+    assert done.stdout.split()[:6] == ["1", "answers", "1", "silences", "01", "02"]
+    assert "left out: line 3" in done.stdout
+
+
+def test_receiver_s_own_settings_do_not_go_with_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "log.nmea"
+    log.write_text(">>> 01 <<< 02\n")
+    refused = CliRunner().invoke(sim_command, ["gnss", "--replay", str(log), "--fix", "off"])
+    assert refused.exit_code == 2
+    assert "leave the settings of the synthetic receiver away" in refused.stderr
+    refused = CliRunner().invoke(sim_command, ["gnss", "--replay", str(log)])
+    assert refused.exit_code == 2
+    assert "has no NMEA sentences" in refused.stderr
 
 
 async def test_nmea_log_is_played_byte_for_byte_and_ends_by_itself(recordings: Path) -> None:
