@@ -41,7 +41,8 @@ def _check_programs(file: BenchFile) -> Iterator[str]:
         modules["esptool"] = "esptool"
     for module, name in modules.items():
         if importlib.util.find_spec(module) is None:
-            yield f"{name} is not installed: pip install 'swapline[bench]'."
+            package = name if name == "esptool" else "'swapline[bench]'"  # only boards that lack MicroPython need that
+            yield f"{name} is not installed: pip install {package}."
     if file.broker.kind == "mosquitto":
         try:
             services.find_binary("mosquitto", "mosquitto")
