@@ -157,9 +157,11 @@ def test_a_test_says_its_promise_needs_figures_and_reason(mixed: tuple[Run, str,
 def test_progress_is_one_line_a_test_with_the_reason(mixed: tuple[Run, str, Path]) -> None:
     lines = mixed[1].splitlines()
     assert lines[0] == "bench virtual: 6 tests of 2 promises"
-    assert any(line.startswith("[1/6] passed ") and line.endswith("keeps its word: that passes") for line in lines)
-    place = next(number for number, line in enumerate(lines) if line.endswith("keeps its word: that fails"))
-    assert lines[place].startswith("[2/6] failed ")
+    assert lines[1] == "keeps its word"
+    assert lines[2].startswith("  [1/6] passed ")
+    assert lines[2].endswith(" s  that passes")
+    place = next(number for number, line in enumerate(lines) if line.endswith("that fails"))
+    assert lines[place].startswith("  [2/6] failed ")
     assert "one is not two" in lines[place + 1]
 
 
@@ -334,7 +336,7 @@ def test_terminal_shows_the_running_test_in_one_line() -> None:
     now_s[0] = 2.5
     progress.tick(results)
     last = stream.getvalue().split("\r\033[K")[-1]
-    assert last.startswith("[1/1] running    2.5 s")
+    assert last.startswith("  [1/1] running    2.5 s")
     assert len(last) < 40
 
 
@@ -348,8 +350,8 @@ def test_log_is_told_of_a_long_test_from_time_to_time() -> None:
         now_s[0] = float(second)
         progress.tick(results)
     assert stream.getvalue().splitlines() == [
-        "[1/1] still running after 30 s: one thing",
-        "[1/1] still running after 60 s: one thing",
+        "  [1/1] still running after 30 s: one thing",
+        "  [1/1] still running after 60 s: one thing",
     ]
 
 

@@ -30,6 +30,7 @@ class Progress:
         self._began_s = 0.0
         self._told_s = 0.0
         self._done = 0
+        self._promise = ""
 
     def begin(self, bench: str, results: Results) -> None:
         """Say how much there is to do."""
@@ -43,32 +44,40 @@ class Progress:
             return
         now_s = self._clock()
         if test.nodeid != self._running:
+            self._head(test)
             self._running, self._began_s, self._told_s = test.nodeid, now_s, now_s
         took_s = now_s - self._began_s
         if self._is_terminal:
             head = f"{self._place(len(results.tests), 1)} running {took_s:6.1f} s  "
-            self._stream.write("\r\033[K" + (head + _title(test))[: self._width() - 1])
+            self._stream.write("\r\033[K" + (head + test.sentence)[: self._width() - 1])
             self._stream.flush()
         elif now_s - self._told_s >= STILL_EVERY_S:
             self._told_s = now_s
-            self._write(f"{self._place(len(results.tests), 1)} still running after {took_s:.0f} s: {_title(test)}")
+            self._write(f"{self._place(len(results.tests), 1)} still running after {took_s:.0f} s: {test.sentence}")
 
     def ended(self, test: Result, results: Results) -> None:
         """Say how a test ended, and why if it did not pass."""
         self._done += 1
+        self._head(test)
         outcome = click.style(f"{test.outcome:<7}", fg=_COLORS.get(test.outcome), bold=test.is_bad)
-        self._write(f"{self._place(len(results.tests))} {outcome} {test.duration_s:6.1f} s  {_title(test)}")
+        self._write(f"{self._place(len(results.tests))} {outcome} {test.duration_s:6.1f} s  {test.sentence}")
         if test.outcome != PASSED:
             for line in test.message.splitlines()[:_MESSAGE_LINES_MAX]:
-                self._write(f"          {line[:_MESSAGE_CHARACTERS_MAX]}")
+                self._write(f"            {line[:_MESSAGE_CHARACTERS_MAX]}")
 
     def say(self, text: str) -> None:
         """Write a line of another kind."""
         self._write(text)
 
+    def _head(self, test: Result) -> None:
+        """Name the promise, once for all its tests that come one after the other."""
+        if test.promise != self._promise:
+            self._promise = test.promise
+            self._write(test.promise)
+
     def _place(self, count: int, ahead: int = 0) -> str:
         width = len(str(count))
-        return f"[{self._done + ahead:>{width}}/{count}]"
+        return f"  [{self._done + ahead:>{width}}/{count}]"
 
     def _write(self, line: str) -> None:
         start = "\r\033[K" if self._is_terminal else ""
@@ -85,10 +94,6 @@ def format_summary(results: Results, duration_s: float) -> str:
         said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
         lines.append(f"  {promise.outcome:<7}  {promise.text}  ({said})")
     return "\n".join(lines)
-
-
-def _title(test: Result) -> str:
-    return f"{test.promise}: {test.sentence}" if test.promise else test.sentence
 
 
 def _count(number: int, noun: str) -> str:
