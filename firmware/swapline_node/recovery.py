@@ -6,6 +6,8 @@ import struct
 
 from .journal_state import DROP, DROP_DECLARED, RECORD_BYTES, RECORD_FORMAT, Record, sync_folder
 
+_ENOSPC = 28
+
 
 def draw_id() -> int:
     """Return a random journal id."""
@@ -16,7 +18,7 @@ def draw_id() -> int:
 
 
 def make_folder(folder: str) -> None:
-    """Make a folder and those above it."""
+    """Make a folder and those above it. Raises OSError where one is not there and cannot be made."""
     path = ""
     for part in folder.split("/"):
         path += part
@@ -24,8 +26,13 @@ def make_folder(folder: str) -> None:
             try:
                 os.mkdir(path)
                 sync_folder(path[: path.rfind("/")] or "." if "/" in path else ".")
-            except OSError:
-                pass  # it exists, or opening the first file says what is wrong with it
+            except OSError as error:
+                try:
+                    os.stat(path)  # else it exists
+                except OSError:
+                    if error.errno == _ENOSPC:
+                        raise OSError("no room left for folder " + path) from None  # LittleFS says "28"
+                    raise error from None
         path += "/"
 
 

@@ -62,16 +62,18 @@ def get(source, target):
                 copy.write(file.read())
 get({source!r}, "/host/out")
 """
+# LittleFS counts shared blocks twice, more than there are even, so only trying tells when there is none left.
 _FILL = """
 import os
-free = lambda: os.statvfs("/")[3] * {block}
-with open("/filler", "ab") as file:
-    try:
-        while free() > {free_bytes}:
-            file.write(bytes(min({block}, free() - {free_bytes})))
-            file.flush()
-    except OSError:
-        pass
+def free():
+    _, _, total, blocks, *_ = os.statvfs("/")
+    return blocks * {block} if blocks <= total else 0
+try:
+    while {free_bytes} == 0 or free() > {free_bytes}:
+        with open("/filler", "ab") as file:
+            file.write(bytes({block}))
+except OSError:
+    pass
 print(free())
 """
 _UNFILL = """
@@ -179,7 +181,7 @@ class VirtualBoard(NodeProcess):
         return target
 
     async def fill_flash(self, free_bytes: int = 0) -> int:
-        """Have another file take the flash's room up to `free_bytes`, and return how much is free indeed."""
+        """Have another file take the flash's room but for `free_bytes`, and return how much LittleFS says is free."""
         return int(await self.run(_FILL.format(block=BLOCK_BYTES, free_bytes=free_bytes)))
 
     async def empty_flash(self) -> None:
