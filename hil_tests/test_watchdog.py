@@ -10,7 +10,7 @@ from swapline_wire.catalogue import BOOT
 
 pytestmark = [
     pytest.mark.promise("the watchdog fires when a task hangs, and the next boot tells the reason"),
-    pytest.mark.needs("watchdog", "snippet", "simulators", "bays:1", "vcu"),
+    pytest.mark.needs("watchdog", "power", "snippet", "simulators", "bays:1", "vcu"),
 ]
 RESET_POWER_ON, RESET_WATCHDOG = 1, 3
 WATCHDOG_MS = 1500

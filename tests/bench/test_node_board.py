@@ -15,7 +15,7 @@ import pytest
 from swapline_bench import bundle
 from swapline_bench.desk import console as consoles
 from swapline_bench.desk import node_board
-from swapline_bench.desk.bench_file import CommandPower, MpremoteFlash, Node, NoPower
+from swapline_bench.desk.bench_file import CommandPower, EsptoolFlash, MpremoteFlash, Node, NoPower
 from swapline_bench.desk.bench_file import Console as ConsoleTable
 from swapline_bench.desk.node import NodeError
 from swapline_bench.desk.node_board import BoardNode
@@ -283,6 +283,19 @@ async def test_board_without_an_interpreter_gets_one_by_the_command_of_the_file(
         await flashing
         assert files_of(board.folder) == files_of(small)
         await node.close()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_esptool_is_asked_where_the_file_says_so(pair: Pair, small: Path, tmp_path: Path) -> None:
+    """There is no chip for it here: it, or Python that lacks it, ends with an error, which is shown."""
+    pair.board.is_mute = True
+    flash = EsptoolFlash(kind="esptool", image=tmp_path / "ESP32_GENERIC.bin", offset=0x1000)
+    node = make_node(pair.board.path, tmp_path, [], flash=flash)
+    with pytest.raises(
+        NodeError, match=r"puts MicroPython on the board ended with .* write_flash 0x1000 .*GENERIC.bin"
+    ):
+        await node.flash(small)
+    await node.close()
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def _remove(path):
             os.remove(path)
     except OSError:
         pass
-for _path in ("journal", "/journal", "config.json", "config.json.old", "reset_cause"):
+for _path in ("journal", "/journal", "config.json", "config.json.old", "reset_cause", "main.py.held"):
     _remove(_path)
 """
 
