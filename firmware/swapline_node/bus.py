@@ -267,11 +267,14 @@ class Bus:
             await self._poll(turn)
 
     def _next_look(self, turns: "list[Turn]", until_ms: int) -> "Turn | None":
-        """Return the device that is to be looked at first, of those for which there is time before the next poll."""
+        """Return the device that is to be looked at first, of those for which there is time before the next poll.
+
+        A look may make the poll late by half of itself: a pause as long as a look would make alarms later than that.
+        """
         now_ms = self.clock.uptime_ms()
         first = None
         for turn in turns:
-            has_time = turn.look_due_ms >= 0 and max(turn.look_due_ms, now_ms) + turn.look_ms < until_ms
+            has_time = turn.look_due_ms >= 0 and max(turn.look_due_ms, now_ms) + turn.look_ms // 2 < until_ms
             if has_time and (first is None or turn.look_due_ms < first.look_due_ms):
                 first = turn
         return first

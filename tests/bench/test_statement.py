@@ -172,7 +172,7 @@ def test_a_jbd_board_states_what_its_registers_show(desk: Desk) -> None:
     module = make_module()
     face = JbdFace(lambda: module)
     face.witness = JbdWitness(desk.scribe(bay=1), lambda: module)
-    for request in (JBD_NAME, JBD_CODE, JBD_BASIC, JBD_CELLS, JBD_CODE):
+    for request in (JBD_NAME, JBD_CODE, JBD_CELLS, JBD_BASIC, JBD_CODE):
         desk.ask(face, request)
     (statement,) = desk.statements("module")
     assert statement.values["soc_pct"] == round(module.soc_pct)
@@ -301,7 +301,7 @@ async def test_a_face_states_what_it_has_said_when_it_has_left(tmp_path: Path) -
         async with SerialLine("bay1", baudrate=115200) as line:
             line.attach(face)
             with Path(line.path).open("r+b", buffering=0) as port:  # noqa: ASYNC230 - a pty
-                for count, request in enumerate((JBD_CODE, JBD_BASIC, JBD_CELLS, JBD_CODE), 1):
+                for count, request in enumerate((JBD_CODE, JBD_CELLS, JBD_BASIC, JBD_CODE), 1):
                     port.write(bytes.fromhex(request))
                     await until(lambda count=count: face.answers == count and line.unread_bytes() > 0)  # type: ignore[misc]
                     answer = b""

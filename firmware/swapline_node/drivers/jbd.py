@@ -89,10 +89,10 @@ class Jbd(Bms):
     cell_query = JbdQuery(_CELL)
 
     async def read(self, bus: "Bus") -> None:
-        """Read basic info and cell voltages. Raises `BusError`."""
-        await self.read_look(bus)
+        """Read cell voltages, then basic info, so that what alarms are about is new. Raises `BusError`."""
         answer = await bus.ask(self.cell_query, self.timeout_ms)
         self.set_cells(answer, 0, len(answer) // 2)
+        await self.read_look(bus)
 
     async def read_look(self, bus: "Bus") -> None:
         """Read basic info: everything but the cells. Raises `BusError`."""

@@ -5,7 +5,7 @@ data between two equal codes are a reading. A node that has lost touch begins wi
 
 - Seplos V3: code (0x1700), pack (0x1000), cells (0x1100), state (0x1200, which a node may leave out), code.
 - JBD UP16S: code (0x1C00), status (0x1000), code.
-- JBD: code (A2, or 05 where a node asks for the name instead), basic (03), cells (04), code.
+- JBD: code (A2, or 05 where a node asks for the name instead), cells (04), basic (03), code.
 - JK: everything in one answer, the code too, so each answer is a poll.
 
 Each poll has one row of `module`. Rows of `cells` are kept at a slower pace that the node chooses: each poll states
@@ -229,7 +229,7 @@ class SeplosWitness(BmsWitness):
 class JbdWitness(BmsWitness):
     """Watches a JBD board."""
 
-    first = "basic"
+    first = "cells"
     needed = frozenset({"basic", "cells"})
 
     def part(self, request: bytes, reply: bytes, module: Module) -> Part | None:
