@@ -7,7 +7,7 @@ import pytest
 from swapline_bench.faces import jbd, jk
 from swapline_bench.faces.modbus import crc16
 from swapline_bench.report import payload
-from swapline_bench.report.story import log_level, visible
+from swapline_bench.report.story import log_level, log_text, visible
 from swapline_bench.report.telegram import DAMAGED, describe, describe_all
 from swapline_bench.report.timeline import FROM_NODE, TO_NODE, Entry
 from swapline_wire import catalogue, message
@@ -127,6 +127,13 @@ def test_last_will_is_no_birth() -> None:
 )
 def test_level_of_a_log_line(line: str, level: str) -> None:
     assert log_level(line) == level
+
+
+def test_gateways_log_is_put_for_people() -> None:
+    line = '{"part": "gateway", "event": "ready", "level": "info", "timestamp": "2026", "url": "x"}'
+    assert log_text(line) == "info gateway ready  url=x"
+    assert log_text("0.5 info node boot 1") == "0.5 info node boot 1"
+    assert log_text('{"no": "event"}') == '{"no": "event"}'
 
 
 def test_nothing_on_a_line_is_invisible() -> None:

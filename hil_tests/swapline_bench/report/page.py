@@ -132,7 +132,7 @@ def _index_page(run: Run, gathered: _Gathered) -> dict[str, Any]:
         "lasts": gathered.lasts,
         "sparks": gathered.sparks,
         "births": list(gathered.births.values()),
-        "seeds": list(_seeds(results.tests.values())),
+        "seeds": _seeds(results.tests.values()),
         "provenance": run.provenance,
         "bench": run.provenance["bench"],
         "begin": format_time(run.begin_utc_s),
@@ -142,9 +142,14 @@ def _index_page(run: Run, gathered: _Gathered) -> dict[str, Any]:
     }
 
 
-def _seeds(tests: Iterable[Result]) -> Iterable[tuple[str, Any, str]]:
+def _seeds(tests: Iterable[Result]) -> list[tuple[str, Any, str]]:
+    """Return each seed with the tests that drew from it."""
+    users: dict[tuple[str, str], list[str]] = {}
     for test in tests:
-        yield from ((name, value, test.sentence) for name, value in test.figures if name.startswith("seed"))
+        for name, value in test.figures:
+            if name.startswith("seed"):
+                users.setdefault((name, str(value)), []).append(test.sentence)
+    return [(*seed, names[0] if len(names) == 1 else f"{len(names)} tests") for seed, names in users.items()]
 
 
 def _as_json(run: Run, gathered: _Gathered) -> dict[str, Any]:

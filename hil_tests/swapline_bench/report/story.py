@@ -94,7 +94,7 @@ class Story:
 
     def _columns(self, place: int, entry: Entry) -> list[Any]:
         """Return tone, content, words, duration and details; what is empty at the end is left out."""
-        content = entry.content.hex() if isinstance(entry.content, bytes) else entry.content
+        content = entry.content.hex() if isinstance(entry.content, bytes) else log_text(entry.content)
         duration_us = round((entry.end_s - entry.time_s) * 1e6) if entry.end_s is not None else 0
         details: dict[str, Any] = {"topic": entry.topic} if entry.topic else {}
         if place in self._payloads and self._payloads[place].frames:
@@ -149,7 +149,7 @@ class Story:
         if place in self._payloads:
             return self.words(place)[:_LAST_CHARACTERS_MAX]
         if isinstance(entry.content, str):
-            return entry.content[:_LAST_CHARACTERS_MAX]
+            return log_text(entry.content)[:_LAST_CHARACTERS_MAX]
         arrow = "node \u2192" if entry.kind == FROM_NODE else "\u2192 node"
         text = f"{arrow}  {self.words(place)}  {visible(entry.content)}"
         return text if len(text) <= _LAST_CHARACTERS_MAX else text[: _LAST_CHARACTERS_MAX - 1] + "\u2026"
@@ -210,15 +210,30 @@ def track_kind(name: str) -> str:
     return kind if kind in _KINDS else "log"
 
 
+def _read_json_log(line: str) -> dict[str, Any]:
+    """Return what a gateway logged; nothing where the line is not JSON."""
+    if not line.startswith("{"):
+        return {}
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def log_text(line: str) -> str:
+    """Return a log line for people: a gateway's JSON as level, part, event and the rest; any other as it is."""
+    said = _read_json_log(line)
+    if "event" not in said:
+        return line
+    head = [str(said.pop(key)) for key in ("level", "part", "event") if key in said]
+    said.pop("timestamp", None)
+    return "  ".join([" ".join(head), *(f"{key}={value}" for key, value in said.items())])
+
+
 def log_level(line: str) -> str:
     """Return the level of a log line: second word of a node's, a key of a gateway's JSON; `info` if there is none."""
-    if line.startswith("{"):
-        try:
-            level = str(json.loads(line).get("level", "info"))
-        except (ValueError, AttributeError):
-            level = "info"
-    else:
-        level = next(iter(line.split(" ", 2)[1:2]), "")
+    level = str(_read_json_log(line).get("level") or next(iter(line.split(" ", 2)[1:2]), ""))
     if line.startswith("Traceback"):
         return "error"
     return level if level in ("debug", "warning", "error") else "error" if level == "critical" else "info"

@@ -16,7 +16,8 @@ function renderDetail(panel, model, i) {
   if (track.kind === "serial") facts.push(["direction", model.isFromNode(i) ? "node \u2192 device" : "device \u2192 node"]);
   if (details.topic) facts.push(["topic", details.topic]);
   const parts = [element("h3", "", badge(track)), factTable(facts)];
-  if (model.words(i)) parts.push(element("p", "words", model.words(i)));
+  const isJson = track.kind === "messages" && !details.frames && model.tone[i] !== "ack"; // shown whole below
+  if (model.words(i) && !isJson) parts.push(element("p", "words", model.words(i)));
   if (track.kind === "serial") parts.push(hexDump(model.content(i)));
   else if (track.kind !== "messages") parts.push(element("pre", "", model.content(i)));
   for (const frame of details.frames ?? []) parts.push(frameTable(model, frame));

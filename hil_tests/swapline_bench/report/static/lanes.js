@@ -184,6 +184,7 @@ class Lanes {
   /** Write what entries say to their right, as far as there is room before the next one. */
   _drawLabels(lane, labels) {
     const c = this.context;
+    let written = LABELS_PX; // how far the last label reaches
     for (let place = 0; place < labels.length; place++) {
       const [i, right] = labels[place];
       const room = (labels[place + 1]?.[2] ?? LABELS_PX + this.plotWidth) - right - 8;
@@ -192,16 +193,18 @@ class Lanes {
       const needed = Math.min(LABEL_PX_MIN, c.measureText(text).width);
       const isWrong = this.model.tone[i] === "failed";
       c.fillStyle = this.colors.get(isWrong ? "--bad" : "--text-muted");
-      if (room >= needed) c.fillText(clip(c, text, room), right + 4, look.top + look.height / 2);
-      else if (place === labels.length - 1) this._drawLabelBefore(text, labels, look);
+      if (room >= needed) {
+        const label = clip(c, text, room);
+        c.fillText(label, right + 4, look.top + look.height / 2);
+        written = right + 4 + c.measureText(label).width;
+      } else if (place === labels.length - 1) this._drawLabelBefore(text, labels[place][2], written, look);
     }
   }
 
   /** Write what the last entry says to its left, where the window ends at its right. */
-  _drawLabelBefore(text, labels, look) {
+  _drawLabelBefore(text, left, written, look) {
     const c = this.context;
-    const left = labels[labels.length - 1][2];
-    const room = left - (labels[labels.length - 2]?.[1] ?? LABELS_PX) - 8;
+    const room = left - written - 16;
     if (room < LABEL_PX_MIN) return;
     c.textAlign = "right";
     c.fillText(clip(c, text, Math.min(room, 700)), left - 4, look.top + look.height / 2);
