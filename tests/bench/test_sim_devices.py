@@ -156,12 +156,29 @@ async def test_link_names_the_pty_while_it_runs(tmp_path: Path) -> None:
     assert not link.is_symlink()
 
 
-async def test_link_does_not_replace_a_file(tmp_path: Path) -> None:
+def test_link_does_not_replace_a_file(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("mine")
-    async with SimProcess("jbd", "--link", str(tmp_path / "kept")) as sim:
-        await sim.end(None)
-    assert sim.returncode == 69
+    done = CliRunner().invoke(sim_command, ["jbd", "--link", str(tmp_path / "kept")])
+    assert done.exit_code == 69
     assert (tmp_path / "kept").read_text() == "mine"
+
+
+def test_link_does_not_take_the_place_of_one_that_leads_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    done = CliRunner().invoke(sim_command, ["jbd", "--link", str(tmp_path / "link")])
+    assert done.exit_code == 69
+    assert (tmp_path / "link").read_text() == "mine"
+
+
+async def test_link_that_leads_nowhere_is_laid_anew_and_sentences_are_shown_as_text(tmp_path: Path) -> None:
+    (tmp_path / "stale").symlink_to(tmp_path / "gone")
+    async with SimProcess("gnss", "-v", "--link", str(tmp_path / "stale")) as sim:
+        assert sim.port == str(tmp_path / "stale")
+        with serial.Serial(sim.port, 9600, timeout=5.0) as port:
+            assert await asyncio.to_thread(port.readline)
+        await sim.end()
+    assert "'$GNRMC" in sim.stderr
 
 
 async def test_faults_of_the_command_line_are_done_and_counted() -> None:

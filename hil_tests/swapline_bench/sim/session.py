@@ -23,6 +23,7 @@ from swapline_bench.sim.traffic import Traffic
 
 TICK_S = 0.2  # of the physics; faces of register maps refresh as often
 STATUS_S = 1.0
+PSEUDO_TERMINALS = "/dev/pts/"
 
 
 @dataclass
@@ -206,8 +207,8 @@ def link(line: SerialLine, options: LineOptions) -> Iterator[str]:
         yield options.port or os.path.realpath(line.path)
         return
     path = options.link
-    if path.exists() and not path.is_symlink():
-        raise UnavailableError(f"--link {path}: there is a file of that name; choose another, or remove it.")
+    if path.exists() and not os.path.realpath(path).startswith(PSEUDO_TERMINALS):  # a left-over link leads nowhere
+        raise UnavailableError(f"--link {path}: that name is taken; choose another one, or remove what is there.")
     try:
         path.unlink(missing_ok=True)
         path.symlink_to(line.path)

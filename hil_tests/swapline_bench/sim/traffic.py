@@ -57,7 +57,7 @@ class Traffic:
         """Show what was collected: the bytes of one direction that came without a pause."""
         if self._pending:
             arrow = "->" if self._is_from_node else "<-"
-            self._say(f"{self._began} {arrow} +{self._pause_ms:7.1f} ms  {self._pending.hex(' ').upper()}")
+            self._say(f"{self._began} {arrow} +{self._pause_ms:7.1f} ms  {_shown(bytes(self._pending))}")
             self._pending.clear()
 
     def note(self, what: str, *, is_answered: bool) -> None:
@@ -109,6 +109,11 @@ class Traffic:
             missed = self.unanswered[what]
             lines.append(f"{count:8}  {what}" + (f"  ({missed} not answered)" if missed else ""))
         return "\n".join(lines)
+
+
+def _shown(data: bytes) -> str:
+    """Return bytes for people: NMEA as text with its control characters visible, everything else as hex."""
+    return ascii(data.decode("ascii", "replace")) if data.startswith(b"$") else data.hex(" ").upper()
 
 
 def _clock() -> str:
