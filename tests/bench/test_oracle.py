@@ -84,6 +84,42 @@ def verdict_of(
     return judge(Truth(statements, power_cuts, SEAL_MS), Tables(rows, frames))
 
 
+# ---- damage that no check finds
+
+
+def damaged(second: float, *names: str) -> Statement:
+    return said(second)._replace(is_doubtful=True, damaged=names)
+
+
+def test_a_row_may_say_anything_about_signals_that_were_damaged_by_chance_and_is_counted() -> None:
+    statements = [*readings(10), damaged(10, "voltage_v")]
+    rows = [row(one) for one in statements[:-1]] + [row(statements[-1], voltage_v=99.0)]
+    verdict = verdict_of(statements, rows)
+    assert verdict.is_good
+    assert verdict.rows_by_chance == 1
+
+
+def test_signals_that_were_not_damaged_must_be_true_all_the_same() -> None:
+    statements = [*readings(10), damaged(10, "voltage_v")]
+    rows = [row(one) for one in statements[:-1]] + [row(statements[-1], voltage_v=99.0, current_a=5.0)]
+    assert wrong(verdict_of(statements, rows)) == {"altered": 1}
+
+
+def test_one_damaged_answer_excuses_one_row() -> None:
+    statements = [*readings(10), damaged(10, "voltage_v")]
+    spoiled = [row(statements[-1], voltage_v=99.0), row(statements[-1], late_ms=90, voltage_v=98.0)]
+    verdict = verdict_of(statements, [row(one) for one in statements[:-1]] + spoiled)
+    assert wrong(verdict) == {"altered": 1}
+    assert verdict.rows_by_chance == 1
+
+
+def test_a_damaged_answer_that_became_no_row_is_not_missed() -> None:
+    statements = [*readings(10), damaged(10, "voltage_v")]
+    verdict = verdict_of(statements, [row(one) for one in statements[:-1]])
+    assert verdict.is_good
+    assert verdict.rows_by_chance == 0
+
+
 # ---- independence
 
 
