@@ -12,7 +12,8 @@ import pytest
 from swapline_bench import bundle, services
 from swapline_bench.desk.bench_file import BenchFile, DeskError, load
 from swapline_bench.desk.driver import find_lacks
-from swapline_bench.desk.strategy import Desk
+from swapline_bench.desk.lock import LockError, Locks
+from swapline_bench.desk.strategy import Desk, locks_of
 
 DESK = pytest.StashKey[Desk]()
 LACKS = pytest.StashKey[list[str]]()
@@ -83,6 +84,21 @@ def bench_file(pytestconfig: pytest.Config) -> BenchFile:
 
 
 @pytest.fixture(scope="session")
+def bench_locks(bench_file: BenchFile) -> Iterator[Locks]:
+    """Hold the bench from the first test that uses it to the session's end: nobody gets in between two tests."""
+    locks = locks_of(bench_file)
+    problem = ""
+    try:
+        locks.acquire()
+    except LockError as error:
+        problem = str(error)
+    if problem:
+        pytest.fail(problem, pytrace=False)
+    yield locks
+    locks.release()
+
+
+@pytest.fixture(scope="session")
 def firmware(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the compiled firmware."""
     return bundle.build(tmp_path_factory.mktemp("firmware") / "bundle")
@@ -90,10 +106,10 @@ def firmware(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def desk(
-    request: pytest.FixtureRequest, bench_file: BenchFile, firmware: Path, tmp_path: Path
+    request: pytest.FixtureRequest, bench_file: BenchFile, bench_locks: Locks, firmware: Path, tmp_path: Path
 ) -> AsyncIterator[Desk]:
     """Return a desk whose servers run and whose node is off. Its folder is the test's `tmp_path`."""
-    desk = Desk(bench_file, tmp_path, bundle=firmware)
+    desk = Desk(bench_file, tmp_path, bundle=firmware, locks=bench_locks)
     request.node.stash[DESK] = desk
     problem = ""
     try:

@@ -1,4 +1,4 @@
-"""The desk: its states, what it leaves behind, and benches that are not the virtual one."""
+"""The desk: its states, the verbs of its node, and benches that are not the virtual one."""
 
 import os
 import tomllib
@@ -18,7 +18,6 @@ from swapline_bench.desk.strategy import BROKEN, OFF, RUNNING, Desk
 from swapline_bench.fault.model import Faults
 from swapline_bench.link_proxy import Impairment
 
-GONE_S_MAX = 10.0
 PROCESS_BENCH = """
 [bench]
 name = "process-desk"

@@ -18,7 +18,7 @@ from swapline_bench.desk import bench_file
 from swapline_bench.desk.bench_file import VIRTUAL, BenchFile, DeskError, load
 from swapline_bench.desk.lock import LockError, Locks
 from swapline_bench.desk.resource_check import ResourceError
-from swapline_bench.desk.strategy import Desk
+from swapline_bench.desk.strategy import Desk, locks_of
 from swapline_bench.services import free_port
 
 GONE_S_MAX = 10.0
@@ -115,6 +115,11 @@ async def test_one_at_a_time_uses_an_exclusive_bench(firmware: Path, tmp_path: P
         with pytest.raises(LockError, match=rf"Bench process-desk is in use by process {os.getpid()} \("):
             async with Desk(file, tmp_path / "second", bundle=firmware):
                 pass
+    with locks_of(file) as locks:
+        async with Desk(file, tmp_path / "third", bundle=firmware, locks=locks):
+            pass
+        with pytest.raises(LockError, match="Bench process-desk is in use"):
+            locks_of(file).acquire()  # the desk has not let go of what it did not take
 
 
 RUN_UNTIL_KILLED = """

@@ -49,9 +49,18 @@ _LOOK_S = 0.05
 _TAIL_LINES = 20
 
 
+def locks_of(file: BenchFile) -> Locks:
+    """Return the locks that whoever uses a bench has to hold."""
+    names = [f"Port {os.path.realpath(port)}" for port, _ in file.ports()]
+    if file.bench.exclusive:
+        names.append(f"Bench {file.bench.name}")
+    return Locks(names)
+
+
 class Desk:
     """One node and the world around it. `bundle` is the compiled firmware; without it, it is compiled here.
 
+    `locks` are `locks_of(file)` if the caller holds them already, for several desks one after the other.
     `speed`: world seconds in a real one; 0 lets vans, chargers and batteries stand still as a test has set them.
     """
 
@@ -62,6 +71,7 @@ class Desk:
         *,
         bundle: Path | None = None,
         name: str = "node-001",
+        locks: Locks | None = None,
         speed: float = 1.0,
         seed: int = 1,
     ) -> None:
@@ -79,6 +89,7 @@ class Desk:
         self.power_cuts: list[PowerCut] = []
         self.config: dict[str, Any] = {}  # what the node was configured with last
         self._bundle = bundle
+        self._locks = locks
         self._broken_by: BaseException | None = None
         self._is_hushed = False
         self._on_s = time.monotonic()
@@ -105,7 +116,8 @@ class Desk:
         try:
             require_resources(self.file)
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._stack.enter_context(self._locks())
+            if self._locks is None:
+                self._stack.enter_context(locks_of(self.file))
             self._statements = self._stack.enter_context(StatementLog(self.folder / "statements.jsonl"))
             self._stack.push_async_callback(self._tasks.end)
             await self._servers.start(self._stack)
@@ -125,13 +137,6 @@ class Desk:
         if error is not None:
             self._add_notes(error)
         await self._stack.aclose()
-
-    def _locks(self) -> Locks:
-        file = self.file
-        names = [f"Port {os.path.realpath(port)}" for port, _ in file.ports()]
-        if file.bench.exclusive:
-            names.append(f"Bench {file.bench.name}")
-        return Locks(names)
 
     async def _firmware(self) -> Path:
         if self._bundle is None:
