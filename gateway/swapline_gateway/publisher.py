@@ -6,10 +6,10 @@ is slow; acknowledgements and alarms do not wait for them.
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from swapline_wire import catalogue, topic
+from swapline_wire import catalogue, catalogue_text, topic
 
 from .config import StateConfig
 from .ingest import Item
@@ -65,6 +65,7 @@ def alarm_rows(item: Item) -> list[dict[str, Any]]:
     """Return the rows of an alarm frame as JSON-ready data."""
     header, signals = item.decoded.header, item.decoded.signals
     keys = [(index, signal.name) for index, signal in enumerate(signals) if signal.kind == catalogue.KEY]
+    values = [scale_row(signals, row[1:])[0] for row in item.decoded.rows]
     return [
         {
             "fleet": item.sender.fleet,
@@ -74,7 +75,27 @@ def alarm_rows(item: Item) -> list[dict[str, Any]]:
             "time_utc_ms": item.anchor_utc_ms + row[0],
             "time_quality": item.time_quality,
             "keys": {name: row[1 + index] for index, name in keys},
-            "values": scale_row(signals, row[1:])[0],
+            "values": of_row,
+            "meaning": meaning({name: row[1 + index] for index, name in keys}, of_row),
         }
-        for row in item.decoded.rows
+        for row, of_row in zip(item.decoded.rows, values, strict=True)
     ]
+
+
+def meaning(keys: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an alarm's numbers say: its name, the signal that it is about, value and threshold in its unit.
+
+    A node with a newer catalogue may name what this one does not know: that is None, as is what is not available.
+    """
+    code = keys.get("code")
+    stream = catalogue.stream_by_id(int(values.get("stream") or 0))
+    place = values.get("signal")
+    signal = stream.signals[int(place)] if stream and place is not None and place < len(stream.signals) else None
+    scale = 10**signal.decimals if signal else 1
+    return {
+        "alarm": catalogue_text.VALUES["alarm", "code"].get(code, f"alarm {code}"),
+        "stream": stream.name if stream else None,
+        "signal": signal.name if signal else None,
+        "unit": signal.unit if signal else None,
+        **{name: None if values.get(name) is None else values[name] / scale for name in ("value", "threshold")},
+    }
