@@ -197,7 +197,9 @@ class Lanes {
         const label = clip(c, text, room);
         c.fillText(label, right + 4, look.top + look.height / 2);
         written = right + 4 + c.measureText(label).width;
-      } else if (place === labels.length - 1) this._drawLabelBefore(text, labels[place][2], written, look);
+      } else if (place === labels.length - 1) {
+        this._drawLabelBefore(text, labels[place][2], Math.max(written, labels[place - 1]?.[1] ?? 0), look);
+      }
     }
   }
 
@@ -220,7 +222,8 @@ class Lanes {
       const left = this.x(this.model.time[i]);
       const right = next === undefined ? this.x(this.model.finish_s) : this.x(this.model.time[next]);
       const isOn = state !== "off" && state !== "cut";
-      c.fillStyle = this.colors.get(isOn ? (state === "browning out" ? "--fill-warn" : "--fill-good") : "--fill-off");
+      const isFailing = state === "browning out" || state === "warning";
+      c.fillStyle = this.colors.get(isOn ? (isFailing ? "--fill-warn" : "--fill-good") : "--fill-off");
       c.globalAlpha *= isOn ? 0.75 : 0.25;
       c.fillRect(left, lane.top + 5, Math.max(1, right - left), lane.height - 11);
       c.globalAlpha = this.model.hidden.has(lane.number) ? 0.25 : 1;
