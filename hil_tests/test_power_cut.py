@@ -17,7 +17,8 @@ SEAL_INTERVAL_MS = 500
 SEAL_LATE_MS = 10_000  # nothing is sealed before the power goes, unless the node hears that it will
 POWER_GOOD_PIN = 4
 WARNING_MS = 60  # what a large capacitor gives; the node looks every 20 ms
-RESET_POWER_ON, RESET_BROWN_OUT = 1, 6
+POWER_ON = {0, 1}  # a computer does not tell its processes: unknown
+RESET_BROWN_OUT = 6
 POLL_MS = 2000  # an answer that was on the line, and one that waited for the sealing
 WAIT_S_MAX = 30.0
 
@@ -58,7 +59,7 @@ async def test_power_cuts_at_any_moment_lose_what_was_not_sealed_and_nothing_els
         await asyncio.sleep(draw.uniform(0, 2 * SEAL_INTERVAL_MS / 1000))  # the moment is what is tried out
         await desk.cut_power()
         await desk.boot_again()
-        assert await reset_cause(desk) == RESET_POWER_ON
+        assert await reset_cause(desk) in POWER_ON
     await wait_for_statements(desk, 5)
     verdict = await desk.judge()
     assert verdict.is_good, verdict.examples
