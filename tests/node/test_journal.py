@@ -1,3 +1,4 @@
+import errno
 import shutil
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 
 from swapline_node.journal import Journal
 from swapline_node.journal_state import ANCHOR, Record, pack_record
-from swapline_node.recovery import read_state
+from swapline_node.recovery import make_folder, read_state
 from swapline_wire.catalogue import (
     ALARM,
     EVENT,
@@ -417,3 +418,15 @@ def test_name_that_no_journal_reaches_is_no_segment(tmp_path: Path) -> None:
     assert again.next_seq < kept + 10
     assert waiting(again) == [kept]
     assert append(again) > kept
+
+
+def test_folder_that_finds_no_room_is_named_and_one_that_is_there_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr("os.mkdir", refuse)
+    make_folder(str(tmp_path))
+    with pytest.raises(OSError, match="no room left for folder"):
+        make_folder(str(tmp_path / "new"))
