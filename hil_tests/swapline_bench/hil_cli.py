@@ -1,6 +1,7 @@
 """`swapline hil`: run the promise tests on a bench, and see which benches there are."""
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -43,7 +44,9 @@ class UnusableBench(click.ClickException):
 def _find_obstacles(file: BenchFile) -> list[str]:
     """Return a sentence for each thing that keeps us from using the bench now."""
     obstacles = check_resources(file)
-    names = [f"Bench {file.bench.name}"] if file.bench.exclusive else []
+    names = [f"Port {os.path.realpath(port)}" for port, _ in file.ports()]  # as a desk names its locks
+    if file.bench.exclusive:
+        names.append(f"Bench {file.bench.name}")
     try:
         locks = Locks(names)
         locks.acquire()
