@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.needs("simulators", "bays:2"),
 ]
 NOTICED_S_MAX = 2.0
-EXCHANGES = 5
+EXCHANGES = 3
 GONE_S_MAX = 4.5  # three polls without an answer, each of which is waited for
 EMPTY_S = 5.0  # a bay stays empty for so long: nobody may have stopped looking there
 POLL_S = 1.0
