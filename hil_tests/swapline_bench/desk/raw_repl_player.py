@@ -181,7 +181,8 @@ class RawReplPlayer:
                     cause = SOFT_RESET if self.platform == "esp32" else cause
                 else:
                     start = "hard"
-                    cause = WATCHDOG if order == "watchdog" else RESET
+                    is_watchdog = order == "watchdog" or self.platform == "rp2"  # whose `machine.reset` is one, too
+                    cause = WATCHDOG if is_watchdog else RESET
         finally:
             self._disarm()
 
