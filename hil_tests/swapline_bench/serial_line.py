@@ -175,7 +175,12 @@ class SerialLine:
         return self._end.device_end >= 0
 
     def attach(self, face: Face) -> None:
-        """Let `face` speak on this line from now on; a face that was there before falls silent."""
+        """Let `face` speak on this line from now on; a face that was there before falls silent.
+
+        What was sent while there was none is gone, as on a wire that leads nowhere.
+        """
+        while self._task is None and self._take():
+            pass
         self.detach()
         self._task = asyncio.create_task(face.run(self), name=f"face on {self.name}")
 

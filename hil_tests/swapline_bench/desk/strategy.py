@@ -43,6 +43,7 @@ from swapline_bench.world import World
 OFF, RUNNING, BROKEN = "off", "running", "broken"
 BIRTH_S_MAX = 30.0
 SETTLE_S_MAX = 60.0
+HEALTH_S_MAX = 10.0  # a row every 5 s, sealed within 5 s unless the test's configuration says otherwise
 SUBSCRIBE_S_MAX = 15.0
 STEP_S = 0.1  # of the world, in real seconds
 _LOOK_S = 0.05
@@ -305,10 +306,13 @@ class Desk:
     async def switch_off(self) -> None:
         """Stop the node in order, and take its power away.
 
-        The faces fall silent first: the node ends polls that are under way, and nobody declares those lost.
+        The faces fall silent first, and the node gets the time to make rows of what they said: it ends polls that are
+        under way, forgets a position that it holds until the next one confirms it, and nobody declares those lost.
         """
         async with self._transition("switch off", OFF):
             await self._hush()
+            with contextlib.suppress(TimeoutError):  # an impaired link: the time has passed all the same
+                await self._wait_for_health(HEALTH_S_MAX)
             await self.node.stop()
 
     async def cut_power(self) -> None:
@@ -404,15 +408,19 @@ class Desk:
             self.network.heal()
         if not self.node.is_running:
             await self._start_node(None)
+        await self._wait_for_health(timeout_s)
         heard = self.tap[self.name]
-        count = heard.row_count("node")
         await self.tap.wait(
-            lambda: (
-                heard.row_count("node") > count and heard.is_acknowledged() and not heard.last("node")["backlog_frames"]
-            ),
+            lambda: heard.is_acknowledged() and not heard.last("node")["backlog_frames"],
             f"acknowledgement of everything that {self.name} holds",
             timeout_s,
         )
+
+    async def _wait_for_health(self, timeout_s: float) -> None:
+        """Wait for a health row that the node takes from now on: it is sealed with or after what was read before."""
+        heard = self.tap[self.name]
+        count = heard.row_count("node")
+        await self.tap.wait(lambda: heard.row_count("node") > count, f"health row of {self.name}", timeout_s)
 
     # ---- what was seen
 
