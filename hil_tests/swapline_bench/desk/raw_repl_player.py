@@ -145,8 +145,7 @@ class RawReplPlayer:
         life, self._life = self._life, None
         if life is not None:
             life.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await life
+            await asyncio.wait({life})  # who cancels us does not interrupt that
             if self.usb_s is not None:
                 self.unplug()
 
