@@ -152,6 +152,7 @@ class SerialLine:
         self.on_bytes: Callable[[bool, bytes], None] | None = None
         self._fault: FaultModel | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_deserted = False  # a face was detached, and nobody has come since
         self._disturber: asyncio.Task[None] | None = None
         self._wake: asyncio.Event | None = None
 
@@ -177,11 +178,12 @@ class SerialLine:
     def attach(self, face: Face) -> None:
         """Let `face` speak on this line from now on; a face that was there before falls silent.
 
-        What was sent while there was none is gone, as on a wire that leads nowhere.
+        What was sent since a face was detached is gone, as on a wire that leads nowhere.
         """
-        while self._task is None and self._take():
+        while self._is_deserted and self._take():
             pass
         self.detach()
+        self._is_deserted = False
         self._task = asyncio.create_task(face.run(self), name=f"face on {self.name}")
 
     def detach(self) -> None:
@@ -189,6 +191,7 @@ class SerialLine:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+            self._is_deserted = True
 
     def unplug(self) -> None:
         """Take the adapter away: whoever has `path` open gets an error, and it cannot be opened again."""
