@@ -29,7 +29,13 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "promise(sentence): x")
     config.addinivalue_line("markers", "needs(*words): x")
 """
-SETTINGS = "[tool.pytest.ini_options]\naddopts = '--strict-markers'\ntimeout = 60\n"
+SETTINGS = """
+[tool.pytest.ini_options]
+addopts = "--strict-markers"
+asyncio_default_fixture_loop_scope = "function"
+timeout = 60
+filterwarnings = ["error"]
+"""
 HEAD = """
 import os, signal, pytest
 from swapline_bench.report.timeline import Timeline

@@ -90,6 +90,7 @@ def _start(choice: Choice, folder: Path, *more: str) -> subprocess.Popen[bytes]:
         *(sys.executable, "-m", "pytest", str(choice.tests), "-c", str(root / "pyproject.toml")),
         *("-p", "swapline_bench.report.plugin", "--hil-report", str(here), f"--bench={choice.file.path.resolve()}"),
         *("-m", "promise", f"--junitxml={here / JUNIT_FILE}", "-q", "-p", "no:cacheprovider", *more),
+        *("-o", "junit_family=xunit1"),  # xunit2 has no room for the figures that a test records
     ]
     if choice.keyword:
         arguments += ["-k", choice.keyword]
