@@ -4,6 +4,7 @@
 driver takes between two polls. A limit counts as passed when the value has been beyond it for the limit's duration,
 seen at readings that follow each other closely. An alarm keeps the highest level that it has reached until it is
 cleared: the value must be back within level 1 by the hysteresis, for the duration of level 1 and 2 s at least.
+The limits of voltages are those of LFP cells, so a module that is said to have others is not judged by them.
 
 What a look sees is nobody's until the module's code has been read behind it, so `judge` without an owner only counts
 time and says whether there is something to tell. A value that is not available or abnormal decides nothing.
@@ -25,6 +26,7 @@ _JUDGED = ("vehicle", "module", "slot")
 _COLUMNS = const(13)
 _BITS = const(0)
 _NONE = const(-1)
+_LFP_CODES = const(4)  # voltages of cells and packs: the first rows of the table
 _CODE = const(0)
 _SIGNAL = const(1)
 _LESS = const(2)
@@ -60,7 +62,7 @@ def is_judged(stream: Stream) -> bool:
 def make_state(rules: "array[int]") -> "array[int]":
     """Return the state of a source's rules: nothing stands. A station judges a hundred rules, so it is one array."""
     state = array("H", bytes(2 * _FIELDS * (len(rules) // _COLUMNS)))
-    _restart(state)
+    _restart(state, 0)
     return state
 
 
@@ -68,10 +70,13 @@ def judge(source: "Source", now_ms: int, owner: "str | None") -> int:
     """Judge the source's values; return how many changes there are to tell. With an owner they are told."""
     rules = source.rules
     changes = at = 0
+    if now_ms - source.judged_ms > _GAP_TICKS_MAX * _TICK_MS:
+        _restart(source.state, _HELD)
+    source.judged_ms = now_ms
     for rule in range(0, len(rules), _COLUMNS):
         if rules[rule + _HOW] == _BITS:
             changes += _judge_bits(source, rule, at, owner)
-        else:
+        elif source.is_lfp or rules[rule + _CODE] > _LFP_CODES:
             changes += _judge_limit(source, rule, at, now_ms // _TICK_MS & 0xFFFF, owner)
         at += _FIELDS
     return changes
@@ -87,12 +92,14 @@ def leave(source: "Source") -> None:
         elif state[at + _LEVEL]:
             _tell_level(source, rule, at, (CLEARED, NO_VALUE, 0), source.owner)
         at += _FIELDS
-    _restart(state)
+    _restart(state, 0)
 
 
-def _restart(state: "array[int]") -> None:
+def _restart(state: "array[int]", first: int) -> None:
+    """Forget the fields from `first` on of every rule: from `_HELD` on, that anything has been so for any time."""
     for i in range(len(state)):
-        state[i] = _NOT_HELD if i % _FIELDS >= _HELD else 0
+        if i % _FIELDS >= first:
+            state[i] = _NOT_HELD if i % _FIELDS >= _HELD else 0
 
 
 def _number(source: "Source", place: int) -> "int | None":
@@ -110,10 +117,13 @@ def _judge_limit(source: "Source", rule: int, at: int, now: int, owner: "str | N
         value = None if other is None else value - other
     if rules[rule + _PER] != _NONE:
         scale = _number(source, rules[rule + _PER])
-    if value is None or scale is None:
+    elapsed = (now - state[at + _SEEN]) & 0xFFFF
+    if value is None or not scale:  # a BMS that does not know its capacity yet may say 0
+        for i in range(at + _HELD, at + _FIELDS):
+            if elapsed > _GAP_TICKS_MAX:
+                state[i] = _NOT_HELD
         return 0
     how = rules[rule + _HOW]
-    elapsed = (now - state[at + _SEEN]) & 0xFFFF
     state[at + _SEEN] = now
     reached = 0
     for level in (1, 2, 3):

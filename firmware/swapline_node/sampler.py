@@ -95,7 +95,8 @@ class Source:
         self._kept: "dict[int, Kept]" = {}
         self.rules = sampler.rules_of(stream) if is_judged(stream) else _NO_RULES
         self.state = make_state(self.rules) if self.rules else _NO_RULES
-        self._judged_ms = -_FRESH_MS_MAX
+        self.judged_ms = -_FRESH_MS_MAX
+        self.is_lfp = True
 
     @property
     def owner(self) -> str:
@@ -172,7 +173,7 @@ class Source:
 
     def judge(self, owner: "str | None") -> bool:
         """Judge `values`, and tell the alarms that change; without an owner only return whether there are any."""
-        now_ms = self._judged_ms = self._sampler.clock.uptime_ms()
+        now_ms = self._sampler.clock.uptime_ms()
         if not self.rules:
             return False
         if owner is not None and owner != self.owner:
@@ -189,7 +190,7 @@ class Source:
     def number_now(self, name: str) -> "int | None":
         """Return what a fresh reading says here; None if there is none, or it is no number."""
         i = self.index(name)
-        if self._sampler.clock.uptime_ms() - self._judged_ms >= _FRESH_MS_MAX:
+        if self._sampler.clock.uptime_ms() - self.judged_ms >= _FRESH_MS_MAX:
             return None
         return None if self.values[i] in CODES[self.columns.codes[i]] else self.values[i]
 
@@ -331,6 +332,7 @@ class Sampler:
         self._sources: "list[Source]" = []
         self._presences: "list[Presence]" = []
         self._event_ms = self._alarm_ms = -1
+        self._untold: "set[int]" = set()
         self._rules: "dict[int, array[int]]" = {}
 
     def rules_of(self, stream: Stream) -> "array[int]":
@@ -383,11 +385,19 @@ class Sampler:
         self.commit()
 
     def alarm(self, values: "list[int]", owner: str, bay: int) -> bool:
-        """Seal a frame with one row of the alarm stream; `commit` makes it durable. Return whether there was room."""
+        """Seal a frame with one row of the alarm stream; `commit` makes it durable. Return whether there was room.
+
+        A row without room is tried again at every reading, and counted as lost once: until any finds room.
+        """
         self._alarm_ms = later(self.clock.uptime_ms(), self._alarm_ms)  # two rows of one code may not share a time
         builder = FrameBuilder(ALARM_STREAM, bay=bay, owner=owner, buffer_bytes=128)
         builder.add(self._alarm_ms, values)
-        return not self.store(builder)
+        what = (bay << 16 | values[0]) << 2 | values[1]  # code and level
+        if not self.store(builder, is_again=what in self._untold):
+            self._untold.clear()
+            return True
+        self._untold.add(what)
+        return False
 
     def tells_of_module(self, bay: int) -> "int | None":
         """Return 1 if a module cannot have left this bay (its slot is occupied, the van moves), 0 if it is not there.
@@ -422,8 +432,11 @@ class Sampler:
                 if source.stream.owner == OF_MODULE:
                     leave(source)
 
-    def store(self, builder: FrameBuilder) -> int:
-        """Seal `builder` and append the frame to the journal; return the reason if that failed."""
+    def store(self, builder: FrameBuilder, *, is_again: bool = False) -> int:
+        """Seal `builder` and append the frame to the journal; return the reason if that failed.
+
+        What is tried again (`is_again`) was counted as lost already.
+        """
         journal = self._journal
         seq = journal.next_seq
         rows = builder.row_count
@@ -442,7 +455,7 @@ class Sampler:
             self.counters.memory_errors += 1
             loss = LOSS_NO_MEMORY
         if loss:
-            self.counters.lose(loss, rows=rows)
+            self.counters.lose(loss, rows=0 if is_again else rows)
         else:
             self.counters.frames_sealed += 1
         return loss

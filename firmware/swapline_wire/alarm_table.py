@@ -10,7 +10,8 @@ the row's code plus n. Levels are those of GB/T 32960.3: 1 is to be watched, 2 i
 stopped at once. A limit of level 3 has no minimum duration where the figure itself is dangerous, for then every
 reading counts; the lower ones have, for a load makes voltages dip.
 
-Limits are those of 16 LFP cells in series (`docs/alarms.md` says where each comes from). A code is never reused.
+Limits are those of 16 LFP cells in series (`docs/alarms.md` says where each comes from). The voltages of codes 1 to 4
+are not judged where the configuration or the BMS says that the cells are others. A code is never reused.
 """
 
 from array import array
@@ -21,15 +22,15 @@ from .catalogue import Stream, find_signal
 _TABLE = {
     "module": (
         "1 cell_voltage_max_v - - cell_voltage_max_cell above 3600 3650 3750 50 5000 2000 0",
-        "2 cell_voltage_min_v - - cell_voltage_min_cell below 2800 2600 2400 100 5000 2000 0",
+        "2 cell_voltage_min_v - - cell_voltage_min_cell below 2800 2500 2000 100 5000 2000 0",
         "3 voltage_v - cell_count - above 36000 36500 37500 500 5000 2000 0",
-        "4 voltage_v - cell_count - below 28000 26000 24000 1000 5000 2000 0",
-        "5 cell_voltage_max_v cell_voltage_min_v - cell_voltage_min_cell above 300 500 800 50 10000 10000 5000",
+        "4 voltage_v - cell_count - below 28000 25000 20000 1000 5000 2000 0",
+        "5 cell_voltage_max_v cell_voltage_min_v - cell_voltage_min_cell above 300 500 1000 50 10000 10000 5000",
         "6 temperature_max_c - - temperature_max_sensor above 550 600 650 30 5000 2000 0",
-        "7 temperature_min_c - - temperature_min_sensor below -200 -250 -300 30 10000 10000 10000",
+        "7 temperature_min_c - - temperature_min_sensor below -200 -250 -350 30 10000 10000 10000",
         "8 temperature_max_c temperature_min_c - temperature_max_sensor above 100 150 200 20 10000 10000 5000",
-        "9 current_a - capacity_full_ah - above 105 115 130 10 10000 5000 1000",
-        "10 current_a - capacity_full_ah - below -105 -115 -130 10 10000 5000 1000",
+        "9 current_a - capacity_full_ah - above 105 130 210 10 35000 35000 1000",
+        "10 current_a - capacity_full_ah - below -105 -130 -210 10 35000 35000 1000",
         "11 insulation_kohm - - - below 60 30 6 10 5000 2000 0",
         "32 protections - - - bits 0x210A0 0x1635F 0x8C00 0 0 0 0",
     ),

@@ -155,6 +155,18 @@ def test_readings_far_apart_say_nothing_about_the_time_between(rig: Rig) -> None
     assert rig.told == []
 
 
+@pytest.mark.parametrize("is_missing", [False, True], ids=["nothing is read", "the value is missing"])
+def test_time_without_values_is_not_forgotten_when_the_counter_of_ticks_wraps(rig: Rig, is_missing: bool) -> None:
+    rig.read(cell_voltage_max_v=3610)
+    for _ in range(656):
+        if is_missing:
+            rig.read()
+        else:
+            rig.now_ms += PERIOD_MS
+    rig.read(4_000, cell_voltage_max_v=3610)
+    assert rig.told == []
+
+
 def test_value_that_is_missing_or_abnormal_decides_nothing(rig: Rig) -> None:
     _, _, empty, abnormal = FORMATS["u16"]
     rig.read(10_000, cell_voltage_max_v=3610)
@@ -178,9 +190,26 @@ def test_limits_of_a_pack_are_those_of_its_cells(rig: Rig) -> None:
 def test_current_is_judged_by_the_capacity(rig: Rig) -> None:
     rig.read(30_000, current_a=26000, capacity_full_ah=51800)
     assert rig.told == []
-    rig.read(30_000, current_a=56000, capacity_full_ah=51800)
-    rig.read(30_000, current_a=-56000, capacity_full_ah=51800)
+    rig.read(30_000, current_a=100000, capacity_full_ah=51800)  # what cells may bear for half a minute
+    assert rig.told == []
+    rig.read(20_000, current_a=56000, capacity_full_ah=51800)
+    rig.read(40_000, current_a=-56000, capacity_full_ah=51800)
     assert rig.told == [(CHARGE, 1), (CHARGE, 0), (CHARGE + 1, 1)]
+
+
+@pytest.mark.parametrize(("signal", "of"), [("current_a", "capacity_full_ah"), ("voltage_v", "cell_count")])
+def test_limit_that_is_a_share_of_nothing_decides_nothing(rig: Rig, signal: str, of: str) -> None:
+    """A BMS that does not know its capacity yet may say 0."""
+    rig.read(60_000, **{signal: 0, of: 0})
+    assert rig.told == []
+
+
+def test_voltages_of_other_cells_are_not_judged_by_the_limits_of_lfp(rig: Rig) -> None:
+    rig.source.is_lfp = False
+    nmc = {"cell_voltage_max_v": 4180, "cell_voltage_min_v": 4170, "voltage_v": 6688, "cell_count": 16}
+    rig.read(20_000, **nmc)
+    rig.read(20_000, **(nmc | {"cell_voltage_min_v": 3600, "temperature_max_c": 610, "protections": 1}))
+    assert rig.told == [(32, 2), (6, 2), (SPREAD, 2)]
 
 
 def test_spread_is_a_difference(rig: Rig) -> None:
@@ -237,6 +266,20 @@ def test_alarm_that_finds_no_room_is_told_by_the_next_reading(rig: Rig) -> None:
     rig.read(3_000, protections=1)
     assert rig.told == [(32, 2)]
     assert rig.counters.take_rows_lost() == {LOSS_JOURNAL_FULL: 1}
+
+
+def test_alarm_without_room_is_lost_once_however_often_it_is_tried(rig: Rig) -> None:
+    rig.store.loss = LOSS_JOURNAL_FULL
+    rig.read(20_000, protections=1)
+    rig.read(5_000, protections=3)
+    lost = rig.counters.take_rows_lost()
+    assert lost == {LOSS_JOURNAL_FULL: 2}
+    rig.store.loss = 0
+    rig.read(protections=3)
+    rig.store.loss = LOSS_JOURNAL_FULL
+    rig.read(5_000, protections=0)
+    assert rig.told == [(32, 2), (33, 2)]
+    assert rig.counters.take_rows_lost() == {LOSS_JOURNAL_FULL: 2}
 
 
 def test_alarm_is_durable_before_the_row_that_showed_it(rig: Rig) -> None:

@@ -114,6 +114,7 @@ class Bms(Driver):
     ) -> None:
         super().__init__(clock, counters, device_config)
         self.module = sampler.source(MODULE, self.bay)
+        self.module.is_lfp = self.is_lfp = device_config.get("chemistry") != "other"
         self.cells = sampler.source(CELLS, self.bay)
         self.presence = sampler.presence(self.bay)
         self.cell_mv = array("H", bytes(2 * _CELLS_MAX))

@@ -51,6 +51,7 @@ _CURRENT = const(0x84)
 _SENSOR_COUNT = const(0x86)
 _WARNINGS = const(0x8B)
 _STATUS = const(0x8C)
+_CHEMISTRY = const(0xAF)  # 0 LFP, 1 NMC, 2 LTO
 _DEVICE = const(0xB4)
 _NAME = const(0xBA)
 _VERSION = const(0xC0)
@@ -154,6 +155,7 @@ class Jk(Bms):
         self.module.clear()
         _fill_numbers(answer, places, self.module.values)
         _fill_state(answer, places, self.module.values)
+        self.module.is_lfp = self.is_lfp and _number(answer, places, _CHEMISTRY) <= 0
         self.sensor_count = min(max(_number(answer, places, _SENSOR_COUNT), 0), _SENSORS_MAX)
         for i in range(self.sensor_count):
             self.sensor_dc[i] = _temperature_dc(_number(answer, places, _BOX + i))

@@ -160,6 +160,7 @@ async def run(job: "dict[str, Any]") -> "dict[str, Any]":
     for query in job.get("queries", []):
         results.append(await ask(bus, line, query))
     errors = []
+    device: Any = None
     if "driver" in job:
         device = make(job, sampler, clock, counters)
         if "nmea" in job or "bursts" in job:
@@ -175,6 +176,7 @@ async def run(job: "dict[str, Any]") -> "dict[str, Any]":
         "errors": errors,
         "results": results,
         "requests": line.requests,
+        "is_lfp": device.module.is_lfp if hasattr(device, "module") else None,
     }
 
 
