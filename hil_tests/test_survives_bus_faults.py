@@ -99,11 +99,11 @@ async def test_no_fault_of_a_line_makes_a_wrong_row(desk: Desk, holder: str) -> 
     await desk.boot(buses=often(desk))
     await desk.tap.wait_rows(desk.name, "module", 4)
     await suffer(desk)
-    back_s = await wait_for_all(desk)
+    back_s, health = await asyncio.gather(wait_for_all(desk), desk.wait_for_health())
     models = [line.fault for line in desk.lines.values() if line.fault is not None]
     injected = sum((model.injected for model in models), start=Counter[str]())
     verdict = await desk.judge()
-    errors = {name: desk.tap[desk.name].last("node")[name] for name in ERRORS}
+    errors = {name: health[name] for name in ERRORS}
     desk.timeline.mark(f"{injected}; {errors}; back after {back_s}")
 
     assert verdict.is_good, (verdict.examples, injected)

@@ -51,6 +51,8 @@ class Commands:
         if command == "ping":
             answer["uptime_ms"] = self._app.clock.uptime_ms()
             answer["boot"] = self._app.journal.boot
+            answer["open_rows"] = self._app.sampler.row_count()
+            answer["pending_frames"] = self._app.journal.pending_frames
         elif command == "log":
             answer["lines"] = self._log_lines()
         elif command == "config":

@@ -103,6 +103,11 @@ class Source:
         """The code of the module whose rows are being collected (empty: the node itself)."""
         return self._builder.owner
 
+    @property
+    def row_count(self) -> int:
+        """How many rows the open frame has."""
+        return self._builder.row_count
+
     def index(self, name: str) -> int:
         """Return the place of a signal in `values`. For constructors, not for every sample."""
         return find_signal(self.stream, name)
@@ -410,6 +415,10 @@ class Sampler:
             if source.stream.name == "vehicle" and source.number_now("speed_kmh"):
                 return 1
         return None
+
+    def row_count(self) -> int:
+        """Return how many rows wait in open frames."""
+        return sum([source.row_count for source in self._sources])
 
     def seal_all(self) -> None:
         """Seal every open frame and make them durable."""

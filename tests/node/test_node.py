@@ -180,6 +180,21 @@ async def test_commands_are_answered(make_node: MakeNode, broker: services.Serve
         await node.stop()
 
 
+async def test_ping_says_how_much_the_gateway_does_not_have_yet(make_node: MakeNode, broker: services.Server) -> None:
+    async with gateway_end(broker.port, "test", "n6b") as end:
+        end.acknowledges = False
+        async with make_node("n6b") as node:
+            await end.until(lambda: bool(end.frames))
+            ping = await end.command(id=1, command="ping")
+            assert ping["pending_frames"] >= len(end.frames) > 0
+            end.acknowledges = True
+            await end.acknowledge(end.status["journal"], [(seq, seq) for seq in end.frames])
+            async with asyncio.timeout(20):
+                while ping["pending_frames"] or ping["open_rows"]:
+                    ping = await end.command(id=2, command="ping")
+            await node.stop()
+
+
 async def test_bad_configuration_leads_to_a_safe_mode_that_takes_a_new_one(
     make_node: MakeNode, broker: services.Server
 ) -> None:

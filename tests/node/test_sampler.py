@@ -77,6 +77,14 @@ def rig() -> Rig:
     return Rig()
 
 
+def test_rows_are_open_until_they_are_sealed(rig: Rig) -> None:
+    for stream, bay in ((VEHICLE, 0), (MODULE, 1), (MODULE, 2)):
+        rig.sampler.source(stream, bay).commit()
+    assert rig.sampler.row_count() == 3
+    rig.sampler.seal_all()
+    assert rig.sampler.row_count() == 0
+
+
 def test_row_is_kept_only_when_a_signal_moved_by_its_deadband(rig: Rig) -> None:
     source = rig.sampler.source(VEHICLE)
     speed = source.index("speed_kmh")
