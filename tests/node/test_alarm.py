@@ -200,15 +200,15 @@ def test_current_is_judged_by_the_capacity(rig: Rig) -> None:
 @pytest.mark.parametrize(("signal", "of"), [("current_a", "capacity_full_ah"), ("voltage_v", "cell_count")])
 def test_limit_that_is_a_share_of_nothing_decides_nothing(rig: Rig, signal: str, of: str) -> None:
     """A BMS that does not know its capacity yet may say 0."""
-    rig.read(60_000, **{signal: 0, of: 0})
+    rig.read(60_000, CODE, **{signal: 0, of: 0})
     assert rig.told == []
 
 
 def test_voltages_of_other_cells_are_not_judged_by_the_limits_of_lfp(rig: Rig) -> None:
     rig.source.is_lfp = False
     nmc = {"cell_voltage_max_v": 4180, "cell_voltage_min_v": 4170, "voltage_v": 6688, "cell_count": 16}
-    rig.read(20_000, **nmc)
-    rig.read(20_000, **(nmc | {"cell_voltage_min_v": 3600, "temperature_max_c": 610, "protections": 1}))
+    rig.read(20_000, CODE, **nmc)
+    rig.read(20_000, CODE, **(nmc | {"cell_voltage_min_v": 3600, "temperature_max_c": 610, "protections": 1}))
     assert rig.told == [(32, 2), (6, 2), (SPREAD, 2)]
 
 

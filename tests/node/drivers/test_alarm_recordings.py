@@ -11,7 +11,7 @@ import pytest
 
 from swapline_bench.pack_recording import PackRecordings
 from swapline_bench.replay import Exchange
-from tests.node.test_alarm import Rig
+from tests.node.test_alarm import CODE, Rig
 
 RunDriver = Callable[[dict[str, Any]], dict[str, Any]]
 BITS = 32
@@ -32,7 +32,7 @@ def told_of(row: dict[str, Any], *, is_lfp: bool) -> set[int]:
     rig.source.is_lfp = is_lfp
     names = {signal.name for signal in rig.source.stream.signals}
     values = {name: value for name, value in row.items() if name in names and isinstance(value, int)}
-    rig.read(HELD_MS, **values)
+    rig.read(HELD_MS, CODE, **values)
     return {code for code, _ in rig.told}
 
 
