@@ -38,7 +38,7 @@ demo: $(SETUP) ## three vans and a swap station, from serial bytes to the consol
 	@$(BIN)/swapline demo $(ARGS)
 
 test: check servers ## everything: checks, then all tests against real servers
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 servers: $(SETUP)
 	@tools/install_servers.sh
