@@ -3,7 +3,9 @@
 A `Query` (a protocol's file defines them) holds the request and knows how long its answer is and whether it is whole.
 The bus sends it when the line is quiet, collects the answer and counts what went wrong, each failure once and by its
 kind. One task owns a bus, so a slow or dead line delays nobody else; on the line itself a silent device is asked less
-often. Between polls, where the line has time, devices are looked at for alarms (`Driver.look`).
+often. Between polls, where line and node have time, devices are looked at for alarms (`Driver.look`). No poll
+waits for a look: where there is no time for one any more, the poll begins then. A node that has more to do than it can
+(`has_time`) takes no looks: alarms are then judged at every poll.
 
 A port is looked at every few milliseconds instead of awaited: `asyncio.wait_for` around a stream's `read` takes 2 KB of
 heap each time (two tasks, a cancellation), and a station asks fifty times a second. What the bus needs of the board:
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
         """What the schedule needs of a driver."""
 
         name: str
-        has_look: bool
+        look_ms: int
         listens: bool
         period_ms: int
 
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
 
 _ANSWER_BYTES_MAX = const(316)  # the longest that BMSs give: 315 bytes, a JK of 24 cells
 _SILENCE_MS = const(5)  # more than 3.5 characters at 9600 baud, the gap that separates Modbus RTU frames
-_LOOK_MS = const(5)  # while an answer comes: adds at most this to it, a few per cent of a board's time
+_ANSWER_MS = const(5)  # a look for bytes while an answer comes: adds at most this to it, a few per cent of a board
 _LISTEN_MS = const(20)  # in which 115200 baud bring 230 bytes
 _LATE_MS = const(100)  # after a timeout the answer may still come: recorded packs answer up to 307 ms late
 _FLUSH_READS_MAX = const(16)  # a line that talks without a pause for so many reads is not answering us
@@ -75,7 +77,6 @@ _SILENT_POLLS_MAX = const(3)  # after so many unanswered polls in a row a device
 _PERIOD_MS_MAX = const(5000)  # a silent device is asked at least so often, so that one that appears is seen soon
 _LONE_PERIOD_MS_MAX = const(1000)  # a device that is alone on its line delays nobody: a module comes and is seen
 _TURN_MS_MAX = const(5000)  # so often at least a bus that waits says that it is alive
-_LOOK_PERIOD_MS = const(150)  # from look to look: with the answer and the code, an alarm is told within half a second
 _LOOK_MS_MIN = const(20)  # what a look takes is not known before the first one
 _UNHEARD_MS_MAX = const(10000)  # a listener's line is opened again: one that was unplugged reads as silent for ever
 _REOPEN_MS = const(1000)  # a USB adapter that was unplugged comes back after seconds
@@ -117,7 +118,7 @@ class Turn:
         self.failures = 0
         self.silences = 0
         self.look_due_ms = -1  # never: from a poll that succeeds to whatever fails it is known
-        self.look_ms = _LOOK_MS_MIN  # what the last one took
+        self.look_took_ms = _LOOK_MS_MIN  # the last one
 
     def delay_ms(self, period_ms_max: int) -> int:
         """Return the time until the next poll: the period, doubled for each silent poll from the third on."""
@@ -148,12 +149,16 @@ def _ignore() -> None:
     """Stand for a listener that nobody has set."""
 
 
+def _always() -> bool:
+    return True
+
+
 class Bus:
     """One line and its devices.
 
-    `alive` is called more often than every 20 s unless a driver hangs.
-    `reopen` (optional) opens the line again after it failed: a USB adapter was unplugged. `has_echo` says that the
-    transceiver hears itself, so that every request comes back before its answer.
+    `alive` is called more often than every 20 s unless a driver hangs. `has_time` (optional) says whether the node has
+    time for looks. `reopen` (optional) opens the line again after it failed: a USB adapter was unplugged. `has_echo`
+    says that the transceiver hears itself, so that every request comes back before its answer.
     """
 
     def __init__(
@@ -167,6 +172,7 @@ class Bus:
         log: "Log | None" = None,
         reopen: "Callable[[], tuple[Reader, Writer]] | None" = None,
         alive: "Callable[[], None] | None" = None,
+        has_time: "Callable[[], bool] | None" = None,
         has_echo: bool = False,
         silence_ms: int = _SILENCE_MS,
         late_ms: int = _LATE_MS,
@@ -180,6 +186,9 @@ class Bus:
         self._log = log
         self._reopen = reopen
         self._alive = alive or _ignore
+        self._has_time = has_time or _always
+        self.is_ending = False  # set by whoever is about to end it: then it begins no poll
+        self.is_busy = False  # a device is being polled, or is talking
         self._heard_ms = clock.uptime_ms()
         self._has_echo = has_echo
         self._silence_ms = silence_ms
@@ -191,14 +200,34 @@ class Bus:
         self._view = memoryview(self._buffer)
 
     async def ask(self, query: "Query", timeout_ms: int) -> memoryview:
-        """Send a query and return its answer's payload: a view that the next query overwrites. Raises `BusError`."""
+        """Send a query and return its answer's payload: a view that the next query overwrites. Raises `BusError`.
+
+        The answer is complete by its own length. Waiting for it is no coroutine of its own: each takes 300 bytes.
+        """
         self.counters.count("bus_requests")
         self._alive()
         try:
             await self._wait_for_quiet()
             self._writer.write(query.request)
             await self._writer.drain()
-            count = await self._collect(query, self.clock.uptime_ms() + timeout_ms)
+            deadline_ms = self.clock.uptime_ms() + timeout_ms
+            echo_bytes = len(query.request) if self._has_echo else 0
+            count = 0
+            needed = echo_bytes or query.measure(self._view, 0)
+            while count < needed:
+                came = self._read(count, needed)
+                if came:
+                    count += came
+                    if count == needed and echo_bytes:
+                        self._check_echo(query, count)
+                        count = echo_bytes = 0
+                    if count == needed or not count:
+                        needed = query.measure(self._view, count)
+                elif self.clock.uptime_ms() >= deadline_ms:
+                    self._is_late = True
+                    raise BusTimeout("%d bytes of %d" % (count, needed))
+                else:
+                    await pause_ms(_ANSWER_MS)
             return query.check(self._view[:count])
         except BusError as error:
             self._count(error)
@@ -221,12 +250,14 @@ class Bus:
             while True:
                 count = self._port.readinto(self._view)
                 if count:
+                    self.is_busy = True
                     self._heard_ms = self.clock.uptime_ms()
                     await pause_ms(0)
                     return bytes(self._view[:count])
                 if self.clock.uptime_ms() >= deadline_ms:
                     break
                 await pause_ms(_LISTEN_MS)
+            self.is_busy = False
             if deadline_ms - self._heard_ms < _UNHEARD_MS_MAX:
                 return b""
         except OSError:
@@ -256,26 +287,30 @@ class Bus:
                 if other.due_ms < turn.due_ms:
                     turn = other
             while turn.due_ms > self.clock.uptime_ms():
-                look = self._next_look(turns, turn.due_ms)
-                if look is not None and look.look_due_ms <= self.clock.uptime_ms():
+                look = self._next_look(turns)
+                now_ms = self.clock.uptime_ms()
+                next_ms = turn.due_ms if look is None else min(look.look_due_ms, turn.due_ms)
+                if look is None or next_ms > now_ms:
+                    await pause_ms(min(max(next_ms - now_ms, 0), _TURN_MS_MAX))
+                elif now_ms + look.look_took_ms <= turn.due_ms:
                     await self._look(look)
                 else:
-                    until_ms = turn.due_ms if look is None else look.look_due_ms
-                    await pause_ms(min(max(until_ms - self.clock.uptime_ms(), 0), _TURN_MS_MAX))
+                    break  # the poll, sooner: it sees what the look would have seen
                 self._alive()
             await pause_ms(0)
+            while self.is_ending:
+                await pause_ms(_TURN_MS_MAX)
+            self.is_busy = True
             await self._poll(turn)
+            self.is_busy = False
 
-    def _next_look(self, turns: "list[Turn]", until_ms: int) -> "Turn | None":
-        """Return the device that is to be looked at first, of those for which there is time before the next poll.
-
-        A look may make the poll late by half of itself: a pause as long as a look would make alarms later than that.
-        """
-        now_ms = self.clock.uptime_ms()
+    def _next_look(self, turns: "list[Turn]") -> "Turn | None":
+        """Return the device that is to be looked at first; None while the node is too busy for looks."""
+        if not self._has_time():
+            return None
         first = None
         for turn in turns:
-            has_time = turn.look_due_ms >= 0 and max(turn.look_due_ms, now_ms) + turn.look_ms // 2 < until_ms
-            if has_time and (first is None or turn.look_due_ms < first.look_due_ms):
+            if turn.look_due_ms >= 0 and (first is None or turn.look_due_ms < first.look_due_ms):
                 first = turn
         return first
 
@@ -294,8 +329,8 @@ class Bus:
             self._is_late = True
             self.counters.memory_errors += 1
             return
-        turn.look_ms = self.clock.uptime_ms() - began_ms
-        turn.look_due_ms = began_ms + _LOOK_PERIOD_MS
+        turn.look_took_ms = self.clock.uptime_ms() - began_ms
+        turn.look_due_ms = began_ms + turn.device.look_ms
 
     async def _hear(self, device: "Device") -> None:
         """Let a device that talks by itself be heard, again after it ran out of memory."""
@@ -312,12 +347,18 @@ class Bus:
         """Ask one device and decide when it is next asked."""
         turn.look_due_ms = -1
         began_ms = self.clock.uptime_ms()
+        device = turn.device
         try:
-            await self._ask_device(turn)
-            if turn.device.has_look and not turn.failures:
-                turn.look_due_ms = began_ms + _LOOK_PERIOD_MS
+            await device.poll(self)
+            if turn.failures:
+                self._say(device, "answers again")
+            turn.failures = turn.silences = 0
+            if device.look_ms:
+                turn.look_due_ms = began_ms + device.look_ms
+        except BusError as error:
+            self._note_failure(turn, error)
         except MemoryError:
-            self._lose_reading(turn.device)
+            self._lose_reading(device)
         turn.due_ms = max(turn.due_ms + turn.delay_ms(self._period_ms_max), self.clock.uptime_ms())
         if turn.silences == 1 and not self._is_shared:
             turn.due_ms = self.clock.uptime_ms()  # it was pulled out in the middle: who sits there now?
@@ -333,21 +374,15 @@ class Bus:
         except MemoryError:
             pass  # it is counted
 
-    async def _ask_device(self, turn: Turn) -> None:
+    def _note_failure(self, turn: Turn, error: BusError) -> None:
         device = turn.device
-        try:
-            await device.poll(self)
-            if turn.failures:
-                self._say(device, "answers again")
-            turn.failures = turn.silences = 0
-        except BusError as error:
-            turn.failures += 1
-            turn.silences = turn.silences + 1 if isinstance(error, BusTimeout) else 0
-            if turn.failures == 1:
-                self._say(device, "%s %s" % (type(error).__name__, error))
-            if turn.silences == _SILENT_POLLS_MAX:
-                device.silent()
-                self._say(device, "is silent")
+        turn.failures += 1
+        turn.silences = turn.silences + 1 if isinstance(error, BusTimeout) else 0
+        if turn.failures == 1:
+            self._say(device, "%s %s" % (type(error).__name__, error))
+        if turn.silences == _SILENT_POLLS_MAX:
+            device.silent()
+            self._say(device, "is silent")
 
     async def _wait_for_quiet(self) -> None:
         """Throw away what came uninvited (noise, late answers) until the line has been silent long enough to talk."""
@@ -360,32 +395,15 @@ class Bus:
                 return
         raise BusProtocolError("line is never quiet")
 
-    async def _collect(self, query: "Query", deadline_ms: int) -> int:
-        """Read the answer, complete by its own length, into the buffer; return its length.
+    def _read(self, count: int, needed: int) -> int:
+        """Read what has come of an answer of `needed` bytes behind the first `count`; return how many bytes that is."""
+        if needed > _ANSWER_BYTES_MAX:
+            raise BusProtocolError("answer of %d bytes" % needed)
+        return self._port.readinto(self._view[count:needed]) or 0
 
-        One coroutine, not three: each takes 250 bytes of heap a question.
-        """
-        echo_bytes = len(query.request) if self._has_echo else 0
-        count = 0
-        needed = echo_bytes or query.measure(self._view, 0)
-        while count < needed:
-            if needed > _ANSWER_BYTES_MAX:
-                raise BusProtocolError("answer of %d bytes" % needed)
-            came = self._port.readinto(self._view[count:needed])
-            if came:
-                count += came
-                if count == needed and echo_bytes:
-                    if self._view[:count] != query.request:
-                        raise BusProtocolError("no echo")
-                    count = echo_bytes = 0
-                if count == needed or not count:
-                    needed = query.measure(self._view, count)
-            elif self.clock.uptime_ms() >= deadline_ms:
-                self._is_late = True
-                raise BusTimeout("%d bytes of %d" % (count, needed))
-            else:
-                await pause_ms(_LOOK_MS)
-        return count
+    def _check_echo(self, query: "Query", count: int) -> None:
+        if self._view[:count] != query.request:
+            raise BusProtocolError("no echo")
 
     async def _restore(self) -> None:
         """Open a failed line again, not too often. It is closed first, else its name stays taken."""

@@ -68,6 +68,7 @@ _DEVICE = {
     "bay": (0, int, (0, 255)),
     "period_ms": (1000, int, (10, 3600000)),
     "timeout_ms": (500, int, (10, 10000)),
+    "look_ms": (150, int, (0, 60000)),  # 0: no looks
     "chemistry": ("lfp", _TEXT, ("lfp", "other")),
 }
 _TOP: "dict[str, tuple[Any, Any, Any]]" = {

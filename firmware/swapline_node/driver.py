@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PERIOD_MS = 1000
 TIMEOUT_MS = 500  # recorded packs answer within 307 ms
+LOOK_MS = 150  # from look to look: with the answer and the code, an alarm is told within half a second
 
 
 class Driver:
@@ -33,6 +34,7 @@ class Driver:
         self.bay: int = device_config.get("bay", 0)
         self.period_ms: int = device_config.get("period_ms", PERIOD_MS)
         self.timeout_ms: int = device_config.get("timeout_ms", TIMEOUT_MS)
+        self.look_ms: int = device_config.get("look_ms", LOOK_MS) if self.has_look else 0
         self.name = "%s@%d" % (device_config["driver"], self.address)
         self.clock = clock
         self.counters = counters

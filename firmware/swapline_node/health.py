@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .app import App
 
 _LAG_PERIOD_MS = const(100)
+_LAG_SHARE = const(8)  # of one waking in the mean: a flash write or a collection alone is not too much
+_LAG_ONE_MS_MAX = const(1000)  # no single waking counts for more
+_BUSY_LAG_MS = const(20)  # mean lateness from which on the node has too much to do; a desk's is 1 ms
 GC_THRESHOLD_BYTES = 16384  # collect after so much garbage, so that the peak says what the node needs, not what it had
 
 
@@ -31,6 +34,11 @@ class Health:
         self._app = app
         self._source = app.sampler.source(NODE)
         self._lag_ms_max = 0
+        self._lag: int = 0  # its mean, in eighths of a millisecond
+
+    def has_time(self) -> bool:
+        """Say whether the node has time for what can be left out; False while it cannot keep up with what there is."""
+        return self._lag <= _BUSY_LAG_MS * _LAG_SHARE
 
     async def watch_lag(self) -> None:
         """Measure how late the event loop wakes a sleeper: the cost of whatever does not give way."""
@@ -38,7 +46,9 @@ class Health:
         while True:
             due_ms = app.clock.uptime_ms() + _LAG_PERIOD_MS
             await asyncio.sleep(_LAG_PERIOD_MS / 1000)
-            self._lag_ms_max = max(self._lag_ms_max, app.clock.uptime_ms() - due_ms)
+            late_ms = app.clock.uptime_ms() - due_ms
+            self._lag_ms_max = max(self._lag_ms_max, late_ms)
+            self._lag += min(max(late_ms, 0), _LAG_ONE_MS_MAX) - self._lag // _LAG_SHARE
             self.heap_peak_bytes = max(self.heap_peak_bytes, heap_allocated_bytes())
 
     async def run(self) -> None:

@@ -88,7 +88,7 @@ class Line:
 class Polled:
     """A device that asks one query at each poll and remembers when."""
 
-    has_look = False
+    look_ms = 0
     listens = False
 
     def __init__(self, address: int, period_ms: int = 1000) -> None:

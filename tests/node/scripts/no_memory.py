@@ -43,7 +43,7 @@ class Store:
 
 class Device:
     name = "device"
-    has_look = False
+    look_ms = 0
     listens = False
     period_ms = 10
     polls = 0
