@@ -12,24 +12,37 @@ import pytest
 from swapline_bench import bundle, services
 from swapline_bench.desk.bench_file import BenchFile, DeskError, load
 from swapline_bench.desk.driver import find_lacks
-from swapline_bench.desk.lock import LockError, Locks
+from swapline_bench.desk.lock import Locks
 from swapline_bench.desk.strategy import Desk, locks_of
 
 DESK = pytest.StashKey[Desk]()
 LACKS = pytest.StashKey[list[str]]()
+LOCKS = pytest.StashKey[Locks]()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Find out what the bench lacks for each test. A wrong bench file or marker ends the session with a sentence."""
+    """Find out what the bench lacks for each test, and hold it from here to the session's end if one of them uses it.
+
+    A wrong bench file or marker, or a bench in use, ends the session with a sentence before anything runs.
+    """
     try:
         file = load(config.getoption("bench"))
         for item in items:
             needs = [word for marker in item.iter_markers("needs") for word in marker.args]
             item.stash[LACKS] = find_lacks(file, needs) if needs else []
+        locks = config.stash[LOCKS] = locks_of(file)
+        if not config.option.collectonly and any(_uses_desk(item) for item in items):
+            locks.acquire()
+            config.add_cleanup(locks.release)
     except DeskError as error:
         raise pytest.UsageError(str(error)) from error
     except ValueError as error:
         raise pytest.UsageError(f"{item.nodeid}: {error}") from error
+
+
+def _uses_desk(item: pytest.Item) -> bool:
+    return "desk" in getattr(item, "fixturenames", ()) and not item.stash[LACKS]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -84,21 +97,6 @@ def bench_file(pytestconfig: pytest.Config) -> BenchFile:
 
 
 @pytest.fixture(scope="session")
-def bench_locks(bench_file: BenchFile) -> Iterator[Locks]:
-    """Hold the bench from the first test that uses it to the session's end: nobody gets in between two tests."""
-    locks = locks_of(bench_file)
-    problem = ""
-    try:
-        locks.acquire()
-    except LockError as error:
-        problem = str(error)
-    if problem:
-        pytest.fail(problem, pytrace=False)
-    yield locks
-    locks.release()
-
-
-@pytest.fixture(scope="session")
 def firmware(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the compiled firmware."""
     return bundle.build(tmp_path_factory.mktemp("firmware") / "bundle")
@@ -106,10 +104,10 @@ def firmware(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def desk(
-    request: pytest.FixtureRequest, bench_file: BenchFile, bench_locks: Locks, firmware: Path, tmp_path: Path
+    request: pytest.FixtureRequest, bench_file: BenchFile, firmware: Path, tmp_path: Path
 ) -> AsyncIterator[Desk]:
     """Return a desk whose servers run and whose node is off. Its folder is the test's `tmp_path`."""
-    desk = Desk(bench_file, tmp_path, bundle=firmware, locks=bench_locks)
+    desk = Desk(bench_file, tmp_path, bundle=firmware, locks=request.config.stash[LOCKS])
     request.node.stash[DESK] = desk
     problem = ""
     try:

@@ -1,9 +1,12 @@
 """`swapline hil`: run the promise tests on a bench, and see which benches there are."""
 
+import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +61,13 @@ def _find_obstacles(file: BenchFile) -> list[str]:
 
 def _require_no_obstacles(file: BenchFile) -> None:
     if obstacles := _find_obstacles(file):
-        raise UnusableBench("\n".join(obstacles))
+        raise UnusableBench(_spoken(file, obstacles))
+
+
+def _spoken(file: BenchFile, obstacles: Sequence[str]) -> str:
+    """Return a line for each obstacle, each with the bench's name."""
+    name = f"Bench {file.bench.name}"
+    return "\n".join(text if text.startswith(name) else f"{name}: {text}" for text in obstacles)
 
 
 @click.group()
@@ -100,20 +109,37 @@ def run(bench: Path, report: Path, keyword: str, *, stops_early: bool, lists: bo
             _list(choice, as_json=as_json)
             return
         _require_no_obstacles(file)
-        prepare(report)
-        progress = Progress(sys.stderr)
-        done = run_tests(choice, report, progress, command=shown_command(sys.argv[1:]))
+        with Locks([f"Report folder {report.resolve()}"]), ends_as_ctrl_c():
+            prepare(report)
+            done = run_tests(choice, report, Progress(sys.stderr), command=shown_command(sys.argv[1:]))
     except DeskError as error:
         raise UnusableBench(str(error)) from error
     click.echo(format_summary(done.results, done.duration_s))
     if done.problem:
         click.echo(done.problem)
-    click.echo(f"report: {report / 'index.html'}")
+    if done.is_written:
+        click.echo(f"report: {report / 'index.html'}")
     if as_json:
         click.echo(json.dumps(done.summary()))
     if done.is_interrupted:
         sys.exit(INTERRUPTED)
-    sys.exit(0 if done.results.is_good else 1)
+    sys.exit(0 if done.results.is_good and done.is_written else 1)
+
+
+@contextlib.contextmanager
+def ends_as_ctrl_c() -> Iterator[None]:
+    """Let whatever else asks a program to end do what Ctrl-C does: end the running test, write the report."""
+    asked = (
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGINT,
+    )  # a shell starts what runs in its background without the last
+    before = [signal.signal(number, signal.default_int_handler) for number in asked]
+    try:
+        yield
+    finally:
+        for number, handler in zip(asked, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _list(choice: Any, *, as_json: bool) -> None:
@@ -184,7 +210,7 @@ def check(bench: Path, *, as_json: bool) -> None:
     else:
         _show_check(file, features)
     if obstacles:
-        raise UnusableBench("\n".join(obstacles))
+        raise UnusableBench(_spoken(file, obstacles))
     if not as_json:
         click.echo("All that it names is there, and nobody uses it.")
 

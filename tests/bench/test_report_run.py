@@ -1,7 +1,10 @@
 """A run of pytest, followed and reported: whatever happens to a test, the report says so."""
 
+import errno
+import functools
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -9,18 +12,23 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from swapline_bench import hil_cli
 from swapline_bench.desk import bench_file
+from swapline_bench.desk.lock import Locks
+from swapline_bench.report import provenance
 from swapline_bench.report.page import Run
 from swapline_bench.report.progress import Progress, format_summary
 from swapline_bench.report.result import DIED, FAILED, NOT_RUN, PASSED, SKIPPED, Result, Results
 from swapline_bench.report.run import Choice, RunError, list_tests, prepare, run_tests
 
+ROOT = Path(__file__).parents[2]
+COLLECT = provenance.collect
 CONFTEST = """
 def pytest_addoption(parser):
     parser.addoption("--bench")
@@ -91,6 +99,21 @@ def test_that_dies(timeline):
 def test_after(timeline):
     pass
 """
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find out once what all runs here are made with: that compiles the firmware each time."""
+    monkeypatch.setattr(provenance, "collect", _collect)
+
+
+@functools.cache
+def _collected() -> dict[str, Any]:
+    return COLLECT(bench_file.load(bench_file.VIRTUAL))
+
+
+def _collect(_: bench_file.BenchFile) -> dict[str, Any]:
+    return _collected()
 
 
 @pytest.fixture
@@ -264,6 +287,91 @@ def test_interrupted_run_is_reported(project: Path, tmp_path: Path) -> None:
     assert (tmp_path / "report" / "index.html").is_file()
 
 
+RUN_UNTIL_KILLED = """
+import signal
+import sys
+from pathlib import Path
+from swapline_bench.desk import bench_file
+from swapline_bench.report.progress import Progress
+from swapline_bench.report.run import Choice, prepare, run_tests
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+prepare(Path(sys.argv[2]))
+choice = Choice(bench_file.load(bench_file.VIRTUAL), tests=Path(sys.argv[1]))
+run_tests(choice, Path(sys.argv[2]), Progress(sys.stderr), command="killed")
+"""
+WAITS = """
+import threading
+from pathlib import Path
+
+@pytest.fixture
+def node():
+    Path({mark!r} + ".on").write_text(str(os.getpid()))
+    yield
+    Path({mark!r} + ".off").write_text("")
+
+def test_waits(node):
+    threading.Event().wait()
+"""
+
+
+def test_run_that_is_killed_takes_its_tests_along_and_they_clean_up(project: Path, tmp_path: Path) -> None:
+    """In a shell's background as well, where programs start with Ctrl-C ignored."""
+    _choice(project, WAITS.format(mark=str(tmp_path / "node")))
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUN_UNTIL_KILLED, str(project), str(tmp_path / "report")],
+        stderr=subprocess.DEVNULL,
+    )
+    _until(lambda: (tmp_path / "node.on").exists() and (tmp_path / "node.on").read_text() != "")
+    pid = int((tmp_path / "node.on").read_text())
+    run.kill()
+    run.wait()
+    _until((tmp_path / "node.off").exists)
+    _until(lambda: not _is_alive(pid))
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+def _is_alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_asks_a_run_to_end_is_heard_as_ctrl_c_is(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), hil_cli.ends_as_ctrl_c():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) == before
+
+
+def test_wrong_expression_is_no_failure_of_the_tests(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^Wrong expression passed to '-k': and and: at column 1"):
+        _run(_choice(project, MIXED, keyword="and and"), tmp_path / "report")
+
+
+def test_report_that_cannot_be_written_is_said_after_the_results(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("swapline_bench.report.run.write_report", be_full)
+    run, _ = _run(_choice(project, "def test_passes():\n    pass\n"), tmp_path / "report")
+    assert run.results.is_good
+    assert not run.is_written
+    assert "could not be written" in run.problem
+    assert "No space left on device" in run.problem
+
+
 def test_file_that_does_not_import_is_a_failure(project: Path, tmp_path: Path) -> None:
     run, _ = _run(_choice(project, "import no_such_module\n"), tmp_path / "report")
     (test,) = run.results.tests.values()
@@ -325,6 +433,25 @@ def test_check_says_what_a_bench_can_do() -> None:
     done = _hil("check", "virtual", "--json")
     assert done.returncode == 0
     assert "brown_out" in json.loads(done.stdout)["features"]
+
+
+def test_folder_of_a_run_that_goes_on_is_not_emptied(tmp_path: Path) -> None:
+    with Locks([f"Report folder {tmp_path / 'report'}"]):
+        done = _hil("run", "--report", str(tmp_path / "report"), "-k", "boots")
+    assert done.returncode == 2
+    assert f"Report folder {tmp_path / 'report'} is in use by process {os.getpid()}" in done.stderr
+
+
+def test_session_that_finds_its_bench_in_use_runs_nothing(tmp_path: Path) -> None:
+    text = bench_file.VIRTUAL.read_text().replace("exclusive = false", "").replace('"virtual"', '"only-one"')
+    (tmp_path / "mine.toml").write_text(text)
+    with Locks(["Bench only-one"]):
+        command = [sys.executable, "-m", "pytest", "hil_tests/test_boots_and_reports.py", "-p", "no:cacheprovider"]
+        done = subprocess.run(
+            [*command, f"--bench={tmp_path / 'mine.toml'}"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: Bench only-one is in use by process" in done.stderr
 
 
 class _Terminal(io.StringIO):

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from swapline_bench.desk.bench_file import DeskError
 
+HOLDER_VARIABLE = "SWAPLINE_LOCK_HOLDER"  # whoever starts a process that takes locks tells it whom to name as holder
 _COMMAND_CHARACTERS_MAX = 120
 
 
@@ -80,7 +81,7 @@ class Locks:
             os.close(file)
             raise LockError(f"{name} is in use {holder}: wait until that has ended, or end it.") from None
         os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(_ourselves()).encode(), 0)
+        os.pwrite(file, json.dumps(describe_holder()).encode(), 0)
         self._files.append(file)
 
     def __enter__(self) -> Self:
@@ -91,9 +92,14 @@ class Locks:
         self.release()
 
 
-def _ourselves() -> dict[str, Any]:
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else "python"
+def describe_holder() -> dict[str, Any]:
+    """Return what a lock of ours says of who holds it: process, command, since when."""
     now = datetime.now(UTC).isoformat(" ", "seconds")
+    if told := os.environ.get(HOLDER_VARIABLE):
+        return {**json.loads(told), "since": now}
+    program = Path(sys.argv[0] if sys.argv else "python")
+    name = program.parent.name if program.name == "__main__.py" else program.name  # python -m pytest
+    command = shlex.join([name, *sys.argv[1:]])
     return {"pid": os.getpid(), "command": command[:_COMMAND_CHARACTERS_MAX], "since": now}
 
 

@@ -34,6 +34,7 @@ class Run:
     duration_s: float
     problem: str = ""  # why the run ended early
     is_interrupted: bool = False  # by the user
+    is_written: bool = True  # the report
     warnings: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:

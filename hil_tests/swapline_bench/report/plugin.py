@@ -8,6 +8,7 @@ import inspect
 import io
 import json
 import re
+import signal
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -33,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     folder = config.getoption("--hil-report")
     if folder is not None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in its background without
         config.pluginmanager.register(Recorder(folder), "swapline-report")
 
 
@@ -65,6 +67,9 @@ class Recorder:
         self._tell({"event": result.STARTED, "test": test.as_json()})
         try:
             return (yield)
+        except KeyboardInterrupt:
+            test.message = "Interrupted while it ran."
+            raise
         finally:
             test.figures = [(name, _plain(value)) for name, value in item.user_properties]
             self._finish(test)

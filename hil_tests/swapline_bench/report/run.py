@@ -1,6 +1,8 @@
 """Run the promise tests in a pytest of its own, follow what they do, and write the report whatever becomes of it."""
 
 import contextlib
+import json
+import os
 import shlex
 import shutil
 import signal
@@ -10,8 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from swapline_bench.desk.bench_file import BenchFile, DeskError
+from swapline_bench.desk.lock import HOLDER_VARIABLE, describe_holder
 from swapline_bench.report import provenance
 from swapline_bench.report.page import INDEX_FILE, JUNIT_FILE, LOG_FILE, REPORT_FILE, Run, write_report
 from swapline_bench.report.plugin import TESTS_FOLDER
@@ -22,7 +26,8 @@ TESTS = Path(__file__).parents[2]  # hil_tests
 _LOOK_S = 0.2
 _STOP_S_MAX = 60.0
 _LOG_LINES_SHOWN = 8
-_PASSED, _FAILED, _INTERRUPTED, _NO_TESTS = 0, 1, 2, 5  # pytest's exit codes; the others are its own troubles
+_PASSED, _FAILED, _USAGE, _NO_TESTS = 0, 1, 4, 5  # pytest's exit codes; the others are its own troubles
+_ERROR = "ERROR: "  # begins what pytest says of its arguments, and our conftest.py of the bench
 
 
 class RunError(DeskError):
@@ -70,12 +75,17 @@ def run_tests(choice: Choice, folder: Path, progress: Progress, *, command: str)
     process = _start(choice, folder)
     results, is_interrupted = _follow(process, folder, choice, progress)
     code = process.wait()
-    if not results.tests:
+    if not results.tests or code == _USAGE:
         raise RunError(_why_none(choice, folder, code))
     problem = _close(results, code, folder, progress, is_interrupted=is_interrupted)
     run = Run(results, known, command, began_utc_s, time.monotonic() - began_s, problem, is_interrupted)
     progress.say(f"writing the report to {folder}")
-    write_report(folder, run)
+    try:
+        write_report(folder, run)
+    except OSError as error:
+        run.is_written = False
+        told = f"The report could not be written to {folder}: {error.strerror or error}; name another with --report."
+        run.problem = "\n".join(filter(None, (run.problem, told)))
     for warning in run.warnings:
         progress.say(f"warning: {warning}")
     return run
@@ -96,12 +106,33 @@ def _start(choice: Choice, folder: Path, *more: str) -> subprocess.Popen[bytes]:
         arguments += ["-k", choice.keyword]
     if choice.stops_early:
         arguments.append("-x")
-    with (folder / LOG_FILE).open("wb") as log:
+    with _open_log(folder) as log:
         log.write(f"$ {shlex.join(arguments)}\n".encode())
-        log.flush()
         return subprocess.Popen(
-            arguments, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, process_group=0
+            [*_ended_with_us(), *arguments],
+            cwd=root,
+            env={**os.environ, HOLDER_VARIABLE: json.dumps(describe_holder())},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
         )
+
+
+def _open_log(folder: Path) -> BinaryIO:
+    try:
+        return (folder / LOG_FILE).open("wb", buffering=0)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}; name another folder with --report.") from error
+
+
+def _ended_with_us() -> list[str]:
+    """Return what to write before a command so that our death, of whatever kind, is a Ctrl-C for it.
+
+    It takes everything down in order then: a real node is switched off. Nothing where the machine lacks `setpriv`.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "INT"] if setpriv else []
 
 
 def _follow(process: subprocess.Popen[bytes], folder: Path, choice: Choice, progress: Progress) -> tuple[Results, bool]:
@@ -158,6 +189,9 @@ def _why_none(choice: Choice, folder: Path, code: int) -> str:
     if code == _NO_TESTS:
         which = f" matches -k {choice.keyword!r}" if choice.keyword else " is there"
         return f"No promise test{which}: `swapline hil run --list` lists them."
+    log = (folder / LOG_FILE).read_text(encoding="utf-8", errors="replace")
+    if code == _USAGE and _ERROR in log:
+        return log.rpartition(_ERROR)[2].strip()
     return (
         f"pytest could not collect the tests (exit code {code}); the end of {folder / LOG_FILE}:\n{_log_tail(folder)}"
     )
