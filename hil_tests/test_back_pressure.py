@@ -53,7 +53,7 @@ async def test_node_holds_what_a_full_spool_refuses_until_the_database_is_back(
             neighbour = KeepingNode(client, FrameSource(fleet=FLEET, node=NEIGHBOUR))
             neighbour.frames = {seq: neighbour.source.frame() for seq in range(1, NEIGHBOUR_FRAMES + 1)}
             await neighbour.acks.begin()
-            with GatewayProcess(tmp_path, broker_port=broker.port, settings=settings) as gateway:
+            with GatewayProcess.unlimited(tmp_path, broker_port=broker.port, settings=settings) as gateway:
                 await node.start()
                 influx.kill()
                 await fill_until_the_node_is_refused(path, gateway, neighbour)

@@ -1,8 +1,10 @@
 """Parts of a chaos run: what was killed is told from what ended by itself."""
 
+import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,14 +14,11 @@ from swapline_bench.chaos_parts import GatewayPart, make_broker
 @pytest.mark.usefixtures("mosquitto")
 async def test_a_gateway_that_ends_by_itself_is_noted_and_started_again_and_is_no_kill(tmp_path: Path) -> None:
     broker = make_broker(tmp_path / "broker")
-    folder = tmp_path / "gateway"
-    folder.mkdir()
-    gateway = GatewayPart("gateway-1", folder)
+    tables: dict[str, dict[str, Any]] = {"sink": {"type": "duckdb"}, "http": {"port": 0, "console": False}}
+    gateway = GatewayPart("gateway-1", tmp_path / "gateway", tables)
     try:
         await broker.revive()
-        mqtt = f'[mqtt]\nhost = "{broker.server.host}"\nport = {broker.server.port}\nfleet = "chaos"\n'
-        rest = '[sink]\ntype = "duckdb"\n[http]\nport = 0\nconsole = false\n[log]\nformat = "json"\n'
-        (folder / "gateway.toml").write_text(mqtt + rest, encoding="utf-8")
+        gateway.process.tables["mqtt"] = {"host": broker.server.host, "port": broker.server.port, "fleet": "chaos"}
         await gateway.revive()
         await gateway.watch()
         assert await gateway.kill()
@@ -27,7 +26,7 @@ async def test_a_gateway_that_ends_by_itself_is_noted_and_started_again_and_is_n
         await gateway.revive()
         assert gateway.ends == []
         os.kill(gateway.process.pid, signal.SIGTERM)
-        await gateway.process.wait()
+        await asyncio.to_thread(gateway.process.wait)
         await gateway.watch()
         assert gateway.process.is_running
         assert len(gateway.ends) == 1

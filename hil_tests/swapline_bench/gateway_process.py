@@ -1,45 +1,59 @@
-"""The gateway as a child process, as `swapline gateway --config` starts it: to be measured, and to be killed."""
+"""The gateway as a child process, with the command that people run in production: to be used, measured and killed."""
 
+import asyncio
+import http.client
 import json
-import os
-import signal
-import subprocess
 import sys
-import threading
 import time
+import tomllib
 import urllib.request
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-READY_S_MAX = 60.0
-STOP_S_MAX = 60.0
+from swapline_bench.services import HOST, Server
+
 FIGURES_S_MAX = 300.0
+ANSWER_S_MAX = 10.0
+_COMMAND = (sys.executable, "-m", "swapline_gateway", "gateway")
+# In both formats of its log; a gateway without pages has no port.
+_READY = r'^(?=.*("event": "ready"|\] ready ))(.*url\W+http://[^\s"]+:(?P<port>\d+))?'
 
 
-class GatewayProcess:
-    """One gateway with its files in `folder`. It is ready when `start` returns.
+class GatewayProcess(Server):
+    """One gateway with its files in `folder`: configuration, spool and embedded database.
 
-    `settings` are the tables of its configuration, over defaults that suit a test: DuckDB in the folder, a free port
-    for pages without the console, no limits that a test would run into.
+    `tables` are its configuration, which every start writes. `port` and `url` are those of its pages.
     """
 
     def __init__(
         self,
         folder: Path,
+        tables: Mapping[str, Mapping[str, Any]],
+        *,
+        name: str = "gateway",
+        command: Sequence[str] = _COMMAND,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__(name, folder, self._write_config, _READY, chooses_port=True, on_line=on_line)
+        self.tables = {table: dict(keys) for table, keys in tables.items()}
+        self._program = command
+
+    @classmethod
+    def unlimited(
+        cls,
+        folder: Path,
         *,
         broker_port: int,
-        settings: dict[str, Any] | None = None,
-        command: list[str] | None = None,
-    ) -> None:
-        self.folder = folder
-        self.log: deque[dict[str, Any] | str] = deque(maxlen=500)
-        self.url = ""
-        self._command = command or [sys.executable, "-m", "swapline_gateway", "gateway"]
-        self.tables: dict[str, dict[str, Any]] = {
-            "mqtt": {"host": "127.0.0.1", "port": broker_port},
+        settings: Mapping[str, Any] | None = None,
+        command: Sequence[str] = _COMMAND,
+    ) -> Self:
+        """Prepare one without limits that a test would run into, with pages but no console.
+
+        `settings` are tables of its configuration over those: a `sink` as a whole, else key by key.
+        """
+        tables: dict[str, dict[str, Any]] = {
+            "mqtt": {"host": HOST, "port": broker_port},
             "spool": {"path": "spool.sqlite"},
             "sink": {"type": "duckdb", "path": "swapline.duckdb"},
             "http": {"port": 0, "console": False},
@@ -47,69 +61,41 @@ class GatewayProcess:
             "log": {"format": "json", "level": "debug"},
         }
         for table, keys in (settings or {}).items():
-            self.tables[table] = {**self.tables.get(table, {}), **keys} if table != "sink" else keys
-        self._process: subprocess.Popen[str] | None = None
-        self._ready = threading.Event()
-
-    @property
-    def pid(self) -> int:
-        """Return the child's process number."""
-        assert self._process is not None
-        return self._process.pid
+            tables[table] = {**(tables.get(table, {}) if table != "sink" else {}), **keys}
+        return cls(folder, tables, command=command)
 
     @property
     def config_path(self) -> Path:
         """Return the configuration file."""
         return self.folder / "gateway.toml"
 
-    def write_config(self) -> Path:
-        """Write the configuration and return its path."""
-        lines: list[str] = []
-        for table, keys in self.tables.items():
-            lines.append(f"[{table}]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
-        self.config_path.write_text("\n".join(lines) + "\n")
-        return self.config_path
+    @property
+    def database_path(self) -> Path:
+        """Return the DuckDB file that it writes, where that is its sink."""
+        return self.folder / "swapline.duckdb"
 
-    def start(self, environment: dict[str, str] | None = None) -> Self:
-        """Start it and wait until it takes frames."""
-        self._ready.clear()
-        self._process = subprocess.Popen(
-            [*self._command, "--config", str(self.write_config())],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(environment or {})},
-        )
-        self._reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
-        self._reader.start()
-        if not self._ready.wait(READY_S_MAX) or not self.url:
-            self.kill()
-            raise RuntimeError(f"the gateway was not ready; its log:\n{self.log_tail()}")
-        return self
+    def _write_config(self, folder: Path, port: int) -> Sequence[str]:
+        del port  # its configuration says which
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config_path.write_text(to_toml(self.tables), encoding="utf-8")
+        return (*self._program, "--config", str(self.config_path))
 
-    def _read_log(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                self.log.append(line.rstrip())
-                continue
-            self.log.append(entry)
-            if entry.get("event") == "ready":
-                self.url = entry["url"] or "-"
-                self._ready.set()
-        self._ready.set()  # the end of the log: it is gone
-
-    def log_tail(self) -> str:
-        """Return the last lines of its log."""
-        return "\n".join(str(line) for line in list(self.log)[-30:])
+    def _start_on(self, port: int) -> Self:
+        del port  # its pages need not come back where they were: somebody may have taken that port
+        return super()._start_on(0)
 
     def figures(self) -> dict[str, Any]:
         """Return what `/api/pipeline` says."""
-        with urllib.request.urlopen(f"{self.url}/api/pipeline", timeout=10) as answer:  # noqa: S310 (our own child)
+        with urllib.request.urlopen(f"{self.url}/api/pipeline", timeout=ANSWER_S_MAX) as answer:  # noqa: S310 (ours)
             found: dict[str, Any] = json.load(answer)
             return found
+
+    async def ask(self) -> dict[str, Any] | None:
+        """Return what `/api/pipeline` says, None while it does not answer."""
+        try:
+            return await asyncio.to_thread(self.figures)
+        except (OSError, http.client.HTTPException, ValueError):
+            return None
 
     def wait_for_figures(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Ask until the figures are as wanted, and return them. Raises `TimeoutError` with the last ones."""
@@ -120,33 +106,13 @@ class GatewayProcess:
             time.sleep(0.02)
         return figures
 
-    def stop(self) -> int:
-        """End it in order (SIGTERM) and return its exit code."""
-        return self._end(signal.SIGTERM)
 
-    def kill(self) -> int:
-        """End it at once (SIGKILL), as a power cut would."""
-        return self._end(signal.SIGKILL)
-
-    def wait(self) -> int:
-        """Wait for its end and return its exit code."""
-        assert self._process is not None
-        code = self._process.wait(STOP_S_MAX)
-        self._reader.join()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-        self._process = None
-        return code
-
-    def _end(self, how: signal.Signals) -> int:
-        if self._process is None:
-            return 0
-        if self._process.poll() is None:
-            self._process.send_signal(how)
-        return self.wait()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
+def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write tables of strings, numbers and flags as TOML; JSON writes those the same way."""
+    lines = []
+    for table, entries in tables.items():
+        lines.append(f"[{table}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in entries.items()]
+    text = "\n".join(lines) + "\n"
+    tomllib.loads(text)
+    return text

@@ -21,7 +21,6 @@ from click.testing import CliRunner
 from swapline_bench import broker as broker_module
 from swapline_bench import demo as demo_module
 from swapline_bench import services
-from swapline_bench.broker import Broker, BrokerError
 from swapline_bench.cli import format_status
 from swapline_bench.demo import Demo, Status
 from swapline_bench.demo_report import Report
@@ -175,7 +174,7 @@ def test_a_missing_extra_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_missing_mosquitto_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_module, "find_mosquitto", lambda: None)
+    monkeypatch.setattr(broker_module, "has_mosquitto", lambda: False)
     code, output = run_cli("--broker", "mosquitto", "--console-port", "0", "--data-dir", str(tmp_path))
     assert code == 69
     assert "mosquitto is not installed: apt-get install mosquitto" in last_line(output)
@@ -215,33 +214,39 @@ def test_a_world_without_vans_or_stations_is_wrong_usage(option: str) -> None:
 
 @pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
 async def test_a_broker_takes_a_message_and_stops(tmp_path: Path, kind: str) -> None:
-    broker = await Broker(tmp_path, kind=kind).start()
-    try:
-        async with aiomqtt.Client(broker.host, broker.port) as client:
-            await client.subscribe("a/+", qos=1)
-            await client.publish("a/b", b"x" * 4096, qos=1)
-            message = await anext(aiter(client.messages))
-            assert message.payload == b"x" * 4096
-    finally:
-        await broker.stop()
+    async with broker_module.make(tmp_path, kind) as broker, aiomqtt.Client(broker.host, broker.port) as client:
+        await client.subscribe("a/+", qos=1)
+        await client.publish("a/b", b"x" * 4096, qos=1)
+        message = await anext(aiter(client.messages))
+        assert message.payload == b"x" * 4096
     with socket.socket() as probe:
         assert probe.connect_ex((broker.host, broker.port)) != 0
 
 
-async def test_a_broker_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_module, "_MOSQUITTO_CONF", "no_such_option {port} {host} {folder}\n")
-    with pytest.raises(BrokerError, match=r"mosquitto did not start on 127\.0\.0\.1:\d+: .*no_such_option"):
-        await Broker(tmp_path, kind="mosquitto").start()
+def test_a_broker_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "lasting", lambda *_, **__: ["no_such_option true"])
+    code, output = run_cli("--broker", "mosquitto", "--console-port", "0", "--data-dir", str(tmp_path))
+    assert code == 69
+    assert re.match(r"swapline: mosquitto did not start: .*no_such_option", last_line(output))
 
 
-async def test_a_broker_on_a_taken_port_is_not_mistaken_for_ours(tmp_path: Path) -> None:
-    broker = Broker(tmp_path, kind="mosquitto")
+def test_a_gateway_that_does_not_start_says_why_and_its_exit_code_is_ours(tmp_path: Path) -> None:
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway" / "spool.sqlite").mkdir()
+    code, output = run_cli("--console-port", "0", "--data-dir", str(tmp_path))
+    assert code == 73
+    assert re.match(r"swapline: The gateway did not start: .*spool\.sqlite", last_line(output))
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
+def test_a_broker_on_a_taken_port_is_not_mistaken_for_ours(tmp_path: Path, kind: str) -> None:
+    broker = broker_module.make(tmp_path, kind)
     with socket.socket() as occupant:
         occupant.bind(("127.0.0.1", 0))
         occupant.listen()
         broker.port = occupant.getsockname()[1]
-        with pytest.raises(BrokerError, match="did not start"):
-            await broker.start()
+        with pytest.raises(services.PortTakenError):
+            broker.start()
 
 
 def test_the_status_line_is_compact() -> None:

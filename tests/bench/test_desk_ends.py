@@ -60,7 +60,7 @@ async def test_a_bench_whose_resources_are_missing_starts_nothing(tmp_path: Path
 
 STEPS = (
     "_servers._start_broker",
-    "_servers._write_gateway_config",
+    "_servers._gateway_tables",
     "_firmware",
     "node.flash",
     "gateway.start",
@@ -86,7 +86,7 @@ async def test_a_desk_that_fails_half_way_leaves_nothing_behind(
     if step == "Tap.run":
         monkeypatch.setattr("swapline_bench.desk.servers.Tap.run", fail)
     else:
-        monkeypatch.setattr(owner, name, fail_at_once if name == "_write_gateway_config" else fail)
+        monkeypatch.setattr(owner, name, fail_at_once if name in ("_gateway_tables", "start") else fail)
     with pytest.raises((OSError, DeskError), match="planted"):
         await desk.__aenter__()
     assert children() == before

@@ -59,11 +59,11 @@ async def test_kill_at_any_point_loses_nothing_and_stores_nothing_twice(tmp_path
         async with aiomqtt.Client(broker.host, broker.port) as client:
             node = make_node(client)
             await node.acks.begin()
-            doomed = GatewayProcess(tmp_path, broker_port=broker.port, command=killed_at(point, count))
+            doomed = GatewayProcess.unlimited(tmp_path, broker_port=broker.port, command=killed_at(point, count))
             await asyncio.to_thread(doomed.start)
             await node.send()
             assert await asyncio.to_thread(doomed.wait) == -signal.SIGKILL
-            with GatewayProcess(tmp_path, broker_port=broker.port) as gateway:
+            with GatewayProcess.unlimited(tmp_path, broker_port=broker.port) as gateway:
                 await node.send_until_acknowledged()
                 assert await asyncio.to_thread(gateway.stop) == 0
     once = Counter(range(1, FRAMES + 1))
@@ -76,14 +76,14 @@ async def test_acknowledged_frame_needs_no_second_sending_after_a_kill(tmp_path:
             node = make_node(client)
             await node.acks.begin()
             command = killed_at("after_ack_before_sink", 1)
-            doomed = GatewayProcess(tmp_path, broker_port=broker.port, command=command)
+            doomed = GatewayProcess.unlimited(tmp_path, broker_port=broker.port, command=command)
             await asyncio.to_thread(doomed.start)
             await node.send()
             await asyncio.to_thread(doomed.wait)
             async with asyncio.timeout(10):
                 while not node.acks.acknowledged:
                     await node.acks.next()
-    with services.mosquitto() as empty, GatewayProcess(tmp_path, broker_port=empty.port) as gateway:
+    with services.mosquitto() as empty, GatewayProcess.unlimited(tmp_path, broker_port=empty.port) as gateway:
         await asyncio.to_thread(gateway.stop)
     frames, _ = numbers_stored(tmp_path)
     assert node.acks.acknowledged
@@ -98,13 +98,13 @@ async def test_kills_at_random_moments_lose_nothing_and_store_nothing_twice(tmp_
             node = make_node(client)
             await node.acks.begin()
             for _ in range(4):
-                gateway = GatewayProcess(tmp_path, broker_port=broker.port)
+                gateway = GatewayProcess.unlimited(tmp_path, broker_port=broker.port)
                 await asyncio.to_thread(gateway.start)
                 sending = asyncio.create_task(node.send())
                 await asyncio.sleep(chance.uniform(0.01, 0.4))
                 await asyncio.to_thread(gateway.kill)
                 await sending
-            with GatewayProcess(tmp_path, broker_port=broker.port) as gateway:
+            with GatewayProcess.unlimited(tmp_path, broker_port=broker.port) as gateway:
                 await node.send_until_acknowledged()
                 assert await asyncio.to_thread(gateway.stop) == 0
     once = Counter(range(1, FRAMES + 1))
@@ -118,11 +118,11 @@ async def test_kill_between_influxdb_and_spool_leaves_every_point_once(tmp_path:
             node = make_node(client)
             await node.acks.begin()
             command = killed_at("after_influxdb_write_before_spool_delete", 1)
-            doomed = GatewayProcess(tmp_path, broker_port=broker.port, settings=settings, command=command)
+            doomed = GatewayProcess.unlimited(tmp_path, broker_port=broker.port, settings=settings, command=command)
             await asyncio.to_thread(doomed.start)
             await node.send()
             assert await asyncio.to_thread(doomed.wait) == -signal.SIGKILL
-            with GatewayProcess(tmp_path, broker_port=broker.port, settings=settings) as gateway:
+            with GatewayProcess.unlimited(tmp_path, broker_port=broker.port, settings=settings) as gateway:
                 await node.send_until_acknowledged()
                 assert await asyncio.to_thread(gateway.stop) == 0
         statement = 'SELECT count(voltage_v) FROM "swapline".."module"; SELECT count(seq) FROM "swapline".."frames"'

@@ -165,7 +165,7 @@ def test_command_answers_people_and_machines_beside_a_running_gateway_and_withou
     port = services.free_port()
     with services.mosquitto() as broker:
         settings = {"http": {"port": port, "console": False}}
-        with GatewayProcess(tmp_path, broker_port=broker.port, settings=settings) as gateway:
+        with GatewayProcess.unlimited(tmp_path, broker_port=broker.port, settings=settings) as gateway:
             config = gateway.config_path
             beside = run("missing", "--json", "--config", config)
             assert [Missing(**json.loads(line)) for line in beside.stdout.splitlines()] == EXPECTED

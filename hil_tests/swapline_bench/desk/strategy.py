@@ -29,13 +29,15 @@ from swapline_bench.desk.resource_check import require_resources
 from swapline_bench.desk.servers import Servers
 from swapline_bench.desk.tasks import Tasks
 from swapline_bench.desk.wiring import Wiring
-from swapline_bench.end_to_end import FLEET, Gateway
+from swapline_bench.end_to_end import FLEET
 from swapline_bench.fault.model import FaultModel, Faults
+from swapline_bench.gateway_process import GatewayProcess
 from swapline_bench.link_proxy import Impairment, LinkProxy
 from swapline_bench.oracle import ClockFault, PowerCut, Truth, Verdict, judge
 from swapline_bench.report.timeline import Timeline
 from swapline_bench.rig import HolderRig
 from swapline_bench.serial_line import SerialLine
+from swapline_bench.services import whole
 from swapline_bench.statement import StatementLog, read_statements
 from swapline_bench.tap import Tap
 from swapline_bench.world import World
@@ -161,7 +163,7 @@ class Desk:
         return self._servers.network
 
     @property
-    def gateway(self) -> Gateway:
+    def gateway(self) -> GatewayProcess:
         """Return the gateway's process."""
         return self._servers.gateway
 
@@ -356,7 +358,7 @@ class Desk:
         async with self._transition("judge", OFF):
             await self._settle(timeout_s)
             await self.node.stop()
-            if (code := await self.gateway.stop()) != 0:
+            if (code := await whole(self.gateway.stop)) != 0:
                 raise DeskError(f"The gateway ended with {code}; {self.where()}")
             self._statements.close()
             truth = Truth(
