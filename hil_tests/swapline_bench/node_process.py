@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from swapline_bench.child import Child
 from swapline_bench.desk.watchdog import Service, Watchdog
 
 HEAP_BYTES = 256 * 1024  # 64-bit objects are twice as wide: about the 128 KB of an ESP32 without PSRAM
@@ -53,7 +52,7 @@ class NodeError(Exception):
     """A node cannot be run; the message says why and what to do."""
 
 
-class NodeProcess(Child):
+class NodeProcess:
     """One node. `bundle` holds the firmware (compiled by `bundle.build`, or the sources' root).
 
     `ticks_wrap_in_s`: so long after each start the board's tick counter wraps at 2**30 ms, as it does every 12.4 days.
@@ -85,6 +84,7 @@ class NodeProcess(Child):
         self.starts = 0
         self.lines: deque[str] = deque(maxlen=_LOG_LINES_MAX)
         self._bundle = bundle
+        self._process: asyncio.subprocess.Process | None = None  # the last one that was started
         self._path = os.path.relpath(bundle, folder)  # short: the heap keeps each of fifty modules' own, 2 to 4 KB
         self._prefix = tuple(prefix)
         self._on_line = on_line
@@ -107,6 +107,17 @@ class NodeProcess(Child):
     def is_running(self) -> bool:
         """Say whether it is switched on and its process lives, or is about to be started again."""
         return self._keeper is not None and not self._keeper.done()
+
+    @property
+    def returncode(self) -> int | None:
+        """Return how the last process ended; None while it runs or was never started."""
+        return None if self._process is None else self._process.returncode
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the last start."""
+        assert self._process is not None
+        return self._process.pid
 
     async def start(self, *, program: Path | None = None, snippet: str | None = None) -> Self:
         """Switch the node on.
