@@ -120,3 +120,4 @@ async def desk(
         yield desk
     finally:
         await desk.__aexit__(None, None, None)
+        request.node.user_properties += desk.figures().items()

@@ -1,7 +1,9 @@
 """A driver of somebody's own that is broken costs its own line, and nothing else; it is never a boot loop."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +44,7 @@ async def see_all_fail(desk: Desk) -> None:
 
 
 async def test_node_with_broken_drivers_reads_everything_else(
-    bench_file: BenchFile, firmware: Path, tmp_path: Path
+    bench_file: BenchFile, firmware: Path, tmp_path: Path, record_property: Callable[[str, Any], None]
 ) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(firmware, bundle)
@@ -59,4 +61,6 @@ async def test_node_with_broken_drivers_reads_everything_else(
             await desk.tap.wait_rows(desk.name, "module", 3)
             assert desk.tap[desk.name].status["safe_mode"] is False
             verdict = await desk.judge()
+            for name, value in desk.figures().items():
+                record_property(name, value)
     assert verdict.is_good, verdict.examples

@@ -1,5 +1,7 @@
 """A node whose configuration is wrong starts all the same: it says what is wrong, and can be put right from afar."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -41,10 +43,13 @@ def spoil(buses: list[dict[str, Any]]) -> dict[str, Any]:
     return {"buses": [first, second, second], "seal_intervall_ms": 500, "seal_interval_ms": 1}
 
 
-async def test_a_node_names_every_mistake_in_its_file_and_takes_a_good_one_by_command(desk: Desk) -> None:
+async def test_a_node_names_every_mistake_in_its_file_and_takes_a_good_one_by_command(
+    desk: Desk, record_property: Callable[[str, Any], None]
+) -> None:
     rig = desk.make_van(bays=2, gnss=False, vcu=False)
     good = rig.config(fleet=FLEET, host="", port=0)
-    await desk.boot(**spoil(good["buses"]))
+    birth_s = await desk.boot(**spoil(good["buses"]))
+    record_property("birth_in_safe_mode_s", round(birth_s, 3))
     heard = desk.tap[desk.name]
     assert heard.status["safe_mode"] is True
     log = "\n".join(desk.node.lines)
@@ -55,12 +60,14 @@ async def test_a_node_names_every_mistake_in_its_file_and_takes_a_good_one_by_co
 
     boot = heard.status["boot"]
     desk.config = {**good, "link": desk.config["link"], "streams": desk.config["streams"]}
+    began_s = time.monotonic()
     assert (await desk.tap.command(FLEET, desk.name, "config", config=desk.config))["ok"]
     await desk.tap.wait(
         lambda: heard.status.get("boot") == boot + 1 and heard.status["safe_mode"] is False,
         "birth with the new configuration",
         BIRTH_AGAIN_S_MAX,
     )
+    record_property("birth_after_command_s", round(time.monotonic() - began_s, 3))
     await desk.tap.wait_rows(desk.name, "module", 2)
     assert heard.last("node")["reset_cause"] == RESET_CONFIGURATION
     verdict = await desk.judge()

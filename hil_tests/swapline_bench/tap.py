@@ -33,6 +33,16 @@ class Heard:
     def row_count(self, stream: str) -> int:
         return sum(len(frame.rows) for frame in self.frames.values() if frame.stream.name == stream)
 
+    def column(self, stream: str, signal: str) -> list[int]:
+        """Return the raw values of one signal in the order of their frames."""
+        found = []
+        for seq in sorted(self.frames):
+            frame = self.frames[seq]
+            if frame.stream.name == stream:
+                place = [one.name for one in frame.signals].index(signal) + 1
+                found += [row[place] for row in frame.rows]
+        return found
+
     def last(self, stream: str) -> dict[str, int]:
         """Return the latest row of a stream by signal name; empty when there is none."""
         for seq in sorted(self.frames, reverse=True):

@@ -47,7 +47,7 @@ BIRTH_S_MAX = 30.0
 SETTLE_S_MAX = 60.0
 ANSWER_S_MAX = 2.0  # to a command; a link that was impaired may come back meanwhile, so it is asked again
 QUIET_MS = 300  # of silent lines, after which readings are rows: 150 ms end a receiver's epoch
-SUBSCRIBE_S_MAX = 15.0
+VERDICT_FIGURES = ("rows_true", "rows_stored", "rows_lost_declared")
 STEP_S = 0.1  # of the world, in real seconds
 _LOOK_S = 0.05
 _TAIL_LINES = 20
@@ -92,6 +92,7 @@ class Desk:
         self.world: World | None = None
         self.power_cuts: list[PowerCut] = []
         self.config: dict[str, Any] = {}  # what the node was configured with last
+        self.verdict: Verdict | None = None  # the oracle's, once it has spoken
         self._bundle = bundle
         self._locks = locks
         self._broken_by: BaseException | None = None
@@ -367,7 +368,7 @@ class Desk:
                 seal_interval_ms=self.config["seal_interval_ms"],
                 clock_faults=clock_faults,
             )
-            verdict = await asyncio.to_thread(judge, truth, self.database)
+            self.verdict = verdict = await asyncio.to_thread(judge, truth, self.database)
         self.timeline.mark(f"the oracle says {verdict}")
         return verdict
 
@@ -443,6 +444,14 @@ class Desk:
         return heard.last("node")
 
     # ---- what was seen
+
+    def figures(self) -> dict[str, int]:
+        """Return what every run can say: the node's greatest heap so far, and the oracle's counts if it has spoken."""
+        peaks = self.tap[self.name].column("node", "heap_peak_bytes") if hasattr(self._servers, "tap") else []
+        found = {"heap_peak_bytes": max(peaks)} if peaks else {}
+        if self.verdict is not None:
+            found |= {name: getattr(self.verdict, name) for name in VERDICT_FIGURES}
+        return found
 
     def where(self) -> str:
         """Say what was seen last and where the logs are."""
