@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from swapline_wire.catalogue import FORMATS, KEY, Signal
+from swapline_wire.catalogue import ALARM_STREAM, FORMATS, KEY, MODULE_LOST, Signal
 
 Value = int | float | None
 NodeKey = tuple[str, str]  # fleet, node
+RAISED_AGAIN_S = 60  # after a start a node has raised what stands: the longest duration in the table is 35 s
 ReadingKey = tuple[str, int, tuple[int, ...]]  # stream, bay, values of the key signals
 
 
@@ -74,6 +75,8 @@ class StateChange:
     def channel(self) -> str:
         """Return the channel below the node's topic on which the gateway keeps this reading retained."""
         reading = self.reading
+        if reading.stream == ALARM_STREAM.name:  # each has its own, or the last one would push out what stands
+            return f"state/alarm/{reading.bay}/{reading.keys['code']}"
         return f"state/{reading.stream}/{reading.bay}" if reading.bay else f"state/{reading.stream}"
 
 
@@ -143,6 +146,28 @@ class NodeState:
     def newest(self, stream: str, bay: int = 0) -> Reading | None:
         """Return the newest reading of a stream without key signals."""
         return self.readings.get((stream, bay, ()))
+
+    def standing_alarms(self) -> list[Reading]:
+        """Return the alarms that stand, as far as is known."""
+        return [alarm for alarm in self.alarms.values() if alarm.values.get("level") and not self._is_over(alarm)]
+
+    def _is_over(self, alarm: Reading) -> bool:
+        """Say whether an alarm ended without a word: its node was started again and has not raised it since.
+
+        A node knows nothing of what stood before it was started, a module that is lost least of all: that one ends when
+        a module has answered in the bay since, or its slot is empty.
+        """
+        health = self.newest("node")
+        if health is None or not health.is_newer_than(alarm):
+            return False
+        is_other_boot = (health.journal, health.boot) != (alarm.journal, alarm.boot)
+        if not is_other_boot or (health.values.get("uptime_s") or 0) < RAISED_AGAIN_S:
+            return False
+        if alarm.keys.get("code") != MODULE_LOST:
+            return True
+        module, slot = self.newest("module", alarm.bay), self.newest("slot", alarm.bay)
+        is_empty = slot is not None and slot.values.get("occupied") == 0 and slot.is_newer_than(alarm)
+        return is_empty or (module is not None and module.is_newer_than(alarm))
 
     @property
     def holder(self) -> str:

@@ -6,11 +6,12 @@ is slow; acknowledgements and alarms do not wait for them.
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from swapline_wire import catalogue, catalogue_text, topic
+from swapline_wire import catalogue, topic
 
+from .alarm_meaning import meaning
 from .config import StateConfig
 from .ingest import Item
 from .pipeline import PipelineFigures
@@ -72,6 +73,8 @@ def alarm_rows(item: Item) -> list[dict[str, Any]]:
             "node": item.sender.node,
             "bay": header.bay or None,
             "module": header.owner or None,
+            "journal": header.journal,
+            "boot": header.boot,
             "time_utc_ms": item.anchor_utc_ms + row[0],
             "time_quality": item.time_quality,
             "keys": {name: row[1 + index] for index, name in keys},
@@ -80,22 +83,3 @@ def alarm_rows(item: Item) -> list[dict[str, Any]]:
         }
         for row, of_row in zip(item.decoded.rows, values, strict=True)
     ]
-
-
-def meaning(keys: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an alarm's numbers say: its name, the signal that it is about, value and threshold in its unit.
-
-    A node with a newer catalogue may name what this one does not know: that is None, as is what is not available.
-    """
-    code = keys.get("code")
-    stream = catalogue.stream_by_id(int(values.get("stream") or 0))
-    place = values.get("signal")
-    signal = stream.signals[int(place)] if stream and place is not None and place < len(stream.signals) else None
-    scale = 10**signal.decimals if signal else 1
-    return {
-        "alarm": catalogue_text.VALUES["alarm", "code"].get(code, f"alarm {code}"),
-        "stream": stream.name if stream else None,
-        "signal": signal.name if signal else None,
-        "unit": signal.unit if signal else None,
-        **{name: None if values.get(name) is None else values[name] / scale for name in ("value", "threshold")},
-    }

@@ -22,7 +22,7 @@ from swapline_wire.error import WireError
 from swapline_wire.frame import OWNER_BYTES_MAX
 
 from .config import MqttConfig
-from .fleet_record import Reading, Value
+from .fleet_record import Reading, StateChange, Value
 from .log import get
 from .state import FleetState
 from .uplink import make_client, subscribe
@@ -77,9 +77,9 @@ def read_state(name: str, payload: bytes) -> Reading | None:
 def _reading(address: topic.Address, content: Mapping[str, Any]) -> Reading:
     stream = stream_by_name(content["stream"])
     bay = content["bay"] or 0
-    if stream is None or address.channel != f"{topic.STATE}/{stream.name}" + (f"/{bay}" if bay else ""):
-        raise ValueError("another topic's content")
-    return Reading(
+    if stream is None:
+        raise ValueError("not a stream of this catalogue")
+    reading = Reading(
         fleet=address.fleet,
         node=address.node,
         stream=stream.name,
@@ -95,6 +95,9 @@ def _reading(address: topic.Address, content: Mapping[str, Any]) -> Reading:
         values=_values(stream, content["values"]),
         abnormal=tuple(str(signal) for signal in content["abnormal"]),
     )
+    if address.channel != StateChange(reading).channel:
+        raise ValueError("another topic's content")
+    return reading
 
 
 def _whole(number: Any, maximum: int = 1 << 53) -> int:

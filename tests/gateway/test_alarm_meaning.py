@@ -1,6 +1,6 @@
 """What the gateway's alarm message says in words."""
 
-from swapline_gateway.publisher import meaning
+from swapline_gateway.alarm_meaning import meaning
 from swapline_wire.catalogue import MODULE, find_signal
 
 

@@ -16,7 +16,7 @@ from swapline_gateway.gateway import Gateway
 from swapline_gateway.restore import read_state
 from swapline_gateway.state import FleetState
 from swapline_wire import topic
-from swapline_wire.catalogue import VEHICLE
+from swapline_wire.catalogue import ALARM_STREAM, VEHICLE
 
 from .test_gateway import until
 
@@ -28,6 +28,11 @@ def reading_of(gateway: Gateway, source: FrameSource, stream: str, bay: int = 0)
     return state.newest(stream, bay) if state else None
 
 
+def standing(gateway: Gateway, source: FrameSource) -> set[int]:
+    state = gateway.state.nodes.get((source.fleet, source.node))
+    return {alarm.keys["code"] for alarm in state.standing_alarms()} if state else set()
+
+
 async def fill(gateway: Gateway, client: aiomqtt.Client, van: FrameSource, station: FrameSource) -> None:
     """Let module M ride in the van first, then be seen in the station; the van goes offline."""
     await client.publish(van.topic(topic.STATUS), van.birth(), 1, retain=True)
@@ -37,6 +42,20 @@ async def fill(gateway: Gateway, client: aiomqtt.Client, van: FrameSource, stati
     await station.publish(client, station.frame([(9000, module_row(5200))], bay=4, owner="M"))
     await until(lambda: gateway.figures.state_messages >= 3)
     await client.publish(van.topic(topic.STATUS), json.dumps({"online": False}), 1, retain=True)
+
+
+async def test_every_alarm_that_stands_is_known_again(make_gateway: MakeGateway) -> None:
+    with services.mosquitto() as own:
+        van = FrameSource(node="van")
+        async with aiomqtt.Client(own.host, own.port) as client:
+            async with make_gateway(mqtt={"port": own.port}) as before:
+                await client.publish(van.topic(topic.STATUS), van.birth(), 1, retain=True)
+                for uptime_ms, code, level in ((10, 1, 2), (20, 6, 0), (30, 32, 2)):
+                    row = row_of(ALARM_STREAM, code=code, level=level)
+                    await van.publish(client, van.frame([(uptime_ms, row)], stream=ALARM_STREAM, bay=1, owner="M"))
+                await until(lambda: before.figures.state_messages >= 3)
+            async with make_gateway(mqtt={"port": own.port}) as gateway:
+                await until(lambda: standing(gateway, van) == {1, 32})
 
 
 async def test_values_and_custody_are_there_again_also_of_an_offline_node(make_gateway: MakeGateway) -> None:

@@ -40,7 +40,7 @@ def reading_of(module: Module) -> dict[str, float]:
 
 
 def pass_by(rig: Rig, seconds: float, owner: str, values: Mapping[str, float]) -> None:
-    """Judge these values as a reading. Rows take most of a commit's time, so only an owner's first reading makes one."""
+    """Judge these values as a reading. Rows take time, so only an owner's first reading makes one."""
     rig.set(**raw(rig, values))
     if rig.source.owner == owner:
         rig.source.judge(owner)

@@ -6,6 +6,7 @@ out. Signals keep the catalogue's names; everything else is named as in `state.p
 
 from typing import Any
 
+from swapline_gateway.alarm_meaning import meaning
 from swapline_gateway.state import Custody, FleetState, ModuleState, Move, NodeState, Reading, Value
 from swapline_wire import catalogue
 
@@ -83,7 +84,7 @@ def _soc(vehicle: Reading | None, bays: dict[str, dict[str, Any]]) -> Value:
 
 def alarm_level(state: NodeState) -> int:
     """Return the highest level of the node's standing alarms, 0 for none."""
-    return max((int(alarm.values.get("level") or 0) for alarm in state.alarms.values()), default=0)
+    return max((int(alarm.values.get("level") or 0) for alarm in state.standing_alarms()), default=0)
 
 
 def _position(state: NodeState) -> dict[str, Value]:
@@ -161,20 +162,17 @@ def node_detail(fleet: FleetState, state: NodeState) -> dict[str, Any]:
         "readings": {name: reading.as_json() for name in own if (reading := state.newest(name)) is not None},
         "bays": {str(bay): _bay_detail(fleet, state, bay) for bay in bays_of(state)},
         "events": [_event(event) for event in reversed(state.events)],
-        "alarms": [_alarm(alarm) for alarm in state.alarms.values() if alarm.values.get("level")],
+        "alarms": [_alarm(alarm) for alarm in _worst_first(state.standing_alarms())],
     }
+
+
+def _worst_first(alarms: list[Reading]) -> list[Reading]:
+    return sorted(alarms, key=lambda alarm: (-int(alarm.values.get("level") or 0), -alarm.believed_utc_ms))
 
 
 def _alarm(alarm: Reading) -> dict[str, Any]:
-    """Return a standing alarm with the names of its stream and signal instead of their places in the catalogue."""
-    stream = catalogue.stream_by_id(int(alarm.values.get("stream") or 0))
-    place = alarm.values.get("signal")
-    signal = stream.signals[int(place)] if stream and place is not None and place < len(stream.signals) else None
-    return {
-        **alarm.as_json(),
-        "stream_name": stream.name if stream else None,
-        "signal_name": signal.name if signal else None,
-    }
+    """Return a standing alarm with what its numbers mean."""
+    return {**alarm.as_json(), "meaning": meaning(alarm.keys, alarm.values)}
 
 
 def _custody(custody: Custody | None) -> dict[str, Any] | None:

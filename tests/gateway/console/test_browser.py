@@ -215,6 +215,21 @@ async def test_module_shows_cells_counters_and_custody_live(page: Page, demo: De
     await expect(page.locator(".moves li")).to_contain_text("van-001 bay 1→station-1 slot 3")
 
 
+async def test_standing_alarms_say_what_where_and_by_how_much_the_worst_first(page: Page, demo: Demo) -> None:
+    await open_page(page, demo, "/holder?fleet=demo&node=van-001")
+    van, place = demo.units["van-001"], catalogue.find_signal(catalogue.MODULE, "temperature_max_c")
+    hot = {"code": 6, "level": 1, "stream": catalogue.MODULE.id, "signal": place, "position": 3}
+    van.send("alarm", [(demo.now_ms, hot | {"value": 561, "threshold": 550})], bay=2, owner=code(2))
+    alarms = page.get_by_role("list", name="Standing alarms").locator("li")
+    await expect(alarms).to_have_count(1)
+    what = re.compile("Level 1.*Over-temperature.*sensor 3, 56.1.°C, limit 55.0.°C.*bay 2", re.DOTALL)
+    await expect(alarms).to_contain_text(what)
+    van.send("alarm", [(demo.now_ms, {"code": 96 + 3, "level": 3, "stream": 1, "value": 8})])
+    van.send("vehicle", [(demo.now_ms, vehicle_values(70) | {"faults": 8 | 16})])
+    await expect(alarms).to_have_count(3)  # the fault that is told as an alarm is there once
+    await expect(alarms.nth(1)).to_contain_text("Level 3")
+
+
 async def test_stations_show_slots_and_their_states(page: Page, demo: Demo) -> None:
     await open_page(page, demo, "/stations")
     slots = page.locator(".slot")

@@ -208,6 +208,62 @@ def test_an_alarm_stands_until_it_is_cleared(van: Unit) -> None:
     assert standing.values["level"] == 0
 
 
+def levels_of(van: Unit) -> list[object]:
+    return [alarm.values["level"] for alarm in van.state.nodes["demo", "van-001"].standing_alarms()]
+
+
+ALARM: dict[str, float] = {"code": 5, "level": 2, "stream": 3, "signal": 12, "position": 2}
+
+
+def start_again(van: Unit) -> None:
+    van.boot += 1
+    van.send("node", [(2_000, {"uptime_s": 2})])
+
+
+def test_alarm_that_a_node_does_not_raise_again_after_a_start_is_over(van: Unit) -> None:
+    van.send("alarm", [(90_000, ALARM)], bay=1, owner=CODE)
+    van.send("node", [(95_000, {"uptime_s": 95})])
+    start_again(van)
+    assert levels_of(van) == [2]  # it has had no time to raise it yet
+    van.send("node", [(61_000, {"uptime_s": 61})])
+    assert levels_of(van) == []
+    van.boot -= 1
+    van.send("alarm", [(99_000, ALARM | {"level": 3})], bay=1, owner=CODE)  # back-fill
+    assert levels_of(van) == []
+
+
+def test_alarm_that_a_node_raises_again_after_a_start_stands_on(van: Unit) -> None:
+    van.send("alarm", [(90_000, ALARM)], bay=1, owner=CODE)
+    start_again(van)
+    van.send("alarm", [(12_000, ALARM | {"level": 1})], bay=1, owner=CODE)
+    van.send("node", [(61_000, {"uptime_s": 61})])
+    assert levels_of(van) == [1]
+
+
+@pytest.mark.parametrize("found", ["module", "slot"])
+def test_module_that_is_lost_stays_lost_over_a_start_until_its_bay_tells_of_it(van: Unit, found: str) -> None:
+    van.send("module", [(1_000, module_values(50))], bay=1, owner=CODE)
+    van.send("slot", [(1_000, slot_values(occupied=True, charger_state=2))], bay=1)
+    van.send("alarm", [(90_000, {"code": catalogue.MODULE_LOST, "level": 2, "stream": 3})], bay=1, owner=CODE)
+    start_again(van)
+    van.send("slot", [(3_000, slot_values(occupied=True, charger_state=2))], bay=1)
+    van.send("node", [(61_000, {"uptime_s": 61})])
+    assert levels_of(van) == [2]
+    if found == "slot":
+        van.send("slot", [(62_000, slot_values(occupied=False, charger_state=0))], bay=1)
+    else:
+        van.send("module", [(62_000, module_values(50))], bay=1, owner=OTHER)
+    assert levels_of(van) == []
+
+
+def test_every_alarm_has_a_retained_topic_of_its_own(van: Unit) -> None:
+    changes = van.send("alarm", [(1_000, ALARM), (2_000, ALARM | {"code": 1}), (3_000, ALARM)], bay=1, owner=CODE)
+    assert {change.channel: change.reading.uptime_ms for change in changes} == {
+        "state/alarm/1/5": 3_000,
+        "state/alarm/1/1": 2_000,
+    }
+
+
 async def test_changes_come_in_batches_without_a_queue(van: Unit) -> None:
     state = van.state
     batches = state.changes(interval_s=0.01)

@@ -1,7 +1,7 @@
 // One holder: a van or a station, its figures, what sits in its bays, charts, everything that it reports.
 
 import { html, nothing } from "./lit.js";
-import { age, clock, flags, number, signalText, title as titleOf, word } from "./format.js";
+import { age, clock, flags, number, signalText, title as titleOf, unitOf, word } from "./format.js";
 import { dataAge, nodeStatus, slotState, stationFigures, temperatureTone } from "./fleet_model.js";
 import { chip, empty, foldedSection, moduleLink, placeWord, section, signalTable, signalTile, socBar, socTile, tile, value } from "./parts.js";
 import { rangePicker } from "./ranges.js";
@@ -41,17 +41,27 @@ function heading({ summary, birth }, page) {
 }
 
 function alarmList(content, page) {
-  const faults = flags("vehicle", "faults", content.readings.vehicle?.values.faults);
+  const told = new Set(content.alarms.map((alarm) => alarm.meaning.alarm.replace("vehicle fault: ", "").toLowerCase()));
+  const faults = flags("vehicle", "faults", content.readings.vehicle?.values.faults).filter((fault) => !told.has(fault.toLowerCase()));
   if (!content.alarms.length && !faults.length) return nothing;
   return html`<ul class="alarms" aria-label="Standing alarms">
     ${faults.map((fault) => html`<li>${chip("bad", "Vehicle fault")}<span>${fault}</span></li>`)}
     ${content.alarms.map(
       (alarm) => html`<li>${chip(alarm.values.level >= 2 ? "bad" : "warn", `Level ${alarm.values.level}`)}
-        <span>${alarm.signal_name ? titleOf(alarm.signal_name) : `Alarm ${alarm.keys.code}`}</span>
+        <span>${alarm.meaning.alarm[0].toUpperCase()}${alarm.meaning.alarm.slice(1)}</span>
+        ${alarmFigures(alarm)}
         ${alarm.bay ? html`<span class="muted">${placeWord(content.summary.holder)} ${alarm.bay}</span>` : nothing}
         <span class="muted">since ${clock(alarm.time_utc_ms, page.nowMs)}</span></li>`,
     )}
   </ul>`;
+}
+
+// What a limit was passed by and where; the words of bits say everything already.
+function alarmFigures({ meaning, values }) {
+  if (meaning.value == null || !meaning.unit) return nothing;
+  const text = (raw) => `${signalText({ stream: meaning.stream, values: { [meaning.signal]: raw }, abnormal: [] }, meaning.signal)}\u00a0${unitOf(meaning.stream, meaning.signal)}`;
+  const where = values.position == null ? "" : `${meaning.signal.startsWith("temperature") ? "sensor" : "cell"} ${values.position}, `;
+  return html`<span class="muted">${where}${text(meaning.value)}, limit ${text(meaning.threshold)}</span>`;
 }
 
 function vanTiles({ summary, readings }) {
