@@ -6,15 +6,18 @@ the rate. On a real port the UART does the same once more for what it sends, whi
 """
 
 import asyncio
+import errno
 import os
 import pty
+import shutil
 import struct
 import tempfile
 import termios
+import time
 import tty
 from collections.abc import Callable
 from contextlib import suppress
-from fcntl import ioctl
+from fcntl import LOCK_EX, LOCK_NB, flock, ioctl
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -30,6 +33,8 @@ _READ_BYTES_MAX = 4096
 _HEARD_BYTES_MAX = 4096
 _PARITY_BITS = {"none": 0, "even": 1, "odd": 1}
 _PSEUDO_TERMINALS = "/dev/pts/"
+_FOLDER_PREFIX = "swapline-ptys-"
+_LEFT_OVER_S = 60.0
 _PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 
 
@@ -44,6 +49,29 @@ class Face(Protocol):
         """Speak until cancelled."""
 
 
+def make_lines_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Make this process's folder of lines, and take away those of processes that were killed: nobody locks them."""
+    for left_over in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - left_over.stat().st_mtime > _LEFT_OVER_S:  # a younger one may not be locked yet
+                os.close(_lock(left_over))
+                shutil.rmtree(left_over)
+    folder = tempfile.TemporaryDirectory(prefix=_FOLDER_PREFIX)
+    _lock(Path(folder.name))  # until this process ends
+    return folder
+
+
+def _lock(folder: Path) -> int:
+    """Lock a folder and return the open descriptor that holds the lock. Raises `OSError` where another one does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        flock(descriptor, LOCK_EX | LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 class PseudoTerminal:
     """A new pty. Both ends stay open, so a node may open, crash and open again, as on a real board.
 
@@ -56,7 +84,7 @@ class PseudoTerminal:
 
     def __init__(self) -> None:
         if PseudoTerminal._folder is None:
-            PseudoTerminal._folder = tempfile.TemporaryDirectory(prefix="swapline-lines-")
+            PseudoTerminal._folder = make_lines_folder()
         PseudoTerminal._made += 1
         self.path = str(Path(PseudoTerminal._folder.name) / f"line{PseudoTerminal._made}")
         self.device_end = self._node_end = -1
@@ -104,6 +132,13 @@ class RealPort:
         except (serial.SerialException, termios.error, OSError) as error:
             raise LineError(_why(self.path, error)) from error
         os.set_blocking(self.device_end, False)
+        self._wait_for_bytes()
+
+    def _wait_for_bytes(self) -> None:
+        """Let a read without bytes say "not now". As pyserial leaves it, it says "end of file", as a pulled adapter."""
+        attributes = termios.tcgetattr(self.device_end)
+        attributes[6][termios.VMIN] = 1
+        termios.tcsetattr(self.device_end, termios.TCSANOW, attributes)
 
     def close(self) -> None:
         """Let the port go."""
@@ -122,6 +157,8 @@ def _why(port: str, error: Exception) -> str:
         return f"{port} is in use: end the program that has it open ('fuser {port}' names it)"
     if "ermission" in text:
         return f"{port} may not be opened by this user: join the group that owns it ('ls -l {port}' names it)"
+    if not Path(port).is_char_device() or f"({errno.ENOTTY}," in text:
+        return f"{port} is not a serial port: give the name of one, for example /dev/ttyUSB0"
     return f"{port} cannot be opened: {text}"
 
 

@@ -168,6 +168,7 @@ def test_faults_are_read_from_a_command_line_and_said_again() -> None:
     assert faults == Faults(bit_errors=0.001, noise=2.0, stuck=True, device_baudrate=4800, late_s=1.5)
     assert Faults.parse(faults.spoken()) == faults
     assert Faults.parse(["stuck=off", "none"]) == Faults()
+    assert Faults.parse(["noise=2, late=0.1", "drop=0.2 stuck"]) == Faults(noise=2, late=0.1, drop=0.2, stuck=True)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,15 @@ async def test_a_port_in_use_and_one_that_is_not_there_are_one_clear_sentence(en
         SerialLine("missing", baudrate=BAUDRATE, port="/dev/ttyUSB99")
 
 
+async def test_real_port_that_says_nothing_for_a_while_stays_plugged_in(ends: Ends) -> None:
+    async with SerialLine("adapter", baudrate=BAUDRATE, port=ends.port) as line:
+        line.attach(Device())
+        assert line.is_plugged_in
+        line.detach()
+        assert await line.read(silence_s=0.01) == b""
+        assert line.is_plugged_in
+
+
 async def test_a_port_is_free_again_after_its_line(ends: Ends) -> None:
     for _ in range(2):
         async with SerialLine("adapter", baudrate=BAUDRATE, port=ends.port) as line:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,16 @@ async def test_stop_ends_it_in_order_and_a_killed_one_leaves_no_name() -> None:
         pass  # leaving kills it
     assert len(sockets()) == 1
     assert running() == []
-    assert sockets() == []
+    async with SimProcess("jbd"):
+        assert running() == ["jbd"]
+
+
+async def test_simulators_that_start_at_once_have_names_of_their_own() -> None:
+    async with AsyncExitStack() as stack:
+        starting = (stack.enter_async_context(SimProcess("jbd")) for _ in range(4))
+        ports = {sim.port for sim in await asyncio.gather(*starting)}
+        assert running() == ["jbd", "jbd-2", "jbd-3", "jbd-4"]
+        assert {send(name, {"do": "status"})["port"] for name in running()} == ports
 
 
 def refusal_of(request: bytes) -> dict[str, Any]:

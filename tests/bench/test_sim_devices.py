@@ -156,6 +156,17 @@ async def test_link_names_the_pty_while_it_runs(tmp_path: Path) -> None:
     assert not link.is_symlink()
 
 
+async def test_link_that_a_simulator_has_is_not_taken_from_it(tmp_path: Path) -> None:
+    link = tmp_path / "bms"
+    async with SimProcess("jbd", "--link", str(link)) as first, SimProcess("jk", "--link", str(link)) as second:
+        await second.end(None)
+        assert second.returncode == 69
+        assert f"--link {link}: the simulator jbd has it" in second.stderr
+        assert link.is_symlink()
+        await first.end()
+    assert not link.is_symlink()
+
+
 def test_link_does_not_replace_a_file(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("mine")
     done = CliRunner().invoke(sim_command, ["jbd", "--link", str(tmp_path / "kept")])

@@ -13,6 +13,7 @@ and the bytes that pass, so the same traffic is damaged in the same way again.
 import asyncio
 import difflib
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -75,12 +76,12 @@ class Faults:
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> "Faults":
-        """Return the faults of a command line: `bit-errors=0.001`, or only `stuck`. Raises `FaultError`."""
+        """Return the faults of a command line: `bit-errors=0.001`, `stuck`, or several. Raises `FaultError`."""
         values: dict[str, float | int | bool] = {}
-        for text in texts:
+        for text in re.split(r"[,\s]+", " ".join(texts).strip()):
             spoken, _, value = text.partition("=")
-            name = spoken.strip().replace("-", "_")
-            if spoken.strip() == "none" and not value:
+            name = spoken.replace("-", "_")
+            if spoken in {"", "none"} and not value:
                 continue
             if name not in FAULT_NAMES:
                 near = difflib.get_close_matches(name, FAULT_NAMES, n=1, cutoff=0.4)

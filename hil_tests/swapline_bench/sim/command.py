@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from swapline_bench.faces.turnaround import Turnaround
+from swapline_bench.fault.model import SPOKEN_NAMES
 from swapline_bench.randomness import make_random
 from swapline_bench.serial_line import RequestFace
-from swapline_bench.sim.control import choose_name
 from swapline_bench.sim.ctl import ctl
 from swapline_bench.sim.device import Device
 from swapline_bench.sim.error import SimError
@@ -41,7 +41,8 @@ def _common(baudrate: int, parity: str) -> list[click.Parameter]:
             ["--fault", "faults"],
             multiple=True,
             metavar="NAME[=VALUE]",
-            help="What is wrong with the line, for example bit-errors=0.001; can be given often (docs/bus-faults.md).",
+            help="What is wrong with the line, for example bit-errors=0.001,noise=2; can be given often "
+            f"(docs/bus-faults.md). Known: {', '.join(SPOKEN_NAMES)}.",
         ),
         click.Option(["--seed"], type=int, default=1, show_default=True, help="Of faults, cells, cities."),
         click.Option(
@@ -137,7 +138,7 @@ def _run_device(kind: str, simulator: Simulator, arguments: Arguments) -> None:
     traffic = Traffic(screen.say, is_verbose=arguments["verbose"])
     device, face = _make_device(simulator, arguments, traffic)
     session = Session(
-        choose_name(arguments["name"], kind),
+        arguments["name"],
         kind,
         face,
         _line_options(arguments),
@@ -157,7 +158,7 @@ def _run_log(kind: str, recording: Recording, arguments: Arguments) -> None:
     traffic = Traffic(screen.say, is_verbose=arguments["verbose"])
     face = LogFace(recording.chunks, speed=arguments["speed"], is_endless=arguments["loop"])
     session = Session(
-        choose_name(arguments["name"], kind),
+        arguments["name"],
         kind,
         face,
         _line_options(arguments),
@@ -178,7 +179,7 @@ def _run_transcript(recording: Recording, arguments: Arguments) -> None:
     traffic = Traffic(screen.say, is_verbose=arguments["verbose"])
     face = TranscriptFace(recording.exchanges, traffic, speed=arguments["speed"])
     session = Session(
-        choose_name(arguments["name"], "replay"),
+        arguments["name"],
         "replay",
         face,
         _line_options(arguments),

@@ -15,7 +15,7 @@ import click
 
 from swapline_bench.fault.model import FaultError, FaultModel, Faults
 from swapline_bench.serial_line import Face, SerialLine
-from swapline_bench.sim.control import ControlServer, Request
+from swapline_bench.sim.control import ControlServer, Request, running, send
 from swapline_bench.sim.device import Device
 from swapline_bench.sim.error import SimError, UnavailableError
 from swapline_bench.sim.screen import Screen
@@ -43,7 +43,7 @@ class LineOptions:
 class Session:
     """What runs. `device` None: a recording, which has nothing to set. `finished` ends the session by itself."""
 
-    name: str
+    asked_name: str | None
     kind: str
     face: Face
     options: LineOptions
@@ -54,6 +54,7 @@ class Session:
     finished: asyncio.Event | None = None
     extra_status: Callable[[], dict[str, Any]] = dict
     is_verbose: bool = False
+    name: str = field(init=False, default="")  # the asked one, or `kind`, with a number if that is taken
     final_status: Request = field(init=False, default_factory=dict)
     _is_unplugged: bool = field(init=False, default=False)  # by its user, who will plug it in again
     _line: SerialLine = field(init=False)
@@ -74,10 +75,11 @@ class Session:
             if faults != self._fault.faults:
                 self._fault.faults = faults
             port = stack.enter_context(link(self._line, self.options))
-            await stack.enter_async_context(ControlServer(self.name, self.handle))
+            server = await stack.enter_async_context(ControlServer(self.asked_name, self.kind, self.handle))
+            self.name = server.name
             stack.enter_context(signals(self._stop))
+            self._line.attach(self.face)  # first: whoever reads the port's name may ask at once
             self._announce(port)
-            self._line.attach(self.face)
             await self._pass_time()
             self.traffic.flush()
             self.final_status = self.status()
@@ -140,7 +142,7 @@ class Session:
             self._stop.set()
         elif deed != "status":
             raise SimError(f"There is nothing called {deed!r} that a simulator could do.")
-        if deed != "status":
+        if deed not in {"status", "fault"}:  # the model says its faults itself
             self.screen.say(f"control: {_worded(request)}")
         return self.status()
 
@@ -163,6 +165,7 @@ class Session:
             "kind": self.kind,
             "pid": os.getpid(),
             "port": os.path.realpath(self._line.path),
+            "link": None if self.options.link is None else str(self.options.link.absolute()),
             "baudrate": self.options.baudrate,
             "parity": self.options.parity,
             "uptime_s": round(time.monotonic() - self._started_s, 1),
@@ -176,8 +179,8 @@ class Session:
 
 
 def _worded(request: Request) -> str:
-    values = " ".join(f"{name}={text}" for name, text in request.get("values", {}).items())
-    return " ".join([str(request["do"]), values, *request.get("faults", []), request.get("code") or ""]).strip()
+    values = [f"{name}={text}" for name, text in request.get("values", {}).items()]
+    return " ".join([str(request["do"]), *values, request.get("code") or ""]).strip()
 
 
 def parse_faults(texts: Sequence[str]) -> Faults:
@@ -200,6 +203,15 @@ def open_line(kind: str, options: LineOptions) -> SerialLine:
         raise UnavailableError(f"{error}.") from None
 
 
+def _holder(path: Path) -> str | None:
+    """Return the running simulator that has laid the link `path`."""
+    for name in running():
+        with contextlib.suppress(SimError):  # it may end while we ask
+            if send(name, {"do": "status"})["link"] == str(path.absolute()):
+                return name
+    return None
+
+
 @contextmanager
 def link(line: SerialLine, options: LineOptions) -> Iterator[str]:
     """Lay the stable name, and yield what to open: it, the port, or the pty. Raises `UnavailableError`."""
@@ -207,6 +219,8 @@ def link(line: SerialLine, options: LineOptions) -> Iterator[str]:
         yield options.port or os.path.realpath(line.path)
         return
     path = options.link
+    if (holder := _holder(path)) is not None:
+        raise UnavailableError(f"--link {path}: the simulator {holder} has it; choose another name, or end that one.")
     if path.exists() and not os.path.realpath(path).startswith(PSEUDO_TERMINALS):  # a left-over link leads nowhere
         raise UnavailableError(f"--link {path}: that name is taken; choose another one, or remove what is there.")
     try:
@@ -217,7 +231,9 @@ def link(line: SerialLine, options: LineOptions) -> Iterator[str]:
     try:
         yield str(path)
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if str(path.readlink()) == line.path:  # else somebody has laid another one since
+                path.unlink()
 
 
 @contextmanager
