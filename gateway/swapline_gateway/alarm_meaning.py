@@ -23,3 +23,14 @@ def meaning(keys: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any
         "unit": signal.unit if signal else None,
         **{name: None if values.get(name) is None else values[name] / scale for name in ("value", "threshold")},
     }
+
+
+def sentence(keys: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """Return an alarm in one line: `level 2 cell over-voltage (cell 7): cell_voltage_max_v 3.662 V, limit 3.65 V`."""
+    told = meaning(keys, values)
+    words = f"level {level} {told['alarm']}" if (level := values.get("level")) else f"cleared: {told['alarm']}"
+    if values.get("position") is not None:
+        words += f" ({'sensor' if 'temperature' in (told['signal'] or '') else 'cell'} {values['position']})"
+    if told["unit"] and told["value"] is not None:  # the words of bits say everything already
+        words += f": {told['signal']} {told['value']} {told['unit']}, limit {told['threshold']} {told['unit']}"
+    return words

@@ -1,6 +1,8 @@
 """What the gateway's alarm message says in words."""
 
-from swapline_gateway.alarm_meaning import meaning
+import pytest
+
+from swapline_gateway.alarm_meaning import meaning, sentence
 from swapline_wire.catalogue import MODULE, find_signal
 
 
@@ -33,3 +35,26 @@ def test_module_that_is_lost_has_no_signal() -> None:
     values = {"level": 2, "stream": MODULE.id, "signal": None, "value": None, "threshold": None}
     told = meaning({"code": 14}, values)
     assert (told["alarm"], told["stream"], told["signal"]) == ("module lost", "module", None)
+
+
+@pytest.mark.parametrize(
+    ("code", "signal", "values", "expected"),
+    [
+        (
+            1,
+            "cell_voltage_max_v",
+            {"level": 2, "position": 7, "value": 3662, "threshold": 3650},
+            "level 2 cell over-voltage (cell 7): cell_voltage_max_v 3.662 V, limit 3.65 V",
+        ),
+        (
+            6,
+            "temperature_max_c",
+            {"level": 0, "position": 3, "value": 519, "threshold": 520},
+            "cleared: over-temperature (sensor 3): temperature_max_c 51.9 degC, limit 52.0 degC",
+        ),
+        (32, "protections", {"level": 2, "value": 1, "threshold": 1}, "level 2 BMS protection: cell over-voltage"),
+    ],
+)
+def test_alarm_is_told_in_one_line(code: int, signal: str, values: dict[str, int], expected: str) -> None:
+    place = {"stream": MODULE.id, "signal": find_signal(MODULE, signal)}
+    assert sentence({"code": code}, values | place) == expected

@@ -8,7 +8,7 @@ import pytest
 from swapline_bench.frame_source import FrameSource, module_row, row_of
 from swapline_gateway.command.tap import Printer
 from swapline_gateway.ingest import Item, Sender, examine_message
-from swapline_wire.catalogue import FORMATS, VEHICLE
+from swapline_wire.catalogue import ALARM_STREAM, FORMATS, VEHICLE
 
 ABNORMAL = FORMATS["u16"][3]
 
@@ -46,6 +46,13 @@ def test_people_see_of_each_source_what_changed(capsys: pytest.CaptureFixture[st
         "(unchanged)",
         "speed_kmh=abnormal  gear=none",
     ]
+
+
+def test_people_see_of_an_alarm_what_it_means(capsys: pytest.CaptureFixture[str]) -> None:
+    source = FrameSource(anchor_utc_ms=1_800_000_000_000)
+    row = row_of(ALARM_STREAM, code=14, level=2)
+    lines = printed(capsys, item(source, source.frame([(1000, row)], stream=ALARM_STREAM, owner="M", bay=2)))
+    assert lines == ["08:00:01.000 test/van-001 alarm bay 2 M code=14", "    level 2 module lost"]
 
 
 def test_json_always_holds_the_whole_row(capsys: pytest.CaptureFixture[str]) -> None:

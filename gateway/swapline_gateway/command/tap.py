@@ -16,13 +16,14 @@ import aiomqtt
 import click
 
 from swapline_gateway import config as configuration
+from swapline_gateway.alarm_meaning import sentence
 from swapline_gateway.config import MqttConfig
 from swapline_gateway.error import AccessError
 from swapline_gateway.ingest import Item, Sender, Spoiled, examine_message
 from swapline_gateway.state import scale_row
 from swapline_gateway.uplink import explain, make_client, subscribe
 from swapline_wire import topic
-from swapline_wire.catalogue import KEY, STREAMS, Signal
+from swapline_wire.catalogue import ALARM_STREAM, KEY, STREAMS, Signal
 from swapline_wire.error import WireError
 
 _STREAM_NAMES = [stream.name for stream in STREAMS]
@@ -61,6 +62,8 @@ class Printer:
         if "unreadable" in line:
             who = click.style(f"{line['fleet']}/{line['node']}", bold=True)
             return f"{who} {click.style(line['unreadable'], fg='red')} {line['detail']} ({line['size_bytes']} bytes)"
+        if line["stream"] == ALARM_STREAM.name:  # what it means; each is news
+            return f"{_head(line)}\n{_INDENT}{_alarm(line)}"
         return "\n".join([_head(line), *_wrapped(self._news(line))])
 
     def _news(self, line: dict[str, Any]) -> list[str]:
@@ -120,6 +123,11 @@ def _head(line: dict[str, Any]) -> str:
     module = f" {line['module']}" if line["module"] else ""
     keys = "".join(f" {name}={value}" for name, value in line["keys"].items())
     return f"{time} {who} {click.style(line['stream'], fg='cyan')}{place}{module}{keys}"
+
+
+def _alarm(line: dict[str, Any]) -> str:
+    colour = "red" if line["values"].get("level") else "green"
+    return click.style(sentence(line["keys"], line["values"]), fg=colour)
 
 
 def _wrapped(words: list[str]) -> list[str]:
