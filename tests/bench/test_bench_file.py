@@ -41,8 +41,16 @@ name = "bay1"
 adapter = "{adapter}"
 node_port = 1
 tx_pin = 17
+rx_pin = 16
 devices = [{{ simulator = "bms", bay = 1 }}]
+[broker]
+host = "0.0.0.0"
+advertise = "10.0.0.2"
+[network]
+ssid = "desk"
 """
+DESK = BOARD.format(console="/dev/ttyUSB0", adapter="/dev/ttyUSB1")
+SECOND = '[[lines]]\nname = "b"\nadapter = "/dev/ttyUSB2"\nnode_port = {port}\ntx_pin = {tx}\nrx_pin = 26\n'
 
 
 def parse(text: str) -> BenchFile:
@@ -75,14 +83,41 @@ def test_a_file_without_kinds_is_a_process_in_a_folder() -> None:
 
 
 MISTAKES = [
-    ("", r"bench: is missing\."),
+    ("", r"bench: is missing: add the table \[bench\]\."),
+    (START.replace("name", "title"), r"bench\.name: is missing: add it to bench\."),
+    (DESK.replace('kind = "command"\n', ""), r"node\.power\.kind: is missing; it is one of 'process', 'relay', 'comm"),
+    (START + "[lines]\nname = 'a'\n", r"lines: is a list, of one or more: \[\[lines\]\]\."),
+    (
+        DESK.replace('"bms"', '"jbd"'),
+        r"\.simulator: 'jbd' is not allowed; which BMS it is, a test says: simulator = 'bms'",
+    ),
+    (DESK.replace('"bms"', '"gnss"'), r"'gnss' is not allowed; the receiver's line is named by \[gnss\] line"),
+    (
+        DESK.replace("/dev/ttyUSB1", "/dev/\\u0000"),
+        r"lines\[1\]\.adapter: '/dev/\\x00' is not allowed; string should match",
+    ),
+    (DESK.replace("node_port = 1", 'node_port = "1"'), r"line 'bay1' needs node_port, the number of the board's UART"),
+    (
+        DESK.replace("rx_pin = 16\n", ""),
+        r"line 'bay1' needs tx_pin and rx_pin: those that an ESP32's UART has by itself",
+    ),
+    (DESK + SECOND.format(port=1, tx=25), r"UART 1 is named twice: for line bay1 and for line b"),
+    (DESK + SECOND.format(port=2, tx=16), r"pin 16 is named twice: for rx_pin of line bay1 and for tx_pin of line b"),
+    (
+        DESK.replace('host = "0.0.0.0"\nadvertise = "10.0.0.2"\n', ""),
+        r"a board cannot reach the broker at 127\.0\.0\.1: \[broker\] host = '0\.0\.0\.0', and advertise = ",
+    ),
+    (DESK.replace('ssid = "desk"\n', ""), r"the board's radio needs the name of its network: \[network\] ssid"),
     (START + "[netwrk]\n", r"netwrk: unknown key; did you mean 'network'\? \(known here: bench, node, lines"),
     (START + "[broker]\nhosts = 'x'\n", r"broker\.hosts: unknown key; did you mean 'host'\?"),
     (
         START + "[node.power]\nkind = 'reley'\n",
         r"node\.power\.kind: 'reley' is not allowed; allowed: 'process', 'relay'",
     ),
-    (START + "[node.power]\nchannel = 1\n", r"node\.power\.channel: unknown key \(known here: kind\)"),
+    (
+        START + "[node.power]\nkind = 'process'\nchannel = 1\n",
+        r"node\.power\.channel: unknown key \(known here: kind\)",
+    ),
     (START + "[[lines]]\nname = 'a'\nadaptor = 'pty'\n", r"lines\[1\]\.adaptor: unknown key; did you mean 'adapter'\?"),
     (
         START + "[[lines]]\nname = 'a'\ndevices = [{ simulator = 'bms', bai = 1 }]\n",
@@ -96,6 +131,10 @@ MISTAKES = [
     (START + "[gnss]\nfeed = 'replay'\n", r"gnss: feed 'replay' needs file = 'NMEA log'"),
     (START + "[broker]\nkind = 'external'\n", r"broker: an external broker needs its port: port = 1883"),
     (START + "[broker]\nhost = '0.0.0.0'\n", r"broker: host 0\.0\.0\.0 needs advertise: the address at which the node"),
+    (
+        START + "[broker]\nport = 1883\n",
+        r"broker: port is an external broker's: one that the bench starts takes a free",
+    ),
     (START + "[broker]\nport = 70000\n", r"broker\.port: 70000 is not allowed; input should be less than or equal"),
     (START.replace("linux", "rp2"), r"node: driver 'process' runs board 'linux', and not 'rp2': use driver 'board'"),
     (START.replace("process", "board"), r"node: driver 'board' needs \[node\.console\]"),
@@ -208,8 +247,14 @@ def test_a_port_that_a_process_has_open_names_it(tmp_path: Path, monkeypatch: py
     )
 
 
+def test_a_broker_cannot_be_started_where_this_computer_is_not() -> None:
+    (sentence,) = check_resources(parse(START + "[broker]\nhost = '192.0.2.1'\n"))
+    assert sentence.startswith("broker.host: 192.0.2.1 is no address of this computer (")
+
+
 def test_a_program_a_file_a_variable_and_a_broker_that_are_missing_are_named(tmp_path: Path) -> None:
-    text = BOARD.format(console="/dev/tty", adapter="/dev/null").replace('on = ["true"]', 'on = ["switch-it-on", "1"]')
+    board, _, _ = BOARD.partition("[broker]")
+    text = board.format(console="/dev/tty", adapter="/dev/null").replace('on = ["true"]', 'on = ["switch-it-on", "1"]')
     text += f"""
 [gnss]
 line = "bay1"

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from swapline_bench import bundle
+from swapline_bench.desk.bench_file import BlockDeviceFlash, Node
+from swapline_bench.desk.node_process_driver import VirtualNode
 from swapline_bench.desk.virtual_board import (
     BLOCK_BYTES,
     CAUSE_BROWN_OUT,
@@ -389,3 +392,15 @@ async def test_the_hardware_takes_no_more_heap_than_it_is_given(
     virtual = await heap_bytes(make_board())
     plain = await heap_bytes(NodeProcess("p1", tmp_path / "p1", bundle=firmware, config=CONFIG))
     assert 0.8 * HARDWARE_HEAP_BYTES < virtual - plain <= HARDWARE_HEAP_BYTES
+
+
+@pytest.mark.parametrize("is_timed", [False, True])
+async def test_bench_file_says_whether_the_flash_takes_its_time(tmp_path: Path, is_timed: bool) -> None:
+    flash = BlockDeviceFlash(kind="block_device", timed=is_timed)
+    resource = Node(board="linux", driver="process", flash=flash)
+    node = VirtualNode("n", resource, tmp_path / "n", on_line=lambda _: None, on_power=lambda _: None)
+    (tmp_path / "bundle").mkdir()
+    await node.flash(tmp_path / "bundle")
+    _, _, _, _, erase_us, program_us, *_ = struct.unpack("<BBBBIIII", (tmp_path / "n" / "registers").read_bytes())
+    assert (erase_us > 0, program_us > 0) == (is_timed, is_timed)
+    await node.close()

@@ -5,16 +5,16 @@ A wrong file gives a `BenchFileError` that names file, key, value and what is al
 `docs/hil.md`; a test holds the page to this file.
 """
 
-import difflib
 import hashlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from swapline_bench.desk.bench_mistake import describe
 from swapline_wire.topic import is_name
 
 BENCHES = Path(__file__).parents[2] / "benches"
@@ -23,6 +23,7 @@ PTY = "pty"
 Text = Annotated[str, Field(min_length=1)]
 TcpPort = Annotated[int, Field(ge=0, le=65535)]
 Pin = Annotated[int, Field(ge=0, le=60)]
+PortPath = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f]+$")]  # a file's name, never with a zero in it
 Command = Annotated[list[Text], Field(min_length=1)]
 Simulator = Literal["bms", "vcu", "slot_charger", "sdm630"]
 
@@ -56,11 +57,14 @@ class FolderFlash(Table):
 
 
 class BlockDeviceFlash(Table):
-    """LittleFS on blocks of a file, as on a board's flash: it can be cut, full, and broken."""
+    """LittleFS on blocks of 4 KiB of a file, as on a board's flash: it can be cut, full, and broken.
+
+    `timed`: erasing and programming take as long as they do on a chip.
+    """
 
     kind: Literal["block_device"]
     size_kib: Annotated[int, Field(ge=64, le=16384)] = 2048
-    block_bytes: Literal[512, 1024, 2048, 4096] = 4096
+    timed: bool = False
 
 
 class MpremoteFlash(Table):
@@ -82,7 +86,7 @@ class EsptoolFlash(Table):
 class Console(Table):
     """The board's serial console, by the name that stays: /dev/serial/by-id/..."""
 
-    port: Text
+    port: PortPath
     baudrate: Annotated[int, Field(ge=1200, le=3000000)] = 115200
 
 
@@ -99,7 +103,7 @@ class RelayPower(Table):
     """
 
     kind: Literal["relay"]
-    port: Text
+    port: PortPath
     baudrate: Annotated[int, Field(ge=1200, le=115200)] = 9600
     protocol: Literal["lcus", "text"] = "lcus"
     channel: Annotated[int, Field(ge=1, le=16)] = 1
@@ -182,8 +186,8 @@ class Line(Table):
     """One serial line: the bench's end (`adapter`) and the node's (`node_port` and pins)."""
 
     name: Text
-    adapter: Text = PTY
-    node_port: str | int | None = None
+    adapter: PortPath = PTY
+    node_port: PortPath | int | None = None
     tx_pin: Pin | None = None
     rx_pin: Pin | None = None
     direction_pin: Pin | None = None
@@ -191,7 +195,7 @@ class Line(Table):
 
     @model_validator(mode="after")
     def _has_two_ends(self) -> Self:
-        if self.adapter != PTY and self.node_port in (None, ""):
+        if self.adapter != PTY and self.node_port is None:
             raise ValueError(f"line {self.name!r} needs node_port: the node's own port of this line")
         return self
 
@@ -222,7 +226,7 @@ class Gnss(Table):
 
 
 class Broker(Table):
-    """`mosquitto` is started on `host`, on a free port if `port` is 0; `external` runs already.
+    """`mosquitto` is started on `host`, on a free port; `external` runs already, at `port`.
 
     `advertise` is the address at which the node reaches it, where that is not `host`.
     """
@@ -236,6 +240,8 @@ class Broker(Table):
     def _has_port(self) -> Self:
         if self.kind == "external" and not self.port:
             raise ValueError("an external broker needs its port: port = 1883")
+        if self.kind == "mosquitto" and self.port:
+            raise ValueError("port is an external broker's: one that the bench starts takes a free port")
         if self.host == "0.0.0.0" and self.advertise is None:  # noqa: S104 (compared, not bound)
             raise ValueError("host 0.0.0.0 needs advertise: the address at which the node reaches this computer")
         return self
@@ -274,15 +280,36 @@ class BenchFile(Table):
                 raise ValueError(f"{name!r} is no name for a line: 1 to 32 letters, digits, _, - and . are")
         if self.gnss and self.gnss.line not in names:
             raise ValueError(f"[gnss] sits on line {self.gnss.line!r}, which no [[lines]] has: {', '.join(names)}")
-        taken: dict[str, str] = {}
-        for port, what in self.ports():
-            if port in taken:
-                raise ValueError(f"{port} is named twice: for {taken[port]} and for {what}")
-            taken[port] = what
+        _require_once(self.ports())
+        if self.node.driver == "board":
+            self._require_board_reaches_all()
         bays = [device.bay for line in self.lines for device in line.devices if device.simulator == "bms"]
         if len(bays) != len(set(bays)):
             raise ValueError(f"two lines have a bms in the same bay: {sorted(bays)}")
         return self
+
+    def _require_board_reaches_all(self) -> None:
+        """Raise `ValueError` for what a board cannot have: a UART twice, a broker on this computer's loopback."""
+        for line in self.lines:
+            if not isinstance(line.node_port, int):
+                raise ValueError(  # noqa: TRY004 - pydantic takes no other
+                    f"line {line.name!r} needs node_port, the number of the board's UART: node_port = 1"
+                )
+            if self.node.board == "esp32" and (line.tx_pin is None or line.rx_pin is None):
+                raise ValueError(
+                    f"line {line.name!r} needs tx_pin and rx_pin: those that an ESP32's UART has by itself may be "
+                    "the flash's"
+                )
+        _require_once((f"UART {line.node_port}", f"line {line.name}") for line in self.lines)
+        pins = [(line, key, pin) for line in self.lines for key, pin in line.pins.items()]
+        _require_once((f"pin {pin}", f"{key} of line {line.name}") for line, key, pin in pins)
+        if self.broker.kind == "mosquitto" and self.broker.advertise is None:
+            raise ValueError(
+                f"a board cannot reach the broker at {self.broker.host}: [broker] host = '0.0.0.0', and advertise = "
+                "this computer's address in the board's network"
+            )
+        if self.node.board != "linux" and self.network.ssid is None:
+            raise ValueError("the board's radio needs the name of its network: [network] ssid = '...'")
 
     @property
     def path(self) -> Path:
@@ -333,6 +360,15 @@ class BenchFile(Table):
         return next((line for line in self.lines if self.gnss and line.name == self.gnss.line), None)
 
 
+def _require_once(things: Iterable[tuple[str, str]]) -> None:
+    """Raise `ValueError` where two have the same; each is what, and what for."""
+    taken: dict[str, str] = {}
+    for thing, what in things:
+        if thing in taken:
+            raise ValueError(f"{thing} is named twice: for {taken[thing]} and for {what}")
+        taken[thing] = what
+
+
 def load(path: Path) -> BenchFile:
     """Read and check a bench file. Raises `BenchFileError`, a sentence a line, each naming file, key and value."""
     try:
@@ -354,7 +390,7 @@ def parse(raw: dict[str, Any], *, path: Path, text: str = "") -> BenchFile:
     try:
         file = BenchFile.model_validate(_with_kinds(raw))
     except pydantic.ValidationError as error:
-        sentences = [_describe(item) for item in error.errors(include_url=False)]
+        sentences = [describe(item, BenchFile) for item in error.errors(include_url=False)]
         raise BenchFileError("\n".join(f"{path}: {sentence}" for sentence in sentences)) from error
     if file.gnss and file.gnss.file:
         anchored = file.gnss.model_copy(update={"file": path.parent / file.gnss.file})
@@ -373,69 +409,5 @@ def _with_kinds(raw: dict[str, Any]) -> dict[str, Any]:
     node = raw.get("node")
     if not isinstance(node, dict):
         return raw
-    tables = {name: {"kind": kind, **node[name]} for name, kind in _KINDS.items() if isinstance(node.get(name), dict)}
+    tables = {name: {"kind": kind} for name, kind in _KINDS.items() if node.get(name) == {}}
     return {**raw, "node": {**node, **tables}}
-
-
-def _describe(item: Any) -> str:
-    """Say in one sentence what is wrong with one key."""
-    place = _place(item["loc"])
-    key = ".".join(place)
-    message = item["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_suggest(item['loc'])}."
-    if item["type"] == "missing":
-        return f"{key}: is missing."
-    if item["type"] == "union_tag_invalid":
-        return f"{key}.kind: {item['ctx']['tag']!r} is not allowed; allowed: {item['ctx']['expected_tags']}."
-    if item["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{key}: {item['input']!r} is not allowed; it is a table: [{key}]."
-    if item["type"] == "value_error":
-        return f"{key}: {message}." if key else f"{message}."
-    return f"{key}: {item['input']!r} is not allowed; {message}."
-
-
-def _place(loc: tuple[Any, ...]) -> list[str]:
-    """Return the place in the file: pydantic names the chosen kind there as well, and counts from 0."""
-    place: list[str] = []
-    model: Any = BenchFile
-    for part in loc:
-        if isinstance(part, int):
-            place[-1] += f"[{part + 1}]"
-        elif isinstance(model, list):
-            model = next(one for one in model if part in get_args(one.model_fields["kind"].annotation))
-        else:
-            place.append(str(part))
-            model = _model_of(model, str(part))
-    return place
-
-
-def _model_of(model: Any, key: str) -> Any:
-    """Return the table, or the list of kinds of table, that a key of a table holds; None for anything else."""
-    field = None if model is None else model.model_fields.get(key)
-    if field is None:
-        return None
-    options = [one for one in _flatten(field.annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
-    return options[0] if len(options) == 1 else options or None
-
-
-def _flatten(annotation: Any) -> Iterator[Any]:
-    yield annotation
-    for inner in get_args(annotation):
-        yield from _flatten(inner)
-
-
-def _suggest(loc: tuple[Any, ...]) -> str:
-    model: Any = BenchFile
-    for part in loc[:-1]:
-        if isinstance(part, int):
-            continue
-        if isinstance(model, list):
-            model = next(one for one in model if part in get_args(one.model_fields["kind"].annotation))
-        else:
-            model = _model_of(model, str(part))
-    known = list(model.model_fields)
-    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{hint} (known here: {', '.join(known)})"

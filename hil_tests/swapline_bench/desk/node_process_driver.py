@@ -166,6 +166,7 @@ class VirtualNode(ProcessNode):
                 on_line=self._on_line,
                 on_power=self._on_power,
                 flash_bytes=flash.size_kib * 1024,
+                is_flash_timed=flash.timed,
             )
         if self.is_running:
             raise NodeError(f"{self.name} runs: stop it before it is flashed.")

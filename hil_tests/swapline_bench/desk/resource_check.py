@@ -108,6 +108,11 @@ def _check_files(file: BenchFile) -> Iterator[str]:
 def _check_network(file: BenchFile) -> Iterator[str]:
     broker = file.broker
     if broker.kind == "mosquitto":
+        try:
+            with socket.socket() as listener:
+                listener.bind((broker.host, 0))
+        except OSError as error:
+            yield f"broker.host: {broker.host} is no address of this computer ({error.strerror}): correct it."
         return
     try:
         socket.create_connection((broker.host, broker.port), timeout=CONNECT_S_MAX).close()
