@@ -74,7 +74,8 @@ class Supervisor:
     ) -> None:
         """Feed the watchdog from now on. A task that hangs is ended and started again, alone: the others go on.
 
-        Where it cannot be ended, `on_stuck` asks for an orderly restart; where even that hangs, the hardware does it.
+        Where it cannot be ended, `on_stuck` asks for an orderly restart, which feeds the watchdog once more and has to
+        be done before it bites; where even that hangs, the hardware does it.
         `on_no_memory` is asked for one, once, when memory errors keep coming: no single task is to blame for them.
         """
         self._on_no_memory = on_no_memory
@@ -85,11 +86,11 @@ class Supervisor:
             try:
                 self._check_memory()
                 name = self.stuck()
-                if name is None or await self._revive(name):
-                    watchdog.feed()
-                else:
-                    self._log.error("watchdog", "not fed: task %s is stuck" % name)
+                watchdog.feed()  # the loop runs, and what follows takes a second at most
+                if name is not None and not await self._revive(name):
+                    self._log.error("watchdog", "restart: task %s is stuck" % name)
                     on_stuck()
+                    return
             except MemoryError:
                 self._counters.memory_errors += 1  # not fed: either there is memory again soon, or the watchdog bites
             await asyncio.sleep(period_ms / 1000)

@@ -277,6 +277,39 @@ def test_a_lone_device_that_falls_silent_is_asked_again_at_once_and_then_at_its_
     in_virtual_time(main)
 
 
+def test_a_bus_that_is_to_end_finishes_the_poll_under_way_and_begins_no_other() -> None:
+    async def main() -> None:
+        line = Line()
+        bus = make_bus(line)
+        line.device = lambda _: line.arrive(GOOD, after_s=0.2)
+        device = Polled(1)
+        task = asyncio.create_task(bus.run([device]))
+        await asyncio.sleep(1.1)
+        assert bus.is_busy
+        bus.is_ending = True
+        await asyncio.sleep(0.2)
+        assert not bus.is_busy
+        assert bus.counters.bus_timeouts == 0
+        await asyncio.sleep(10)
+        assert len(device.polled_s) == 2
+        task.cancel()
+
+    in_virtual_time(main)
+
+
+def test_a_line_is_busy_as_long_as_a_device_talks_on_it() -> None:
+    async def main() -> None:
+        line = Line()
+        bus = make_bus(line)
+        line.arrive(b"$")
+        assert await bus.listen(150) == b"$"
+        assert bus.is_busy
+        assert await bus.listen(150) == b""
+        assert not bus.is_busy
+
+    in_virtual_time(main)
+
+
 def test_a_device_that_comes_back_is_asked_at_its_pace_again() -> None:
     async def main() -> None:
         line = Line()
