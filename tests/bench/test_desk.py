@@ -89,6 +89,35 @@ async def test_a_node_that_has_no_power_at_the_end_gets_it_back_to_tell_what_it_
     assert verdict.rows_stored > heard + 4
 
 
+async def test_a_node_in_safe_mode_reads_no_line_and_is_switched_off_and_judged_all_the_same(desk: Desk) -> None:
+    desk.make_van()
+    await desk.boot(seal_interval_ms=500)
+    await desk.tap.wait_rows(desk.name, "module", 1)
+    await desk.switch_off()
+    await desk.boot(seal_interval_ms=500, nonsense=1)
+    heard = desk.tap[desk.name]
+    assert (heard.status["safe_mode"], heard.status["boot"]) == (True, 2)
+    await desk.wait_for_statements(1)  # nobody takes what the receiver says
+    await desk.switch_off()
+    await desk.boot_again()
+    assert (heard.status["safe_mode"], heard.status["boot"]) == (True, 3)
+    await desk.wait_for_statements(1)
+    verdict = await desk.judge()
+    assert verdict.is_good, verdict.examples
+
+
+async def test_a_birth_message_that_is_repeated_is_not_the_birth_of_another_boot(desk: Desk) -> None:
+    desk.make_van()
+    await desk.boot(seal_interval_ms=500)
+    heard = desk.tap[desk.name]
+    before, heard.status = heard.status, {**heard.status, "clock_quality": 4}
+    with pytest.raises(DeskError, match="birth of node-001"):
+        await desk.wait_for_birth(before, timeout_s=0.2)
+    await desk.node.reset()
+    await desk.wait_for_birth(before)
+    assert heard.status["boot"] == before["boot"] + 1
+
+
 async def test_a_transition_that_fails_breaks_the_desk_for_good_and_says_what_was_seen(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

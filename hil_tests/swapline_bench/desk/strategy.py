@@ -53,6 +53,11 @@ _LOOK_S = 0.05
 _TAIL_LINES = 20
 
 
+def _boot_of(status: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what tells a boot from all others: the number, and the journal that counts them."""
+    return status.get("journal"), status.get("boot")
+
+
 def locks_of(file: BenchFile) -> Locks:
     """Return the locks that whoever uses a bench has to hold."""
     names = [f"Port {os.path.realpath(port)}" for port, _ in file.ports()]
@@ -329,12 +334,18 @@ class Desk:
         return time.monotonic() - self._on_s
 
     async def wait_for_birth(self, before: Mapping[str, Any] | None = None, timeout_s: float = BIRTH_S_MAX) -> None:
-        """Wait for a birth message other than `before`. Raises `DeskError` when the node ends or `timeout_s` pass."""
+        """Wait for the birth message of a boot other than that of `before`; a node repeats it where it has news.
+
+        A boot without a journal has no number: then any new message counts. Raises `DeskError` when the node ends or
+        `timeout_s` pass.
+        """
         heard = self.tap[self.name]
         before = {} if before is None else before
 
         def is_born() -> bool:
-            return heard.status is not before and heard.status.get("online") is True
+            status = heard.status
+            is_new = not status.get("boot") or _boot_of(status) != _boot_of(before)
+            return status is not before and status.get("online") is True and is_new
 
         birth = asyncio.create_task(self.tap.wait(is_born, f"birth of {self.name}", timeout_s))
         ended = asyncio.create_task(self._until_ended())
@@ -400,7 +411,11 @@ class Desk:
     async def _hush(self) -> None:
         if self.rig is not None:
             self._is_hushed = True
-            await self.rig.hush(lambda: self.node.is_running)
+            await self.rig.hush(self._reads_lines)
+
+    def _reads_lines(self) -> bool:
+        """Say whether somebody reads the node's lines: in safe mode it does not even open them."""
+        return self.node.is_running and not self.tap[self.name].status.get("safe_mode")
 
     async def _settle(self, timeout_s: float) -> None:
         assert self.rig is not None
