@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import pty
+import shutil
 import sys
 import tty
 from collections.abc import AsyncIterator
@@ -77,7 +78,12 @@ def small(tmp_path: Path) -> Path:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is silent stays so: shorten the waiting for it."""
     monkeypatch.setattr(node_board, "BOOT_S_MAX", 2.5)
-    monkeypatch.setattr(consoles.Console.enter, "__kwdefaults__", {"soft_reset": True, "timeout_s": 1.5})
+    monkeypatch.setattr(consoles.Console.enter, "__kwdefaults__", {"soft_reset": True, "timeout_s": 1.0})
+
+
+def put_on(board: RawReplPlayer, firmware: Path) -> None:
+    """Have the firmware on a board already, so that flashing only compares: one test shows that it is copied."""
+    shutil.copytree(firmware, board.folder, dirs_exist_ok=True)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -103,6 +109,7 @@ async def test_firmware_is_copied_configured_started_and_stopped(pair: Pair, fir
 
 
 async def test_watchdog_bites_a_firmware_that_hangs_and_the_log_goes_on(pair: Pair, firmware: Path) -> None:
+    put_on(pair.board, firmware)
     await pair.node.flash(firmware)
     await pair.node.configure(CONFIG)
     await pair.node.start(
@@ -170,9 +177,13 @@ async def test_reset_starts_the_firmware_anew(pair: Pair, small: Path) -> None:
     assert pair.powers == ["on", "reset"]
 
 
-async def test_console_of_a_chips_own_usb_vanishes_at_each_start(tmp_path: Path, firmware: Path) -> None:
+async def test_console_of_a_chips_own_usb_vanishes_at_each_start(
+    tmp_path: Path, firmware: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A Pico W's: what the firmware says meanwhile is heard by nobody, and its board file is another one."""
+    monkeypatch.setattr(node_board, "_USB_S_MAX", 1.0)
     async with RawReplPlayer(tmp_path / "board", platform="rp2", link=tmp_path / "console", usb_s=0.5) as board:
+        put_on(board, firmware)
         await _until(lambda: board.is_plugged)
         node = make_node(board.path, tmp_path, [], board="rp2")
         await node.flash(firmware)
@@ -208,15 +219,17 @@ async def test_power_goes_and_comes_by_the_users_command(tmp_path: Path, small: 
     assert powers == ["on", "cut", "on", "cut"]
 
 
-async def test_console_that_is_pulled_while_files_are_copied(pair: Pair, firmware: Path) -> None:
-    flashing = asyncio.create_task(pair.node.flash(firmware))
+async def test_console_that_is_pulled_while_files_are_copied(pair: Pair, small: Path) -> None:
+    for number in range(20):
+        (small / "swapline_wire" / f"part{number}.py").write_text("# " + "x" * 2000)
+    flashing = asyncio.create_task(pair.node.flash(small))
     await _until(lambda: len(files_of(pair.folder)) > 3)
     pair.board.unplug()
     with pytest.raises(NodeError, match=r"console .* went away while .* is its cable pulled"):
         await flashing
     pair.board.plug()
-    await pair.node.flash(firmware)
-    assert files_of(pair.folder) == files_of(firmware)
+    await pair.node.flash(small)
+    assert files_of(pair.folder) == files_of(small)
 
 
 async def test_console_that_is_pulled_and_plugged_while_the_firmware_runs(pair: Pair, small: Path) -> None:
@@ -260,11 +273,14 @@ async def test_board_in_a_boot_loop(pair: Pair, small: Path) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_firmware_that_crashes_at_its_start_shows_its_traceback(pair: Pair, small: Path) -> None:
+async def test_firmware_that_crashes_at_its_start_shows_its_traceback(
+    pair: Pair, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_board, "BOOT_S_MAX", 1.2)
     (small / "main.py").write_text("import nothing_of_that_name\n")
     await pair.node.flash(small)
     with pytest.raises(
-        NodeError, match=r"(?s)its firmware did not within 2.5 s.*no module named 'nothing_of_that_name'"
+        NodeError, match=r"(?s)its firmware did not within 1.2 s.*no module named 'nothing_of_that_name'"
     ):
         await pair.node.start()
 

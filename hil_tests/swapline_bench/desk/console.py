@@ -95,6 +95,11 @@ class Console:
             return f"The console {self.port} is no serial port: correct [node.console] port."
         if not os.access(path, os.R_OK | os.W_OK):
             return f"The console {self.port} may not be opened by you: join the group {path.group()!r}."
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            return f"The console {self.port} cannot be opened ({error.strerror}): pull its plug and put it in again."
+        os.close(descriptor)
         return f"The console {self.port} is in use by another program: end that (a terminal, an IDE, another bench)."
 
     # ---- lines
