@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from swapline_bench.capture import read_capture_file
 from swapline_bench.database import Database, Row
 from swapline_bench.end_to_end import DATABASES, EndToEnd, bus, open_database
 from swapline_bench.pack_recording import (
@@ -26,12 +27,15 @@ from swapline_bench.pack_recording import (
     SEPLOS_TRANSCRIPT,
     PackRecordings,
 )
-from swapline_bench.replay import Exchange, Responder, SerialEnd, read_transcript
+from swapline_bench.replay import Exchange
+from swapline_bench.serial_line import SerialLine
+from swapline_bench.sim.transcript import TranscriptFace
 from swapline_wire.catalogue import CELLS, MODULE
 
 PACE_ROWS = 20
 UP16S_CODE = "16S019000123525032200332"  # the last 24 characters of the recorded UP16S0190001235250322003 32
 PERIOD_MS = 1000
+BAUDRATE = 115200  # so that recorded latencies, which end with the answer, are what counts
 DECIMALS = {signal.name: signal.decimals for stream in (MODULE, CELLS) for signal in stream.signals}
 
 
@@ -48,7 +52,8 @@ class Line(NamedTuple):
 
 def make_lines(vectors: PackRecordings) -> dict[str, Line]:
     def device(driver: str, **options: int) -> dict[str, Any]:
-        return {"driver": driver, "address": 1, "bay": 1, "period_ms": PERIOD_MS, "timeout_ms": 500, **options}
+        polled = {"period_ms": PERIOD_MS, "look_ms": 0, "timeout_ms": 500}  # a look would take a poll's recorded answer
+        return {"driver": driver, "address": 1, "bay": 1, **polled, **options}
 
     up16s = device("jbd_up16s")
     hasty = {"period_ms": 50, "timeout_ms": 200}
@@ -84,17 +89,17 @@ async def play_all(folder: Path, lines: Mapping[str, Line], urls: Mapping[str, s
             await path.start_gateway(database, urls)
 
         async def play(name: str, line: Line) -> None:
-            end = path.stack.enter_context(SerialEnd())
-            responder = Responder(end, line.exchanges)
-            path.run(responder.run(), name)
+            wire = await path.stack.enter_async_context(SerialLine(name, baudrate=BAUDRATE))
+            pack = TranscriptFace(line.exchanges)
+            wire.attach(pack)
             everything = {"report": "all"}
             await path.start_node(
                 name,
-                [bus("line", end.path, *line.devices)],
+                [bus("line", wire.path, *line.devices)],
                 streams={"module": everything, "cells": everything, "node": everything},
             )
             if line.damaged:
-                await responder.wait_asked(line.damaged, line.damaged_count() + 1)
+                await pack.wait_asked(line.damaged, line.damaged_count() + 1)
             else:
                 await path.tap.wait_rows(name, "module", PACE_ROWS)
 
@@ -203,7 +208,7 @@ def test_jk_boards_that_change_places_at_every_question_own_no_row(played: Playe
 
 def test_seplos_capture_is_stored_with_its_values(played: Played) -> None:
     """Layout of the pack's block: XZH-ElecTech, BMS3.0 Modbus-RTU Protocol; each of its answers in turn."""
-    transcript = read_transcript(played.vectors.vectors / SEPLOS_TRANSCRIPT)
+    transcript = read_capture_file(played.vectors.vectors / SEPLOS_TRANSCRIPT).exchanges
     packs = [e.response for e in transcript if e.request == SEPLOS_PACK]
     blocks = [e.response for e in transcript if e.request == SEPLOS_CELLS]
     rows = played.module["seplos"]
@@ -235,7 +240,7 @@ def test_seplos_capture_is_stored_with_its_values(played: Played) -> None:
 
 
 def test_seplos_cells_are_stored_one_by_one(played: Played) -> None:
-    transcript = read_transcript(played.vectors.vectors / SEPLOS_TRANSCRIPT)
+    transcript = read_capture_file(played.vectors.vectors / SEPLOS_TRANSCRIPT).exchanges
     blocks = [struct.unpack_from(">26H", e.response or b"", 3) for e in transcript if e.request == SEPLOS_CELLS]
     row = played.cells["seplos"][0]
     assert_values(row, {f"cell_{i + 1:02d}_v": blocks[0][i] / 1000 for i in range(16)})
@@ -255,7 +260,7 @@ def test_living_pack_keeps_its_pace_beside_a_mostly_silent_one(played: Played) -
 
 def test_pack_of_the_two_equals_what_its_other_protocol_says(played: Played) -> None:
     """The same pack was asked with function 0x45 as well, a simpler view of the same figures, some seconds later."""
-    recorded = read_transcript(played.vectors.vectors / "transcript_jbd_up16s_two_packs.json")
+    recorded = read_capture_file(played.vectors.vectors / "transcript_jbd_up16s_two_packs.json").exchanges
     simple = next(e.response for e in recorded if e.request[:2] == b"\x01\x45")
     assert simple is not None
     cells_mv = struct.unpack_from(">16H", simple, 10)

@@ -4,8 +4,11 @@ import asyncio
 import os
 from pathlib import Path
 
-from swapline_bench.replay import Chunk, Exchange, Responder, SerialEnd, play, read_capture, read_nmea
+from swapline_bench.replay import Chunk, Exchange, SerialEnd, play, read_nmea
+from swapline_bench.serial_line import SerialLine
+from swapline_bench.sim.transcript import TranscriptFace
 
+BAUDRATE = 115200
 RMC = b"$GPRMC,1200%02d.00,A,4813.0535,N,00824.8697,E,0.00,0.00,101015,,,A*00\r\n"
 
 
@@ -14,7 +17,7 @@ async def read_from(end: SerialEnd, size: int) -> bytes:
     return await ask(end, b"", size)
 
 
-async def ask(end: SerialEnd, request: bytes, answer_bytes: int) -> bytes:
+async def ask(end: SerialEnd | SerialLine, request: bytes, answer_bytes: int) -> bytes:
     """Send a request as a node does, and return the answer."""
     port = os.open(end.path, os.O_RDWR | os.O_NOCTTY)
     try:
@@ -55,47 +58,36 @@ def test_log_is_paused_by_its_own_times_and_torn_at_its_cookies(tmp_path: Path) 
     ]
 
 
-def test_capture_is_read_without_its_gaps(tmp_path: Path) -> None:
-    capture = tmp_path / "capture.txt"
-    capture.write_text(">>> DD:A5 <<< DD.03\n>>> DD:A5 <<< DD.XX\nremark\n")
-    assert read_capture(capture) == [Exchange(b"\xdd\xa5", b"\xdd\x03")]
-
-
 async def test_device_gives_each_request_its_answers_in_recorded_order_and_again() -> None:
-    exchanges = [Exchange(b"AB", b"1"), Exchange(b"CD", b"x"), Exchange(b"AB", b"2")]
-    with SerialEnd() as end:
-        device = Responder(end, exchanges)
-        task = asyncio.create_task(device.run())
-        answers = [await ask(end, request, 1) for request in (b"AB", b"AB", b"CD", b"AB")]
-        task.cancel()
+    device = TranscriptFace([Exchange(b"AB", b"1"), Exchange(b"CD", b"x"), Exchange(b"AB", b"2")])
+    async with SerialLine("recorded", baudrate=BAUDRATE) as line:
+        line.attach(device)
+        answers = [await ask(line, request, 1) for request in (b"AB", b"AB", b"CD", b"AB")]
     assert answers == [b"1", b"2", b"x", b"1"]
     assert device.asked == {b"AB": 3, b"CD": 1}
 
 
 async def test_device_keeps_recorded_silence_and_counts_what_it_does_not_know() -> None:
-    with SerialEnd() as end:
-        device = Responder(end, [Exchange(b"AB", None), Exchange(b"CD", b"x")], fallback=lambda request: request[::-1])
-        task = asyncio.create_task(device.run())
-        assert await ask(end, b"GHI", 3) == b"IHG"
-        silent = asyncio.create_task(ask(end, b"AB", 1))
+    device = TranscriptFace([Exchange(b"AB", None), Exchange(b"CD", b"x"), Exchange(b"EF", b"y")])
+    async with SerialLine("recorded", baudrate=BAUDRATE) as line:
+        line.attach(device)
+        silent = asyncio.create_task(ask(line, b"AB", 1))
         async with asyncio.timeout(5):
             await device.wait_asked(b"AB", 1)
         assert not silent.done()
-        await end.write(b"!")  # ends the reader that waits for the silent device
+        line.disturb(b"!")  # ends the reader that waits for the silent device
         assert await silent == b"!"
-        task.cancel()
+        assert await ask(line, b"GHICD", 1) == b"x"
     assert device.unknown == {b"GHI": 1}
-    assert device.answered == {b"GHI": 1}
+    assert device.never_asked() == [b"EF"]
 
 
 async def test_answer_leaves_after_its_recorded_latency() -> None:
     loop = asyncio.get_running_loop()
-    with SerialEnd() as end:
-        device = Responder(end, [Exchange(b"AB", b"x", latency_s=0.4)], speed=2.0)
-        task = asyncio.create_task(device.run())
+    async with SerialLine("recorded", baudrate=BAUDRATE) as line:
+        line.attach(TranscriptFace([Exchange(b"AB", b"x", latency_s=0.4)], speed=2.0))
         started = loop.time()
-        await ask(end, b"AB", 1)
-        task.cancel()
+        await ask(line, b"AB", 1)
         assert loop.time() - started >= 0.2
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from swapline_bench.capture import read_capture_file
 from swapline_bench.faces import jk
 from swapline_bench.faces.modbus import crc16
-from swapline_bench.replay import Exchange, read_capture, read_frames, read_transcript
+from swapline_bench.replay import Exchange, read_frames
 
 # What esphome-jbd-bms calls a sensor in its tests -> our signal.
 PUBLISHED_NAMES = {
@@ -80,7 +80,7 @@ class PackRecordings:
         return values
 
     def jbd_capture(self) -> list[Exchange]:
-        return read_capture(self.captures / "JBD-SP04S034-L4S-200A-B-U.txt")
+        return read_capture_file(self.captures / "JBD-SP04S034-L4S-200A-B-U.txt").exchanges
 
     def jbd_variants(self) -> list[Exchange]:
         """Return every published basic info, in turn, from a board that has no barcode."""
@@ -141,12 +141,13 @@ class PackRecordings:
         Recorded at address 1 are pack and cells. The names were asked at address 0, which means the only pack there;
         they are put to address 1 here. The refusal of the state block was recorded for another count of coils.
         """
-        recorded = {e.request: e.response for e in read_transcript(self.vectors / SEPLOS_TRANSCRIPT)}
+        transcript = read_capture_file(self.vectors / SEPLOS_TRANSCRIPT).exchanges
+        recorded = {e.request: e.response for e in transcript}
         names = recorded[modbus_frame(bytes.fromhex("000417000033"))]
         refusal = recorded[modbus_frame(bytes.fromhex("010112000900"))]
         assert names is not None
         return [
-            *(e for e in read_transcript(self.vectors / SEPLOS_TRANSCRIPT) if e.request[0] == 1),
+            *(e for e in transcript if e.request[0] == 1),
             Exchange(SEPLOS_NAMES, modbus_frame(b"\x01" + names[1:-2])),
             Exchange(modbus_frame(bytes.fromhex("010112000090")), refusal),
         ]
@@ -161,7 +162,7 @@ class PackRecordings:
 
     def two_packs(self) -> list[Exchange]:
         """Return the recorded bus. Pack 2 kept silent 7 times of 8: it does so here whatever it is asked."""
-        recorded = read_transcript(self.vectors / "transcript_jbd_up16s_two_packs.json")
+        recorded = read_capture_file(self.vectors / "transcript_jbd_up16s_two_packs.json").exchanges
         first = [exchange for exchange in recorded if exchange.request[0] == 1]
         second = [exchange for exchange in recorded if exchange.request[0] == 2]
         answered = next(exchange for exchange in second if exchange.response is not None)

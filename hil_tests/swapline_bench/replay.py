@@ -6,15 +6,13 @@ counts what it was asked, and leaves the judgement to the test.
 
 import asyncio
 import fcntl
-import json
 import os
 import pty
 import re
 import struct
 import termios
 import tty
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -160,110 +158,7 @@ class Exchange(NamedTuple):
     latency_s: float = 0.0
 
 
-def read_transcript(path: Path) -> list[Exchange]:
-    """Read a `transcript_*.json`: requests with answers, silences and latencies (0 where none was recorded)."""
-    transactions = json.loads(path.read_text())["transactions"]
-    return [
-        Exchange(
-            bytes.fromhex(entry["request"]),
-            None if entry["response"] is None else bytes.fromhex(entry["response"]),
-            entry["latency_s"] or 0.0,
-        )
-        for entry in transactions
-    ]
-
-
-def read_capture(path: Path) -> list[Exchange]:
-    """Read a text capture of lines `>>> hex <<< hex`; lines with gaps that the recorder left (`XX`) are not used."""
-    exchanges = []
-    for line in path.read_text().splitlines():
-        match = re.fullmatch(r">>> ([0-9A-F:.]+)\s+<<< ([0-9A-F:.]+)\s*", line.strip())
-        if match:
-            exchanges.append(Exchange(_read_hex(match[1]), _read_hex(match[2])))
-    return exchanges
-
-
 def read_frames(path: Path) -> list[bytes]:
     """Read a capture that is one frame a line (`0x00 0x84 ...`), however damaged."""
     lines = path.read_text().splitlines()
-    return [_read_hex(line.replace("0x", "")) for line in lines if line.startswith("0x")]
-
-
-def _read_hex(text: str) -> bytes:
-    return bytes.fromhex(re.sub(r"[:.\s]", "", text))
-
-
-class Responder:
-    """Answer a node's requests as the recording says, each request's answers in their recorded order, over and over.
-
-    `fallback` may answer requests that the recording does not know (None: silence). `asked`, `answered` and `unknown`
-    say what happened.
-    """
-
-    def __init__(
-        self,
-        end: SerialEnd,
-        exchanges: Sequence[Exchange],
-        *,
-        speed: float = 1.0,
-        fallback: Callable[[bytes], bytes | None] | None = None,
-    ) -> None:
-        self.asked: Counter[bytes] = Counter()
-        self.answered: Counter[bytes] = Counter()
-        self.unknown: Counter[bytes] = Counter()
-        self._handled = asyncio.Condition()
-        self._end = end
-        self._speed = speed
-        self._fallback = fallback
-        self._answers: dict[bytes, Iterator[Exchange]] = {}
-        grouped: dict[bytes, list[Exchange]] = {}
-        for exchange in exchanges:
-            grouped.setdefault(exchange.request, []).append(exchange)
-        for request, group in grouped.items():
-            self._answers[request] = _repeat(group)
-
-    async def run(self) -> None:
-        """Answer until cancelled."""
-        while True:
-            request = await self._read_request()
-            exchange = self._find(request)
-            if exchange.latency_s:
-                await asyncio.sleep(exchange.latency_s / self._speed)
-            if exchange.response is not None:
-                await self._end.write(exchange.response)
-                self.answered[exchange.request] += 1
-            async with self._handled:
-                self._handled.notify_all()
-
-    async def wait_asked(self, request: bytes, count: int) -> None:
-        """Wait until `request` has been asked `count` times, and answered or met with silence."""
-        async with self._handled:
-            await self._handled.wait_for(lambda: self.asked[request] >= count)
-
-    async def _read_request(self) -> bytes:
-        """Return the next request: one that the recording knows, or whatever came before the line went quiet."""
-        received = await self._end.read()
-        while not self._known(received):
-            try:
-                received += await asyncio.wait_for(self._end.read(), _REQUEST_QUIET_S)
-            except TimeoutError:
-                late = self._end.read_now()  # on a busy machine the timer may fire before bytes that are there
-                if not late:
-                    break
-                received += late
-        return self._known(received) or received
-
-    def _known(self, received: bytes) -> bytes | None:
-        return next((request for request in self._answers if received.endswith(request)), None)
-
-    def _find(self, request: bytes) -> Exchange:
-        if request in self._answers:
-            self.asked[request] += 1
-            return next(self._answers[request])
-        self.unknown[request] += 1
-        return Exchange(request, self._fallback(request) if self._fallback else None)
-
-
-def _repeat(group: Sequence[Exchange]) -> Iterator[Exchange]:
-    while True:
-        yield from group
+    return [bytes.fromhex(line.replace("0x", "")) for line in lines if line.startswith("0x")]

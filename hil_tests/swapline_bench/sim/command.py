@@ -177,7 +177,7 @@ def _run_transcript(recording: Recording, arguments: Arguments) -> None:
     """Answer as a recorded device did until the session is ended."""
     screen = Screen()
     traffic = Traffic(screen.say, is_verbose=arguments["verbose"])
-    face = TranscriptFace(recording.exchanges, traffic, speed=arguments["speed"])
+    face = TranscriptFace(recording.exchanges, speed=arguments["speed"], note=traffic.note)
     session = Session(
         arguments["name"],
         "replay",

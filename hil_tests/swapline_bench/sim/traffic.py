@@ -60,7 +60,7 @@ class Traffic:
             self._say(f"{self._began} {arrow} +{self._pause_ms:7.1f} ms  {_shown(bytes(self._pending))}")
             self._pending.clear()
 
-    def note(self, what: str, *, is_answered: bool) -> None:
+    def note(self, what: str, is_answered: bool) -> None:
         """Count one request; say so when it is the first of its kind."""
         if len(self.asked) >= KINDS_MAX and what not in self.asked:
             what = "others"
@@ -84,7 +84,7 @@ class Traffic:
                 reply = answer(request)
             except (struct.error, OverflowError, ValueError) as error:
                 self._say(f"a value does not fit into its register, so there is no answer ({error})")
-            self.note(describe(request), is_answered=reply is not None)
+            self.note(describe(request), reply is not None)
             face.turnaround_s = turnaround.draw(random)
             return reply
 

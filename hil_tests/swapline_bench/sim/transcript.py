@@ -1,14 +1,14 @@
 """A device that is only known from a recording: it answers what it was asked then, and counts what it was not."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
 from swapline_bench.replay import Exchange
 from swapline_bench.request_face import RequestFace
 from swapline_bench.serial_line import SerialLine
-from swapline_bench.sim.traffic import Traffic
 
 TURNAROUND_S_MIN = 0.005  # where none was recorded, or the recorded time is shorter than the answer takes on the line
 QUIET_S = 0.05  # a request that no recording knows ended when the line was quiet for so long
@@ -16,14 +16,26 @@ UNKNOWN_MAX = 100
 
 
 class TranscriptFace(RequestFace):
-    """Answers each request's recorded answers in their order, over and over; recorded silence is silence."""
+    """Answers each request's recorded answers in their order, over and over; recorded silence is silence.
 
-    def __init__(self, exchanges: Sequence[Exchange], traffic: Traffic, *, speed: float = 1.0) -> None:
+    `asked` counts requests that the recording knows, `unknown` all others. `note` is told of each one, and whether an
+    answer follows.
+    """
+
+    def __init__(
+        self,
+        exchanges: Sequence[Exchange],
+        *,
+        speed: float = 1.0,
+        note: Callable[[str, bool], None] | None = None,
+    ) -> None:
         super().__init__(silence_s=QUIET_S)
+        self.asked: Counter[bytes] = Counter()
         self.unknown: Counter[bytes] = Counter()
-        self._traffic = traffic
+        self._note = note
         self._speed = speed
         self._character_s = 0.0
+        self._handled = asyncio.Condition()
         grouped: dict[bytes, list[Exchange]] = {}
         for exchange in exchanges:
             grouped.setdefault(exchange.request, []).append(exchange)
@@ -46,7 +58,9 @@ class TranscriptFace(RequestFace):
         length = 0 if exchange.response is None else len(exchange.response)
         rest_s = exchange.latency_s / self._speed - length * self._character_s
         self.turnaround_s = max(rest_s, TURNAROUND_S_MIN)
-        self._traffic.note(_words(request), is_answered=exchange.response is not None)
+        self.asked[request] += 1
+        if self._note is not None:
+            self._note(_words(request), exchange.response is not None)
         return exchange.response
 
     async def run(self, line: SerialLine) -> None:
@@ -63,17 +77,25 @@ class TranscriptFace(RequestFace):
                 reply = self.answer(request)
                 if reply is not None:
                     await self._say(line, request, reply)
+                async with self._handled:
+                    self._handled.notify_all()
+
+    async def wait_asked(self, request: bytes, count: int) -> None:
+        """Wait until `request` has been asked `count` times, and answered or met with silence."""
+        async with self._handled:
+            await self._handled.wait_for(lambda: self.asked[request] >= count)
 
     def _miss(self, data: bytes) -> None:
         if not data:
             return
         if len(self.unknown) < UNKNOWN_MAX or data in self.unknown:
             self.unknown[data] += 1
-        self._traffic.note(f"unknown: {_words(data)}", is_answered=False)
+        if self._note is not None:
+            self._note(f"unknown: {_words(data)}", False)
 
     def never_asked(self) -> list[bytes]:
         """Return the recorded requests that nobody has asked yet."""
-        return [request for request in self._answers if not self._traffic.asked[_words(request)]]
+        return [request for request in self._answers if request not in self.asked]
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was not known and what was never asked."""
