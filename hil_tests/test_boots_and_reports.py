@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.needs("simulators", "bays:1"),
 ]
 REPORT_S_MAX = 5.0
-BACKLOG_STATEMENTS = 20
+BACKLOG_STATEMENTS = 12
 
 
 Record = Callable[[str, Any], None]

@@ -6,6 +6,7 @@ reader's fault: the fault model counts it, the oracle accepts what it may have s
 """
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,12 +25,12 @@ KINDS = (
     "double=0.01",
     "extra=0.01",
     "noise=20",
-    "truncated=0.3",
-    "late=0.3",
-    "late=0.3 late-s=1.3",
-    "silent=0.3",
-    "wrong-slave=0.3",
-    "exception=0.15",
+    "truncated=0.5",
+    "late=0.5",
+    "late=0.5 late-s=1.3",
+    "silent=0.5",
+    "wrong-slave=0.5",
+    "exception=0.3",
     "two-slaves=0.5",
     "device-baudrate=14400",
     "pulled",
@@ -39,7 +40,8 @@ KINDS = (
     "bit-errors=0.0005 noise=5 late=0.1 exception=0.1",
 )
 INJECTED = frozenset(kind.partition("=")[0] for kind in KINDS)
-PHASE_S = 0.8
+PHASE_S = 0.6
+PHASE_S_MAX = 1.5  # for a line on which nothing has gone wrong yet: its device is asked rarely, or the machine is busy
 PERIOD_MS = 300  # several polls a phase, and looks between them, so that each fault meets some
 RECOVERY_S_MAX = 8.0  # a device that was silent is asked at least every 5 s; then code, data, code
 ERRORS = ("bus_checksum_errors", "bus_timeouts", "bus_protocol_errors")
@@ -52,6 +54,17 @@ def often(desk: Desk) -> list[dict[str, Any]]:
     return [{**bus, "devices": [{**one, "period_ms": PERIOD_MS} for one in bus["devices"]]} for bus in buses]
 
 
+async def last(desk: Desk) -> None:
+    """Let the present faults last for their time, and for longer where a line has not met its own yet."""
+    asked = [line.fault for bus, line in desk.lines.items() if bus != "gnss"]  # a receiver meets few of the kinds
+    before = [(model, model.injected.total()) for model in asked if model is not None]
+    await asyncio.sleep(PHASE_S)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PHASE_S_MAX - PHASE_S):
+            while any(model.injected.total() == count for model, count in before):  # noqa: ASYNC110 (counters)
+                await asyncio.sleep(0.05)
+
+
 async def suffer(desk: Desk) -> None:
     """Let every line suffer every kind of fault, no two lines the same one at a time."""
     kinds = [kind for kind in KINDS if kind != UNPLUG or "unplug" in desk.features]
@@ -62,7 +75,7 @@ async def suffer(desk: Desk) -> None:
             desk.disturb(bus, NO_FAULTS if kind == UNPLUG else Faults.parse(kind.split()))
             if kind == UNPLUG:
                 line.unplug()
-        await asyncio.sleep(PHASE_S)  # that long each of them lasts
+        await last(desk)
     for bus, line in desk.lines.items():
         line.plug_in()
         desk.disturb(bus, NO_FAULTS)

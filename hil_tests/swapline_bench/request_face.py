@@ -80,6 +80,8 @@ class RequestFace:
             self.witness.look(request, reply)
         heard_s = time.monotonic()
         await asyncio.sleep((self.turnaround_s + answer.late_s) * line.pace)
+        if answer.late_s:
+            line.forget()  # a device that is busy hears nothing: it does not answer afterwards what was asked meanwhile
         await line.write(answer.data, still=lambda: self.speaker(request) is speaker)
         pace_s = (self.turnaround_s + len(reply) * (line.character_s + line.gap_s)) * line.pace
         self._tell(line, request, reply, time.monotonic() - heard_s - pace_s, heard_s)

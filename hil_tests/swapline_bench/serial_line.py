@@ -217,11 +217,16 @@ class SerialLine:
 
         What was sent since a face was detached is gone, as on a wire that leads nowhere.
         """
-        while self._is_deserted and self._take():
-            pass
+        if self._is_deserted:
+            self.forget()
         self.detach()
         self._is_deserted = False
         self._task = asyncio.create_task(face.run(self), name=f"face on {self.name}")
+
+    def forget(self) -> None:
+        """Forget what the node has sent and no face has read."""
+        while self._take():
+            pass
 
     def detach(self) -> None:
         """Unplug the face: the line stays, nobody answers."""

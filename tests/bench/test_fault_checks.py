@@ -104,6 +104,30 @@ def test_a_poll_with_an_answer_that_was_damaged_by_chance_says_which_signals_it_
     assert "cell_01_v" not in of_cells.damaged
 
 
+def test_data_that_a_node_asks_for_to_see_whether_anybody_is_there_are_no_reading(
+    module: Module, tmp_path: Path
+) -> None:
+    face = face_of("jbd_up16s", module)
+    status, code = REQUESTS["jbd_up16s"], with_crc(bytes.fromhex("01781c001ca00000"))
+    with StatementLog(tmp_path / "said.jsonl") as log:
+        witness = bms_witness("jbd_up16s", Scribe(log, "van-001", 1), lambda: module)
+        for request in (code, status, code, status):
+            reply = face.answer(request)
+            assert reply is not None
+            witness.look(request, reply)
+            witness.said(0.0)
+        witness.look(status, face.answer(status))
+        witness.spoiled(is_accepted=False)
+        for request in (status, code):  # who is there? and who are you?
+            witness.look(request, face.answer(request))
+            witness.said(0.0)
+        assert log.count == 2  # of the first poll: module and cells
+        for request in (status, code):
+            witness.look(request, face.answer(request))
+            witness.said(0.0)
+        assert log.count == 4
+
+
 def heard_of(data: bytes, folder: Path) -> tuple[int, Any]:
     """Return what passed by chance, and the statement, of a burst that was heard as `data`."""
     with StatementLog(folder / "said.jsonl") as log:

@@ -1,6 +1,7 @@
 """The fault model by itself: what it does to bytes and answers, that it counts it, and that a seed repeats it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -120,6 +121,13 @@ def test_an_answer_is_replaced_as_the_fault_says(name: str, data: bytes) -> None
     assert answer.data == data
     assert dict(model.injected) == {name.replace("_", "-"): 1}
     assert answer.late_s == (Faults().late_s if name == "late" else 0)
+
+
+def test_a_late_answer_is_near_until_it_has_come_whatever_goes_wrong_next() -> None:
+    _, model = answered(Faults(late=1.0, late_s=5.0))
+    model.faults = Faults()
+    assert model.is_near(time.monotonic() + 5.0)
+    assert not model.is_near(time.monotonic() + 7.0)
 
 
 def test_a_truncated_answer_is_a_part_of_it_and_not_nothing() -> None:

@@ -146,6 +146,20 @@ async def test_an_answer_ends_where_its_speaker_is_pulled_out() -> None:
         assert await asyncio.to_thread(ask, line.path) == REPLY
 
 
+async def test_what_is_asked_while_an_answer_is_late_is_not_answered_after_it() -> None:
+    async with SerialLine("bus", baudrate=BAUDRATE) as line:
+        device = Device()
+        line.attach(device)
+        line.fault = FaultModel(Faults(late=1.0, late_s=0.3), seed=1)
+        with serial.Serial(line.path, BAUDRATE, timeout=0.6) as port:
+            port.write(b"?")
+            while device.requests == 0:  # noqa: ASYNC110 (a port, not an event)
+                await asyncio.sleep(0.01)
+            port.write(b"?")
+            assert await asyncio.to_thread(port.read, 2 * len(REPLY)) == REPLY
+        assert device.requests == 1
+
+
 async def test_damage_that_passes_the_check_is_counted_and_other_damage_is_not() -> None:
     async with SerialLine("bus", baudrate=BAUDRATE) as line:
         line.attach(Device())  # its check is the length alone

@@ -86,16 +86,19 @@ class BmsWitness:
         self._parts.clear()
 
     def spoiled(self, *, is_accepted: bool) -> None:
-        """See `Witness`. Data that are accepted belong to the poll; a code that was damaged ends it."""
+        """See `Witness`. Data that are accepted belong to the poll; whatever else goes wrong ends it.
+
+        The node then begins with the code again. It may ask for data before that, to see whether anybody is there.
+        """
         part = self._part
         if part is None:
             return
-        if part.name == CODE:
-            self._code = ""
-            self._parts.clear()
-        elif is_accepted:
+        if part.name != CODE and is_accepted:
             part.is_damaged = True
             self._parts[part.name] = part
+        else:
+            self._code = ""
+            self._parts.clear()
 
     def doubt(self) -> None:
         """See `Witness`."""

@@ -153,7 +153,7 @@ class FaultModel:
         self.on_fault = on_fault
         self.random = make_random(seed, "serial line")
         self._faults = faults
-        self._last_s = -math.inf
+        self._near_until_s = -math.inf
         self._changed = asyncio.Event()
         self._at_byte: tuple[int, Callable[[], None]] | None = None
 
@@ -175,13 +175,14 @@ class FaultModel:
 
     def is_near(self, now_s: float) -> bool:
         """Say whether something was injected so shortly before `now_s` that the node may still be out of step."""
-        return now_s - self._last_s <= OUT_OF_STEP_S + self._faults.late_s
+        return now_s <= self._near_until_s
 
     def count(self, kind: str, times: int = 1, what: str = "") -> None:
         """Count a fault that was just done and tell it."""
         if times:
             self.injected[_spoken(kind)] += times
-            self._last_s = time.monotonic()
+            near_s = OUT_OF_STEP_S + self._faults.late_s
+            self._near_until_s = max(self._near_until_s, time.monotonic() + near_s)
             self.say(f"{_spoken(kind)} {what}".rstrip())
 
     def say(self, text: str) -> None:
