@@ -85,6 +85,7 @@ class ChaosReport:
     rows_stored: int = 0
     rows_doubtful: int = 0
     rows_doubtful_stored: int = 0
+    rows_by_chance: int = 0
     rows_estimated: int = 0
     estimated_error_ms_max: int = 0
     error_ms_max: int = 0

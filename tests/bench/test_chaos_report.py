@@ -1,6 +1,7 @@
 """What a chaos run reports: how long things took to recover, and when a run is good."""
 
-from swapline_bench.chaos_report import WRONG, ChaosReport, Disturbance, StoredFrame, measure_recovery
+from swapline_bench.chaos_report import WRONG, ChaosReport, Disturbance, StoredFrame, add_verdict, measure_recovery
+from swapline_bench.verdict import Verdict
 
 NODE = "van-001"
 
@@ -53,6 +54,13 @@ def test_percentile_is_a_sample_that_was_seen() -> None:
 
 def _good() -> ChaosReport:
     return ChaosReport(seed=1, kills={"node": 1}, rows_true=10, rows_stored=9, rows_lost_declared=1, is_settled=True)
+
+
+def test_everything_that_the_oracle_says_is_in_the_report() -> None:
+    report = ChaosReport()
+    add_verdict(report, Verdict(rows_true=5, rows_by_chance=1, altered=2, examples={"altered": ["a row"]}))
+    assert (report.rows_true, report.rows_by_chance, report.altered) == (5, 1, 2)
+    assert report.examples == {"altered": ["a row"]}
 
 
 def test_a_run_with_declared_losses_only_is_good() -> None:
