@@ -173,7 +173,7 @@ class Server:
         self._settled.clear()
         self._is_ready = False
         self.port = port
-        command = [*dying_with_us(), *self._command(self.folder, port)]
+        command = [*_dying_with_us(), *self._command(self.folder, port)]
         self._process = _STARTER.submit(_spawn, command).result()
         self._reader = threading.Thread(
             target=self._read_log, args=(self._process,), name=f"log of {self.name}", daemon=True
@@ -200,23 +200,28 @@ class Server:
                 with socket.create_connection((self.host, self.port), timeout=READY_S_MAX) as connection:
                     connection.sendall(self._greeting)
                     return not self._greeting or bool(connection.recv(1))
-            except ConnectionRefusedError:
+            except OSError:
                 time.sleep(0.005)
         return not self.port and self.is_running
 
     def _read_log(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
-        with process.stdout as lines:
-            for line in lines:
-                self._log.append(line.rstrip())
-                if self._on_line is not None:
-                    self._on_line(line.rstrip())
-                match = self._ready.search(line)
-                if match and not self._is_ready:
-                    self.port = int(match.groupdict().get("port") or self.port)
-                    self._is_ready = True
-                    self._settled.set()
-        self._settled.set()  # end of the log: the server is gone, ready or not
+        try:
+            with process.stdout as lines:
+                for line in lines:
+                    self._take_line(line.rstrip())
+        finally:
+            self._settled.set()  # end of the log: the server is gone, ready or not
+
+    def _take_line(self, line: str) -> None:
+        self._log.append(line)
+        if self._on_line is not None:
+            self._on_line(line)
+        match = self._ready.search(line)
+        if match and not self._is_ready:
+            self.port = int(match.groupdict().get("port") or self.port)
+            self._is_ready = True
+            self._settled.set()
 
     def stop(self) -> int:
         """Stop the server in order (SIGTERM) and return its exit code, 0 if it was never started."""
@@ -288,20 +293,17 @@ def _spawn(command: Sequence[str]) -> "subprocess.Popen[str]":
 
 
 def log_file(path: Path) -> Callable[[str], None]:
-    """Return an `on_line` that appends to a file."""
+    """Return an `on_line` that appends to a file. A disk that is full costs lines, not the server."""
 
     def write(line: str) -> None:
-        with path.open("a", encoding="utf-8") as file:
+        with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     return write
 
 
-def dying_with_us() -> list[str]:
-    """Return what to write in front of a command line so that the kernel kills it when its parent dies.
-
-    Parent is the thread that starts it, which must outlive it. Nothing where the machine lacks `setpriv` (not Linux).
-    """
+def _dying_with_us() -> list[str]:
+    """Return what to write in front of a command line so that the kernel kills it when `_STARTER`'s thread ends."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
