@@ -6,6 +6,7 @@ The driver runs in MicroPython, as on a node, and asks a pseudo terminal on whos
 import asyncio
 import contextlib
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from swapline_wire.decode import decode
 TIMEOUT_MS = 200
 POLLS_MIN = 4  # a module that has no serial number is given up to three polls to tell one
 POLLS_MAX = 500
+_NOT_THE_DRIVERS = re.compile(r'File "(asyncio/core\.py|\S*try_driver_main\.py)"')
 _BAUDRATE = 115200  # a pty knows none
 _RUN_S_MAX = 300.0
 _UNASKED_MAX = 5
@@ -64,6 +66,12 @@ class Outcome:
     unknown: Counter[str] = field(default_factory=Counter)  # asked, and not in the capture
     unasked: list[str] = field(default_factory=list)  # in the capture, and never asked
     skipped: list[str] = field(default_factory=list)
+    declared: set[str] = field(default_factory=set)  # the streams that the driver says it fills
+
+    @property
+    def undeclared(self) -> list[str]:
+        """Return the streams that it fills and does not say so."""
+        return sorted({reading.stream for reading in self.readings} - self.declared)
 
 
 def read_frame(frame: bytes) -> list[Reading]:
@@ -220,13 +228,15 @@ class Trial:
                 process.kill()
                 await process.wait()
         if code:
-            raise TryError(f"The driver failed:\n{trace}")
+            raise TryError(f"The driver failed:\n{trim_trace(trace)}")
 
     def _take(self, line: str) -> None:
         kind, _, rest = line.partition(" ")
         if kind == "frame":
             rows = read_frame(bytes.fromhex(rest))
             self.outcome.readings += [row for row in rows if row.stream not in _HAPPENINGS]
+        elif kind == "streams":
+            self.outcome.declared = set(rest.split())
         elif kind == "poll":
             self.outcome.polls += 1
             if rest != "-":
@@ -238,6 +248,12 @@ class Trial:
             self.outcome.counters = {name: counters[name] for name in _COUNTERS}
         else:
             click.echo(line, err=True)  # a driver that is being written may print
+
+
+def trim_trace(trace: str) -> str:
+    """Return a trace without what is not the driver's: this program's own lines, and the folder of the firmware."""
+    lines = [line for line in trace.splitlines() if not _NOT_THE_DRIVERS.search(line)]
+    return "\n".join(re.sub(r'File "\S*/(swapline_(?:node|wire)/)', r'File "\1', line) for line in lines)
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -255,6 +271,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "not_in_capture": dict(outcome.unknown),
         "never_asked": outcome.unasked,
         "skipped": outcome.skipped,
+        "undeclared_streams": outcome.undeclared,
     }
 
 
@@ -275,6 +292,7 @@ def as_text(outcome: Outcome) -> str:
     if len(outcome.unasked) > _UNASKED_MAX:
         lines.append(f"... and {len(outcome.unasked) - _UNASKED_MAX} more that were never asked")
     lines += [f"Left out of the capture: {text}" for text in outcome.skipped]
+    lines += [f"It fills {stream}, and its STREAMS does not say so: add it there." for stream in outcome.undeclared]
     return "\n".join(lines)
 
 

@@ -83,6 +83,7 @@ async def main(job):
     clock = Clock(board.ticks_ms, board.ticks_diff, utc_ms_min=0)
     sampler = Sampler(Store(), clock, counters)
     device = driver.make(job["driver"], sampler, clock, counters, job["config"])
+    print("streams", *(stream.name for stream in device.STREAMS))
     sampler.overrides = {stream.name: {"report": "all"} for stream in device.STREAMS}
     device = driver.make(job["driver"], sampler, clock, counters, job["config"])  # again: now it keeps every row
     reader, writer = board.open_uart(job["bus"])

@@ -113,8 +113,17 @@ def test_driver_of_the_users_own_is_named_by_its_file(tmp_path: Path) -> None:
     assert "The driver failed:" in result.output
     assert "IndexError" in result.output
     assert "own_meter.py" in result.output
+    assert "asyncio" not in result.output
     nameless = write(tmp_path / "another.py", OWN_DRIVER)
     assert "drivers/another.py has no class Another" in run(nameless, capture).output
+
+
+def test_stream_that_the_driver_does_not_declare_is_named(tmp_path: Path) -> None:
+    capture = write(tmp_path / "meter.txt", f">>> {with_crc('010400000001')} <<< {with_crc('0104020001')}")
+    text = OWN_DRIVER.replace("{VALUE}", "1")
+    assert "STREAMS" not in run(write(tmp_path / "own_meter.py", text), capture).output
+    forgetful = write(tmp_path / "own_meter.py", text.replace("STREAMS = (METER,)", "STREAMS = ()"))
+    assert "It fills meter, and its STREAMS does not say so" in run(forgetful, capture).output
 
 
 @pytest.mark.parametrize(
