@@ -11,6 +11,8 @@ from pymodbus.client import AsyncModbusSerialClient
 
 from swapline_bench.replay import SerialEnd
 from swapline_bench.sim.command import sim as sim_command
+from swapline_bench.sim.device import VcuDevice
+from swapline_bench.sim.error import SimError
 from tests.bench.sim_process import SimProcess, ask_driver
 
 CODE = "0SLPB0451800161360000042"
@@ -212,3 +214,20 @@ async def test_verbose_shows_bytes_with_direction_and_time() -> None:
     assert "<- +" in sim.stderr
     assert "asked: read register 0x03" in sim.stderr
     assert "asked 1 times, answered 1" in sim.stderr
+
+
+def test_help_groups_options_and_says_what_numbers_mean() -> None:
+    text = CliRunner().invoke(sim_command, ["vcu", "--help"], terminal_width=200).stdout
+    line, values = text.index("\nLine:"), text.index("\nValues (")
+    assert line < text.index("--port") < text.index("\nTime:") < values < text.index("--gear") < text.index("\nOthers:")
+    assert "Gear: 0 park, 1 reverse, 2 neutral, 3 drive; or none." in text
+    assert "Open doors: 0x1 cargo left + 0x2 cargo right" in text
+    assert "Options:" not in text
+
+
+def test_bits_are_set_in_hex() -> None:
+    device = VcuDevice()
+    device.set({"doors": "0x6", "gear": "none"})
+    assert (device.view.doors, device.view.gear) == (6, None)
+    with pytest.raises(SimError, match="doors=0xZ: doors is a number from 0"):
+        device.set({"doors": "0xZ"})

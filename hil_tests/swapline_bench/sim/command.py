@@ -27,6 +27,31 @@ from swapline_bench.sim.transcript import TranscriptFace
 SKIPPED_SHOWN_MAX = 10
 PARITIES = ("none", "even", "odd")
 Arguments = dict[str, Any]
+_LINE, _TIME, _VALUES, _OTHERS = "Line", "Time", "Values (`sim ctl NAME set` changes them)", "Others"
+_GROUPS = dict.fromkeys(("port", "baudrate", "parity", "link", "address", "faults"), _LINE)
+_GROUPS |= dict.fromkeys(("turnaround_ms", "gap_ms", "frozen", "world_speed", "replay", "speed", "loop"), _TIME)
+_GROUPS |= {"assignments": _VALUES}
+
+
+class _Command(click.Command):
+    """A command whose help has its options in groups: most of them are values of the device."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, group by group."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(_group_of(parameter), []).append(record)
+        for group in (_LINE, _TIME, _VALUES, _OTHERS):
+            if group in groups:
+                with formatter.section(group):
+                    formatter.write_dl(groups[group])
+
+
+def _group_of(parameter: click.Parameter) -> str:
+    name = parameter.name or ""
+    return _VALUES if name.startswith("setting_") else _GROUPS.get(name, _OTHERS)
 
 
 def _common(baudrate: int, parity: str) -> list[click.Parameter]:
@@ -217,7 +242,7 @@ def _command(kind: str, simulator: Simulator) -> click.Command:
         params = [log, *_replay_options(), *params]
         callback = run_receiver
     text = f"Simulate a {simulator.title} on a serial port or a pty, whose name is the first line on stdout."
-    return click.Command(kind, params=params, callback=callback, help=text, short_help=simulator.title)
+    return _Command(kind, params=params, callback=callback, help=text, short_help=simulator.title)
 
 
 def _play(**arguments: Any) -> None:
@@ -257,7 +282,7 @@ def _replay_command() -> click.Command:
         *_replay_options(),
         *_common(9600, "none"),
     ]
-    return click.Command("replay", params=params, callback=_play, help=_REPLAY_HELP, short_help="Play a recording.")
+    return _Command("replay", params=params, callback=_play, help=_REPLAY_HELP, short_help="Play a recording.")
 
 
 def make_group(simulators: Mapping[str, Simulator]) -> click.Group:

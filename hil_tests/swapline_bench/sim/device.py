@@ -14,6 +14,7 @@ from swapline_bench.sim.setting import (
     FREE,
     FREE_TEXT,
     Setting,
+    bits_help,
     code,
     field_settings,
     find_setting,
@@ -25,7 +26,7 @@ from swapline_bench.sim.setting import (
 )
 from swapline_bench.station import Slot, Station
 from swapline_bench.world import World
-from swapline_wire.catalogue import METER
+from swapline_wire.catalogue import METER, MODULE, SLOT, VEHICLE
 
 CELLS_MAX = 24
 SENSORS_MAX = 8
@@ -102,7 +103,7 @@ MODULE_SETTINGS = _by_name(
         Setting("capacity_remaining", number(0, 655.35), "Remaining capacity, Ah; default: by state of charge."),
         Setting("temp_mosfet", number(-40, 120), "Temperature of the power stage, degC."),
         Setting("temp_ambient", number(-40, 120), "Temperature beside the BMS, degC."),
-        Setting("protections", whole(0, 0x3FFFF), "Protection bits of the catalogue, for example 0x3."),
+        Setting("protections", whole(0, 0x3FFFF), f"Protections: {bits_help(MODULE, 'protections')}."),
         Setting("balancing", whole(0, 0xFFFFFF), "Cells that are being balanced, a bit each."),
         Setting("charge_switch", switch, "on or off."),
         Setting("discharge_switch", switch, "on or off."),
@@ -196,7 +197,7 @@ class ModuleDevice(Device):
 class ChargerDevice(Device):
     """The charger of one slot, with a module in it."""
 
-    settings = field_settings(slot_charger.FIELDS)
+    settings = field_settings(slot_charger.FIELDS, SLOT)
 
     def __init__(self, *, seed: int = 1) -> None:
         self._modules = ModuleDevice(seed=seed)
@@ -284,7 +285,7 @@ class VanDevice(Device):
 class VcuDevice(VanDevice):
     """The van's controller."""
 
-    settings = field_settings(vcu.FIELDS)
+    settings = field_settings(vcu.FIELDS, VEHICLE)
 
 
 class ReceiverDevice(VanDevice):

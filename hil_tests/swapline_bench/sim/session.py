@@ -87,6 +87,8 @@ class Session:
     def _announce(self, port: str) -> None:
         click.echo(port)
         rate = f"{self.options.baudrate} baud, 8 data bits, parity {self.options.parity}, 1 stop bit"
+        if self.options.port is None and self.options.parity != "none":
+            rate += " (a pty has no parity: open it without)"
         self.screen.say(f"{self.name}: {rate}. Control it: swapline sim ctl {self.name} status   (Ctrl-C ends it)")
 
     def _say_fault(self, text: str) -> None:

@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from swapline_bench.faces.register_map import Field
 from swapline_bench.sim.error import SimError
+from swapline_wire import catalogue_text
+from swapline_wire.catalogue import Stream
 
 FREE_TEXT = "free"  # gives a setting back to the simulated physics
 FREE: Final[Any] = object()  # the same, parsed
@@ -22,13 +24,13 @@ class Setting(NamedTuple):
 
 
 def number(low: float, high: float, *, may_be_missing: bool = False) -> Callable[[str], float | None]:
-    """Return a parser of numbers from `low` to `high`."""
+    """Return a parser of numbers, decimal or 0x..., from `low` to `high`."""
 
     def parse(text: str) -> float | None:
         if may_be_missing and text == NOT_AVAILABLE:
             return None
         try:
-            value = float(text)
+            value = float(int(text, 16) if text.startswith("0x") else text)
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
@@ -82,14 +84,29 @@ def code(text: str) -> str:
     return text
 
 
-def field_settings(fields: Sequence[Field]) -> dict[str, Setting]:
+def field_settings(fields: Sequence[Field], stream: Stream) -> dict[str, Setting]:
     """Return a setting for every signal of a register map, with the range of its register; `none`: not available."""
     settings = {}
     for field in fields:
         low, high = (limit / 10**field.decimals for limit in _RANGES[field.type])
         parse = number(low, high, may_be_missing=True)
-        settings[field.name] = Setting(field.name, parse, f"{low:g} to {high:g}, or none for not available.")
+        settings[field.name] = Setting(field.name, parse, _field_help(field, stream, low, high))
     return settings
+
+
+def bits_help(stream: Stream, name: str) -> str:
+    """Say what the bits of a signal mean; nothing where it has none."""
+    bits = catalogue_text.BITS.get((stream.name, name), {})
+    return " + ".join(f"{1 << bit:#x} {meaning}" for bit, meaning in bits.items())
+
+
+def _field_help(field: Field, stream: Stream, low: float, high: float) -> str:
+    """Say what a register means, in the words that the catalogue has for its signal."""
+    values = catalogue_text.VALUES.get((stream.name, field.name), {})
+    states = ", ".join(f"{value} {name}" for value, name in values.items())
+    known = states or bits_help(stream, field.name) or f"{low:.10g} to {high:.10g}"
+    title: str = catalogue_text.SIGNALS[stream.name][field.name].title
+    return f"{title}: {known}; or none."
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
