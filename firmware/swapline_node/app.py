@@ -45,6 +45,9 @@ _PROTOCOL = const(1)
 _BIRTH_AGAIN_MS = const(30000)  # a node without time asks again so often
 _POWER_PERIOD_MS = const(20)
 _CONFIGURATION_PERIOD_S = const(5)
+_BUSES_APART_MS = const(150)  # a line begins so much later than the one before
+_SHORTAGE_MS_MAX = const(120000)  # memory that ends so soon after a boot will end after the next one too
+_SHORTAGE_AGAIN_S = const(3600)
 _JOURNAL_AGAIN_S = const(60)  # a full disk may have room again; until then the node can be reached
 _RESET_WATCHDOG = const(3)
 _RESET_SOFT = const(5)
@@ -62,6 +65,10 @@ class App:
     def __init__(self, board: "Any", config: "Settings") -> None:
         self.board = board
         self.config = config
+        self._shortages, shortage = call_once("shortage", "take")
+        if shortage:
+            config.problems.append(shortage)
+        self._is_short = bool(shortage)
         self.is_safe_mode = bool(config.problems)
         self.reset_cause: int = board.reset_cause()
         self.counters = Counters()
@@ -100,6 +107,8 @@ class App:
             self._begin(watchdog)
             self._start_tasks(watchdog)
             await self._restart.wait()
+        except MemoryError:
+            self._restart_cause = _RESET_NO_MEMORY
         finally:
             await self.stop()
         return self._restart_cause
@@ -131,7 +140,12 @@ class App:
         except (MemoryError, OSError) as error:  # not closed: the next boot declares rows as lost, as after a power cut
             problem = "%s %s" % (type(error).__name__, error)
             self.log.warning("node", "not stopped in order: " + problem)
+        if self._restart_cause == _RESET_NO_MEMORY and self.clock.uptime_ms() < _SHORTAGE_MS_MAX:
+            call_once("shortage", "note", self._shortages + 1, self._lines_without_memory())
         self.log.info("node", "stopped")
+
+    def _lines_without_memory(self) -> "list[str]":
+        return [bus["name"] for bus in self.config.buses if bus.get("memory_errors", 1)]
 
     def _feed(self) -> None:
         if self._watchdog is not None:
@@ -208,8 +222,8 @@ class App:
         if self.is_safe_mode:
             start("config", self._await_configuration)
         else:
-            for bus in self.config.buses:
-                self._start_bus(bus)
+            for i, bus in enumerate(self.config.buses):
+                self._start_bus(bus, i * _BUSES_APART_MS)
         self.supervisor.watch(
             watchdog,
             self.config.watchdog_ms // 4,
@@ -221,8 +235,12 @@ class App:
         if self.board.power_good(self.config.power_good_pin) is not None:
             start("power", self._watch_power, reports=True)
 
-    def _start_bus(self, config: "dict[str, Any]") -> None:
-        """Start a bus as a task of its own. Drivers load and lines open in there: what is missing delays nobody."""
+    def _start_bus(self, config: "dict[str, Any]", after_ms: int) -> None:
+        """Start a bus as a task of its own. Drivers load and lines open in there: what is missing delays nobody.
+
+        Buses start one after the other: loading takes more heap than what is loaded, and so does a poll that is under
+        way, which for those that began together would come together for ever.
+        """
         devices: "list[Any]" = []
         name = "bus " + config["name"]
 
@@ -230,9 +248,12 @@ class App:
             from .bus import Bus  # noqa: PLC0415 - loaded only where used: heap
             from .driver import make  # noqa: PLC0415
 
+            if not devices:
+                await asyncio.sleep(after_ms / 1000)
             for device in config["devices"][len(devices) :]:
                 devices.append(make(device["driver"], self.sampler, self.clock, self.counters, device))
                 config["devices"][len(devices) - 1] = {"bay": device["bay"]}  # all that is asked for later: heap
+            gc.collect()
             reader, writer = self.board.open_uart(config)
             bus = Bus(
                 config["name"],
@@ -243,11 +264,14 @@ class App:
                 log=self.log,
                 reopen=lambda: self.board.open_uart(config),
                 alive=lambda: self.supervisor.alive(name),
+                has_time=self.health.has_time,
             )
             self._buses.append(bus)
+            config["memory_errors"] = 0
             try:
                 await bus.run(devices)
             finally:
+                config["memory_errors"] = bus.memory_errors
                 self._buses.remove(bus)
                 bus.close()
 
@@ -261,10 +285,22 @@ class App:
 
     async def _await_configuration(self) -> None:
         """In safe mode, look whether somebody has put the file right; a command can do it as well."""
+        if self._is_short:
+            await self._await_other_file()
+            self.request_restart(_RESET_CONFIGURATION)
+            return
         while True:
             await asyncio.sleep(_CONFIGURATION_PERIOD_S if self._is_open else _JOURNAL_AGAIN_S)
             if not call_once("config", "load").problems:
                 self.request_restart(_RESET_CONFIGURATION)
+                return
+
+    async def _await_other_file(self) -> None:
+        """Wait until the file is another one, an hour at most: what took the memory may be over by then."""
+        before = call_once("shortage", "file_state")
+        for _ in range(_SHORTAGE_AGAIN_S // _CONFIGURATION_PERIOD_S):
+            await asyncio.sleep(_CONFIGURATION_PERIOD_S)
+            if call_once("shortage", "file_state") != before:
                 return
 
     async def _await_stop(self) -> None:

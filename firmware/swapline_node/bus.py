@@ -189,6 +189,7 @@ class Bus:
         self._has_time = has_time or _always
         self.is_ending = False  # set by whoever is about to end it: then it begins no poll
         self.is_busy = False  # a device is being polled, or is talking
+        self.memory_errors = 0
         self._heard_ms = clock.uptime_ms()
         self._has_echo = has_echo
         self._silence_ms = silence_ms
@@ -325,9 +326,7 @@ class Bus:
                 turn.due_ms = self.clock.uptime_ms()
             return
         except MemoryError:
-            gc.collect()
-            self._is_late = True
-            self.counters.memory_errors += 1
+            self._note_memory_error()
             return
         turn.look_took_ms = self.clock.uptime_ms() - began_ms
         turn.look_due_ms = began_ms + turn.device.look_ms
@@ -365,14 +364,18 @@ class Bus:
 
     def _lose_reading(self, device: "Device") -> None:
         """Count the reading that was under way as a row lost. The interpreter has collected garbage already."""
-        gc.collect()
-        self._is_late = True
-        self.counters.memory_errors += 1
+        self._note_memory_error()
         self.counters.lose(LOSS_NO_MEMORY, rows=1)
         try:
             self._say(device, "a reading is lost: no memory")
         except MemoryError:
             pass  # it is counted
+
+    def _note_memory_error(self) -> None:
+        gc.collect()
+        self._is_late = True
+        self.memory_errors += 1
+        self.counters.memory_errors += 1
 
     def _note_failure(self, turn: Turn, error: BusError) -> None:
         device = turn.device

@@ -28,6 +28,7 @@ from tests.node.test_sntp import serve
 
 MakeNode = Callable[..., NodeProcess]
 UTC = 1_800_000_000_000
+RESET_CONFIGURATION = 7
 RESET_NO_MEMORY = 8
 # Runs instead of main.py.
 NO_MEMORY = """
@@ -284,7 +285,7 @@ async def test_node_sets_its_clock_from_an_sntp_server(make_node: MakeNode, brok
     transport.close()
 
 
-async def test_node_that_keeps_running_out_of_memory_seals_everything_and_starts_anew(
+async def test_node_that_keeps_running_out_of_memory_restarts_once_and_then_stays_in_safe_mode(
     make_node: MakeNode, broker: services.Server, tmp_path: Path
 ) -> None:
     """No line finds memory: what the firmware's own board file says when it opens one."""
@@ -297,10 +298,20 @@ async def test_node_that_keeps_running_out_of_memory_seals_everything_and_starts
     program.write_text(NO_MEMORY)
     async with gateway_end(broker.port, "test", "n13") as end:
         await node.start(program=program)
-        await end.until(lambda: any(row["count"] == 2 for row in end.rows("event") if row["code"] == BOOT), 40)
+        await end.until(lambda: end.status.get("boot") == 3, 40)
+        assert end.status["safe_mode"] is True
+        assert end.status["problems"] == [
+            "buses: memory ran out soon after 2 starts, on bay1, bay2, bay3, bay4, bay5; "
+            "configure fewer devices, or take a board with more"
+        ]
+        config = json.loads((node.folder / "config.json").read_text())
+        node.configure({**config, "buses": []})
+        await end.until(lambda: any(row["count"] == 4 for row in end.rows("event") if row["code"] == BOOT), 40)
+        await end.until(lambda: end.status.get("boot") == 4, 10)
+        assert end.status["safe_mode"] is False, "another file is another chance"
         await node.stop()
-    first, second = [row for row in end.rows("event") if row["code"] == BOOT][:2]
-    assert (first["count"], second["count"]) == (1, 2)
-    assert second["reason"] == RESET_NO_MEMORY
+    boots = [row for row in end.rows("event") if row["code"] == BOOT]
+    assert [row["count"] for row in boots] == [1, 2, 3, 4]
+    assert [row["reason"] for row in boots][1:] == [RESET_NO_MEMORY, RESET_NO_MEMORY, RESET_CONFIGURATION]
     assert ROWS_DROPPED not in [row["code"] for row in end.rows("event")], "it was stopped in order"
     assert sequence(end) == list(range(1, len(end.frames) + 1))
