@@ -227,11 +227,17 @@ def test_everything_for_the_virtual_bench_is_installed(require: Any) -> None:
 
 def test_a_port_that_is_not_there_or_no_port_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("no port")
-    file = parse(BOARD.format(console=tmp_path / "ttyUSB7", adapter=tmp_path / "notes"))
+    text = BOARD.format(console=tmp_path / "ttyUSB7", adapter=tmp_path / "notes")
+    file = parse(text.replace('kind = "command"\non = ["true"]\noff = ["true"]', 'kind = "none"'))
     sentences = [sentence for sentence in check_resources(file) if str(tmp_path) in sentence]
     assert len(sentences) == 2
     assert re.search(r"notes \(line bay1\) is no serial port: correct its name \(those that are: .*\)\.", sentences[0])
     assert re.search(r"ttyUSB7 \(the node's console\) is not there: plug it in, or correct its name", sentences[1])
+
+
+def test_a_console_that_comes_with_the_boards_power_is_waited_for_and_not_missed(tmp_path: Path) -> None:
+    """The last run has switched the board off, and a chip's own USB with it."""
+    assert not check_resources(parse(BOARD.format(console=tmp_path / "ttyACM0", adapter="/dev/null")))
 
 
 def test_a_port_that_a_process_has_open_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 """The whole desk around a board: console, relay, adapters and UARTs of a played ESP32, everything else the real one."""
 
 import asyncio
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,32 @@ async def test_desk_around_a_board_stores_what_its_devices_say_through_a_power_c
         assert verdict.is_good, str(verdict)
         assert births == ["esp32", "esp32"]
         assert played.board.resets == [POWER_ON] * 3, "for the flash, at boot, and after the cut"
+
+
+def test_promises_are_run_on_a_board_that_another_program_plays(tmp_path: Path) -> None:
+    """What a newcomer without hardware does: `played_desk`, and `swapline hil run` on its bench file."""
+    command = [sys.executable, "-m", "swapline_bench.desk.played_desk", str(tmp_path / "desk")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as played:
+        try:
+            assert played.stdout is not None
+            bench = played.stdout.readline().strip()
+            done = subprocess.run(
+                [
+                    *(str(Path(sys.executable).with_name("swapline")), "hil", "run", "--bench", bench, "--json"),
+                    *("--report", str(tmp_path / "report"), "-k", "boots_and_reports and jbd"),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            played.terminate()
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["bench"], summary["passed"], summary["failed"]) == ("played-desk", 1, 0)
+    births = json.loads((tmp_path / "report" / "report.json").read_text())["births"]
+    assert [birth["board"] for birth in births] == ["esp32"]
+    assert played.returncode == 0
 
 
 async def _until_off(board: RawReplPlayer) -> None:

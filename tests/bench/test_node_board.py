@@ -181,7 +181,7 @@ async def test_console_of_a_chips_own_usb_vanishes_at_each_start(
     tmp_path: Path, firmware: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A Pico W's: what the firmware says meanwhile is heard by nobody, and its board file is another one."""
-    monkeypatch.setattr(node_board, "_USB_S_MAX", 1.0)
+    monkeypatch.setattr(node_board, "_USB_S_MAX", 0.5)
     async with RawReplPlayer(tmp_path / "board", platform="rp2", link=tmp_path / "console", usb_s=0.5) as board:
         put_on(board, firmware)
         await _until(lambda: board.is_plugged)
@@ -197,12 +197,15 @@ async def test_console_of_a_chips_own_usb_vanishes_at_each_start(
         await node.close()
 
 
-async def test_power_goes_and_comes_by_the_users_command(tmp_path: Path, small: Path) -> None:
+async def test_power_goes_and_comes_by_the_users_command_and_the_console_with_it(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_board, "_USB_S_MAX", 0.5)
     switch = tmp_path / "switch"
     code = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
     commands = {word: [sys.executable, "-c", code, str(switch), word] for word in ("on", "off")}
     powers: list[str] = []
-    async with RawReplPlayer(tmp_path / "board", platform="esp32", link=tmp_path / "console") as board:
+    async with RawReplPlayer(tmp_path / "board", platform="esp32", link=tmp_path / "console", usb_s=0.2) as board:
         await board.power_off()
         supply = asyncio.create_task(_follow(switch, board))
         node = make_node(board.path, tmp_path, powers, power=CommandPower(kind="command", off_s=0.0, **commands))
@@ -215,8 +218,11 @@ async def test_power_goes_and_comes_by_the_users_command(tmp_path: Path, small: 
         assert node.features >= {"power", "snippet"}
         await node.close()
         await _until(lambda: not board.is_on)
+        assert not board.is_plugged
+        await node.run("1")  # as the next run of the bench, which finds no console either
+        await node.close()
         supply.cancel()
-    assert powers == ["on", "cut", "on", "cut"]
+    assert powers == ["on", "cut", "on", "cut", "cut"]
 
 
 async def test_console_that_is_pulled_while_files_are_copied(pair: Pair, small: Path) -> None:

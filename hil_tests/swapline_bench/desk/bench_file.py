@@ -20,6 +20,7 @@ from swapline_wire.topic import is_name
 BENCHES = Path(__file__).parents[2] / "benches"
 VIRTUAL = BENCHES / "virtual.toml"
 PTY = "pty"
+CONSOLE = "the node's console"  # what that port is for, as `ports` says
 Text = Annotated[str, Field(min_length=1)]
 TcpPort = Annotated[int, Field(ge=0, le=65535)]
 Pin = Annotated[int, Field(ge=0, le=60)]
@@ -334,7 +335,7 @@ class BenchFile(Table):
             if isinstance(line.node_port, str) and self.node.driver == "process":
                 yield line.node_port, f"the node's end of line {line.name}"
         if self.node.console:
-            yield self.node.console.port, "the node's console"
+            yield self.node.console.port, CONSOLE
         if isinstance(self.node.power, RelayPower):
             yield self.node.power.port, "the relay"
 

@@ -60,15 +60,17 @@ class Console:
         """Say whether the port is there and ours."""
         return self._transport is not None
 
-    async def open(self, *, appear_s: float = 0.0) -> None:
-        """Open the port, which may need `appear_s` to be there. Raises `NodeError`."""
+    async def open(self, *, appear_s: float = 0.0) -> bool:
+        """Open the port, and return whether it was waited for, up to `appear_s`. Raises `NodeError`."""
         if self.is_open:
-            return
+            return False
+        is_late = not Path(self.port).exists()  # noqa: ASYNC240 - udev makes it
         until_s = time.monotonic() + appear_s
         while not Path(self.port).exists() and time.monotonic() < until_s:  # noqa: ASYNC110, ASYNC240 - udev makes it
             await asyncio.sleep(_LOOK_S)
         self._transport = await asyncio.to_thread(self._connect)
         self._descriptor = self._transport.serial.fileno()
+        return is_late
 
     def close(self) -> None:
         """Let go of the port."""

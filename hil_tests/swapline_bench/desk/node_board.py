@@ -113,6 +113,7 @@ class BoardNode:
         """Take the supply away for a moment and give it back, where that can be, else reset it; wait for its words."""
         self._require_stopped("it is started again")
         self.lines.clear()
+        is_late = False
         if snippet is not None:
             await self._start_anew()
             self._change(_RUNNING, "on")
@@ -122,10 +123,10 @@ class BoardNode:
             await self._console.launch(_RESET)
         else:
             await self._switch_off()
-            await self._connect()
+            is_late = await self._connect()
             self._change(_RUNNING, "on")
             self._console.listen()
-        await self._wait_for_boot()
+        await self._wait_for_boot(is_late=is_late)
 
     async def stop(self) -> None:
         """Press Ctrl-C, at which the firmware seals and stops; the board stays on and idle."""
@@ -172,9 +173,9 @@ class BoardNode:
             await self._console.launch(_RESET)
         self.lines.clear()
         self._state = _RUNNING
-        await self._connect()
+        is_late = await self._connect()
         self._console.listen()
-        await self._wait_for_boot()
+        await self._wait_for_boot(is_late=is_late)
 
     async def run(self, snippet: str) -> str:
         """Run code in the idle interpreter and return what it printed."""
@@ -216,11 +217,13 @@ class BoardNode:
 
     # ---- states
 
-    async def _connect(self) -> None:
-        """Give it power if it has none, and open the console."""
+    async def _connect(self) -> bool:
+        """Give it power if it has none, and open the console; return whether that came later than the power."""
         if self._state == _OFF or not self._console.is_open:
             await self._switch.set(is_on=True)
-        await self._console.open(appear_s=APPEAR_S_MAX if self._switch.can_switch or self._state != _OFF else 0.0)
+        return await self._console.open(
+            appear_s=APPEAR_S_MAX if self._switch.can_switch or self._state != _OFF else 0.0
+        )
 
     async def _switch_off(self) -> None:
         if self._state != _OFF:
@@ -262,18 +265,18 @@ class BoardNode:
         self._state = state
         self._report_power(power)
 
-    async def _wait_for_boot(self) -> None:
+    async def _wait_for_boot(self, *, is_late: bool) -> None:
         """Wait for a line of the firmware's, or for the console to be back and silent: its birth message will tell."""
         back = self.reconnections
         try:
-            async with asyncio.timeout(BOOT_S_MAX) as limit, self._news:
+            async with asyncio.timeout(_USB_S_MAX if is_late else BOOT_S_MAX) as limit, self._news:
                 while not any(_FIRMWARE_LINE.match(line) for line in self.lines):
                     await self._news.wait()
                     if self.reconnections > back:
                         back = self.reconnections
                         limit.reschedule(asyncio.get_running_loop().time() + _USB_S_MAX)
         except TimeoutError:
-            if self.reconnections and all(line.startswith(_BENCH) for line in self.lines):
+            if (is_late or self.reconnections) and all(line.startswith(_BENCH) for line in self.lines):
                 return
             self._state = _IDLE if self._console.is_open else _OFF
             raise NodeError(self._why_no_boot()) from None

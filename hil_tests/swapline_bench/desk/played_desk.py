@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from swapline_bench.desk.bench_file import BENCHES, BenchFile, load
+from swapline_bench.desk.bench_file import BENCHES, CONSOLE, BenchFile, load
 from swapline_bench.desk.power import lcus_frame
 from swapline_bench.desk.pty_cable import PtyCable
 from swapline_bench.desk.raw_repl_player import RawReplPlayer
@@ -103,7 +103,7 @@ class PlayedDesk:
             relay = await stack.enter_async_context(RelayPlayer(self.board))
             self.file = self._write_file(
                 {
-                    "the node's console": self.board.path,
+                    CONSOLE: self.board.path,
                     "the relay": relay.path,
                     "line bay1": bay.left,
                     "line gnss": gnss.left,

@@ -13,7 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from swapline_bench import services
-from swapline_bench.desk.bench_file import BenchFile, CommandPower, DeskError, EsptoolFlash, MpremoteFlash
+from swapline_bench.desk.bench_file import (
+    CONSOLE,
+    BenchFile,
+    CommandPower,
+    DeskError,
+    EsptoolFlash,
+    MpremoteFlash,
+    RelayPower,
+)
 
 CONNECT_S_MAX = 5.0
 PROCESSES = Path("/proc")
@@ -63,6 +71,8 @@ def _check_ports(file: BenchFile) -> Iterator[str]:
     for port, what in file.ports():
         path = Path(port)
         if not path.exists():
+            if what == CONSOLE and isinstance(file.node.power, (RelayPower, CommandPower)):
+                continue  # where it is the board's own USB, it comes with the power that the last run has switched off
             yield f"{port} ({what}) is not there: plug it in, or correct its name (those that are: {_known_ports()})."
         elif not stat.S_ISCHR(path.stat().st_mode):
             yield f"{port} ({what}) is no serial port: correct its name (those that are: {_known_ports()})."
