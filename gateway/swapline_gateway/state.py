@@ -339,7 +339,14 @@ class FleetState:
         if reading.is_newer_than(state.alarms.get(key)):
             state.alarms[key] = reading
             state.alarms.move_to_end(key)
-            self._evict(state.alarms, ALARMS_PER_NODE_MAX)
+            if len(state.alarms) > ALARMS_PER_NODE_MAX:
+                self._evict_alarm(state)
+
+    def _evict_alarm(self, state: NodeState) -> None:
+        """Forget the alarm that was cleared longest ago; only where every one stands, the oldest."""
+        cleared = (key for key, alarm in state.alarms.items() if not alarm.values.get("level"))
+        del state.alarms[next(cleared, next(iter(state.alarms)))]
+        self.evictions += 1
 
     def _see(self, state: NodeState, module: ModuleState, reading: Reading) -> None:
         """Note that `module` was in the reading's bay at the reading's time."""

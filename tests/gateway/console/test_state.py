@@ -208,6 +208,17 @@ def test_an_alarm_stands_until_it_is_cleared(van: Unit) -> None:
     assert standing.values["level"] == 0
 
 
+def test_alarms_that_were_cleared_are_forgotten_before_one_that_stands(van: Unit) -> None:
+    van.send("alarm", [(1_000, {"code": 1, "level": 3})], bay=1, owner=CODE)
+    for number in range(250):
+        flapping: dict[str, float] = {"code": 32, "level": 0, "position": number}
+        van.send("alarm", [(2_000 + number, flapping)], bay=1, owner=CODE)
+    state = van.state.nodes["demo", "van-001"]
+    assert len(state.alarms) == 200
+    assert [alarm.keys["code"] for alarm in state.standing_alarms()] == [1]
+    assert van.state.evictions == 51
+
+
 def levels_of(van: Unit) -> list[object]:
     return [alarm.values["level"] for alarm in van.state.nodes["demo", "van-001"].standing_alarms()]
 
