@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +17,7 @@ from swapline_bench.faces.jbd import JbdFace
 from swapline_bench.faces.turnaround import Turnaround
 from swapline_bench.randomness import make_random
 from swapline_bench.replay import SerialEnd
+from swapline_bench.sim import control
 from swapline_bench.sim.command import sim as sim_command
 from swapline_bench.sim.control import running, runtime_folder, send
 from swapline_bench.sim.device import ModuleDevice
@@ -193,6 +196,24 @@ async def test_stop_ends_it_in_order_and_a_killed_one_leaves_no_name() -> None:
     assert running() == []
     async with SimProcess("jbd"):
         assert running() == ["jbd"]
+
+
+async def test_one_that_is_stopped_is_told_from_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "ANSWER_S_MAX", 0.5)
+    async with SimProcess("jbd") as sim:
+        pid = send("jbd", {"do": "status"})["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            done = ctl("jbd", "status")
+            assert done.exit_code == 69
+            assert "jbd runs and has not answered for 0.5 s: is it stopped?" in done.stderr
+            listed = ctl()
+            assert listed.exit_code == 0
+            assert "is it stopped?" in listed.stderr
+            assert "no simulator runs" not in listed.stderr
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await sim.end()
 
 
 async def test_simulators_that_start_at_once_have_names_of_their_own() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from swapline_bench.sim.error import SimError, UnavailableError
 
 REQUEST_BYTES_MAX = 64 * 1024
-ANSWER_S_MAX = 10.0
+ANSWER_S_MAX = 5.0
 LAST_ANSWER_S_MAX = 1.0
 VERBS = ("set", "fault", "pull", "insert", "stuck", "unplug", "plug-in", "status", "stop")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -145,6 +145,8 @@ def send(name: str, request: Request) -> Request:
             client.sendall(json.dumps(request).encode() + b"\n")
             with client.makefile("rb") as answers:
                 answer: Request = json.loads(answers.readline())
+    except TimeoutError:
+        raise UnavailableError(f"{name} runs and has not answered for {ANSWER_S_MAX:g} s: is it stopped?") from None
     except (OSError, ValueError):
         known = ", ".join(running()) or "none"
         raise UnavailableError(f"No simulator called {name} answers; running: {known}.") from None

@@ -44,13 +44,18 @@ def ctl(words: tuple[str, ...], *, as_json: bool) -> None:
 
 
 def _list(*, as_json: bool) -> None:
-    answers = [send(name, {"do": "status"}) for name in running()]
+    answers = []
+    for name in running():
+        try:
+            answers.append(send(name, {"do": "status"}))
+        except UnavailableError as error:  # the others are listed all the same
+            click.echo(f"Error: {error.message}", err=True)
     if as_json:
         click.echo(json.dumps(answers))
         return
     for answer in answers:
         click.echo(f"{answer['name']:20} {answer['kind']:10} {answer['port']:20} asked {answer['asked']}")
-    if not answers:
+    if not answers and not running():
         click.echo("no simulator runs", err=True)
 
 
@@ -62,7 +67,8 @@ def _choose(words: list[str]) -> tuple[str, list[str]]:
     if not names:
         raise UnavailableError("No simulator runs: start one, for example `swapline sim jbd`.")
     if len(names) > 1:
-        raise SimError(f"Say which one: {', '.join(names)}.")
+        example = " ".join(["swapline sim ctl", names[0], *words])
+        raise SimError(f"Say which one: {', '.join(names)}. For example: {example}")
     return names[0], words
 
 
