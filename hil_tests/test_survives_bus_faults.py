@@ -41,7 +41,7 @@ KINDS = (
 )
 INJECTED = frozenset(kind.partition("=")[0] for kind in KINDS)
 PHASE_S = 0.6
-PHASE_S_MAX = 1.5  # for a line on which nothing has gone wrong yet: its device is asked rarely, or the machine is busy
+PHASE_S_MAX = 1.0  # for a line on which nothing has gone wrong yet: its device is asked rarely, or the machine is busy
 PERIOD_MS = 300  # several polls a phase, and looks between them, so that each fault meets some
 RECOVERY_S_MAX = 8.0  # a device that was silent is asked at least every 5 s; then code, data, code
 ERRORS = ("bus_checksum_errors", "bus_timeouts", "bus_protocol_errors")

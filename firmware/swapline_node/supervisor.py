@@ -19,6 +19,7 @@ _STOP_MS_MAX = const(1000)
 _STOP_POLL_MS = const(5)
 _MEMORY_ERRORS_MAX = const(10)  # so many within a window are no accident: the heap is too small or in pieces
 _MEMORY_WINDOW_MS = const(60000)
+_MEMORY_FAILURES_MAX = const(5)  # starts of one task in a row, half a minute: the heap is in pieces, and stays so
 _ALIVE_MS_MAX = const(30000)  # a task that promised to report and has not for so long hangs
 
 
@@ -99,13 +100,18 @@ class Supervisor:
         """Ask for a restart where memory errors keep coming."""
         now_ms = self._uptime_ms()
         errors = self._counters.memory_errors - self._window_errors
-        if errors >= _MEMORY_ERRORS_MAX and self._on_no_memory is not None:
-            self._on_no_memory()
-            self._on_no_memory = None
-            self._log.error("memory", "%d memory errors in %d ms: restart" % (errors, now_ms - self._window_ms))
+        if errors >= _MEMORY_ERRORS_MAX:
+            self._lack_memory("%d memory errors in %d ms" % (errors, now_ms - self._window_ms))
         if now_ms - self._window_ms >= _MEMORY_WINDOW_MS:
             self._window_ms = now_ms
             self._window_errors = self._counters.memory_errors
+
+    def _lack_memory(self, text: str) -> None:
+        """Ask for a restart, once."""
+        if self._on_no_memory is not None:
+            self._on_no_memory()
+            self._on_no_memory = None
+            self._log.error("memory", text + ": restart")
 
     async def _revive(self, name: str) -> bool:
         """End a task that hangs and start it again; return whether that was possible."""
@@ -139,6 +145,7 @@ class Supervisor:
 
     async def _keep(self, name: str, run: "Callable[[], Awaitable[None]]") -> None:
         pause_ms = self._restart_ms_min
+        failures = 0  # in a row for want of memory
         while True:
             started_ms = self._uptime_ms()
             try:
@@ -146,12 +153,16 @@ class Supervisor:
                 self._log.error(name, "task ended")
             except MemoryError as error:
                 self._counters.memory_errors += 1
+                failures += 1
                 self._report(name, error)
             except Exception as error:  # noqa: BLE001 - the one place where a task's failure ends
                 self._report(name, error)
             self._counters.task_restarts += 1
             if self._uptime_ms() - started_ms > _RESTART_MS_MAX:
                 pause_ms = self._restart_ms_min
+                failures = 0
+            if failures >= _MEMORY_FAILURES_MAX:
+                self._lack_memory("%s found no memory %d times" % (name, failures))
             if name in self._alive_ms:
                 self.alive(name)
             await asyncio.sleep(pause_ms / 1000)

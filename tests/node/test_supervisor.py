@@ -154,6 +154,25 @@ async def test_memory_errors_that_keep_coming_ask_for_one_restart() -> None:
     assert any("memory errors" in line for line in rig.log.lines())
 
 
+async def test_a_task_that_finds_no_memory_at_each_start_asks_for_one_restart() -> None:
+    rig = Rig()
+    asked: list[int] = []
+    again = asyncio.Event()
+
+    async def fail() -> None:
+        rig.now_ms += 10000  # less than ten in a minute
+        if rig.counters.memory_errors == 7:
+            again.set()
+        raise MemoryError
+
+    rig.supervisor.watch(rig.watchdog, 1, rig.stuck.set, lambda: asked.append(rig.counters.memory_errors))
+    rig.supervisor.start("link", fail)
+    await again.wait()
+    await rig.supervisor.stop()
+    assert asked == [5]
+    assert any("link found no memory 5 times: restart" in line for line in rig.log.lines())
+
+
 async def test_memory_errors_that_are_rare_ask_for_nothing() -> None:
     rig = Rig()
     asked: list[int] = []
