@@ -40,6 +40,7 @@ READY_S_MAX = 60.0  # a gateway takes 1 s on two quiet cores, 20 s where eight o
 STOP_S_MAX = 60.0  # a gateway that empties its spool takes 15 s
 START_ATTEMPTS_MAX = 5
 _LOG_LINES_MAX = 200
+_PORT_TAKEN = "ddress already in use"  # as every server's log says it
 MQTT_CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00"  # 3.1.1, clean session, keep-alive 10 s, no name
 # Debian keeps daemons out of an ordinary user's PATH.
 _SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/opt/homebrew/sbin")
@@ -183,7 +184,7 @@ class Server:
         if self._is_ready and self._accepts():
             return self
         self.kill()
-        if "ddress already in use" in self.log_tail():
+        if _PORT_TAKEN in self.log_tail():
             raise PortTakenError(f"{self.name}: port {port} is in use")
         what = "ended before it was ready" if is_settled else f"was not ready within {READY_S_MAX:.0f} s"
         raise ServiceError(f"{self.name} {what}; its log:\n{self.log_tail()}")
@@ -221,6 +222,7 @@ class Server:
         if match and not self._is_ready:
             self.port = int(match.groupdict().get("port") or self.port)
             self._is_ready = True
+        if self._is_ready or _PORT_TAKEN in line:  # amqtt says so and stays
             self._settled.set()
 
     def stop(self) -> int:
