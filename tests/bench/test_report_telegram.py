@@ -1,5 +1,6 @@
 """Words for telegrams and messages: right for whole ones, none for damaged ones."""
 
+import json
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -10,7 +11,7 @@ from swapline_bench.report import payload
 from swapline_bench.report.story import log_level, log_text, visible
 from swapline_bench.report.telegram import DAMAGED, describe, describe_all
 from swapline_bench.report.timeline import FROM_NODE, TO_NODE, Entry
-from swapline_wire import catalogue, message
+from swapline_wire import catalogue, catalogue_text, message
 from swapline_wire.frame import FrameBuilder
 
 
@@ -105,6 +106,20 @@ def test_message_that_cannot_be_read_says_why(data: bytes) -> None:
 def test_message_on_a_foreign_topic_is_text() -> None:
     assert payload.describe("home/lamp", b"on") == ("other", "on", [])
     assert payload.describe("home/lamp", b"\xff\xfe\xfd").text == "3 bytes"
+
+
+def test_alarm_of_the_gateway_is_a_sentence() -> None:
+    module = catalogue.MODULE
+    place = next(place for place, signal in enumerate(module.signals) if signal.name == "cell_voltage_max_v")
+    codes = catalogue_text.VALUES["alarm", "code"]
+    keys = {"code": next(code for code, text in codes.items() if text == "cell over-voltage")}
+    values = {"level": 2, "stream": module.id, "signal": place, "position": 7, "value": 3662, "threshold": 3650}
+    alarm = {"module": "JB1", "node": "node-001", "keys": keys, "values": values}
+    found = payload.describe("swapline/v1/bench/node-001/alarm", json.dumps(alarm).encode())
+    assert found.channel == "alarm"
+    assert found.text.startswith("JB1: level 2 cell over-voltage (cell 7): cell_voltage_max_v 3.662 V, limit 3.65 V")
+    for odd in (b"no JSON", b"[]", b'{"module": null, "node": "n"}'):
+        assert payload.describe("swapline/v1/bench/node-001/alarm", odd).text == odd.decode()
 
 
 def test_last_will_is_no_birth() -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from swapline_gateway.alarm_meaning import sentence
 from swapline_wire import catalogue, catalogue_text, message, topic
 from swapline_wire.catalogue import FORMATS, Stream
 from swapline_wire.decode import Decoded, decode
@@ -39,6 +40,8 @@ def describe(name: str, payload: bytes) -> Payload:
             return _describe_up(payload)
         if channel == topic.ACK:
             return Payload(channel, _describe_ack(payload), [])
+        if channel == topic.ALARM:
+            return Payload(channel, _describe_alarm(payload), [])
     except WireError as error:
         return Payload(channel, f"cannot be read: {error}", [])
     return Payload(channel.partition("/")[0], _text(payload), [])
@@ -53,6 +56,14 @@ def _describe_up(payload: bytes) -> Payload:
         summaries.append(_summary(frame))
     notes = [f"anchor of boot {anchor.boot}" for anchor in anchors]
     return Payload(topic.UP, ", ".join([*notes, *summaries]) or f"journal {journal:08x}, no frames", frames)
+
+
+def _describe_alarm(payload: bytes) -> str:
+    try:
+        told = json.loads(payload)
+        return f"{told['module'] or told['node']}: {sentence(told['keys'], told['values'])}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return _text(payload)
 
 
 def _describe_ack(payload: bytes) -> str:
