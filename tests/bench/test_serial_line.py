@@ -3,15 +3,17 @@
 import asyncio
 import os
 import pty
+import tempfile
 import time
 import tty
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import serial
 
 from swapline_bench.fault.model import FaultModel, Faults
-from swapline_bench.serial_line import LineError, RequestFace, SerialLine
+from swapline_bench.serial_line import LineError, RequestFace, SerialLine, make_lines_folder
 
 TIMEOUT_S = 5.0
 BAUDRATE = 115200
@@ -197,3 +199,16 @@ async def test_a_stuck_wire_lets_nothing_through_until_it_is_well() -> None:
         fault.faults = Faults()
         assert await asyncio.to_thread(ask, line.path) == REPLY
         assert fault.injected["pulled"] == 1
+
+
+def test_lines_of_killed_processes_are_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with make_lines_folder() as alive:
+        left_over, young = tmp_path / "swapline-ptys-old", tmp_path / "swapline-ptys-young"
+        for folder in (left_over, young):
+            folder.mkdir()
+            (folder / "line1").symlink_to("/dev/pts/nowhere")
+        for folder in (left_over, Path(alive)):
+            os.utime(folder, (1.0, 1.0))
+        with make_lines_folder() as another:
+            assert {path.name for path in tmp_path.iterdir()} == {Path(alive).name, Path(another).name, young.name}
