@@ -2,12 +2,15 @@
 
 import asyncio
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from swapline_bench.desk.node_process_driver import VirtualNode
 from swapline_bench.desk.strategy import Desk
 from swapline_bench.desk.virtual_board import VirtualBoard
+from swapline_bench.oracle import Verdict
 
 pytestmark = [
     pytest.mark.promise("power cut and brown-out: what was sealed is kept, the rest is declared as lost"),
@@ -50,47 +53,59 @@ async def reset_cause(desk: Desk) -> int:
     return heard.last("node")["reset_cause"]
 
 
-async def test_power_cuts_at_any_moment_lose_what_was_not_sealed_and_nothing_else(desk: Desk) -> None:
+def tell(verdict: Verdict, record_property: Callable[[str, Any], None]) -> None:
+    """Put into the report what was kept and what was lost."""
+    for name in ("rows_stored", "rows_lost_declared", "lost_before_cut_ms_max"):
+        record_property(name, getattr(verdict, name))
+
+
+async def test_power_cuts_at_any_moment_lose_what_was_not_sealed_and_nothing_else(
+    desk: Desk, record_property: Callable[[str, Any], None]
+) -> None:
     draw = random.Random(4)  # noqa: S311 (moments that can be repeated)
     desk.make_van()
     await desk.boot(seal_interval_ms=SEAL_INTERVAL_MS)
-    for _ in range(5):
-        await wait_for_statements(desk, 4)
+    for _ in range(4):
+        await wait_for_statements(desk, 3)
         await asyncio.sleep(draw.uniform(0, 2 * SEAL_INTERVAL_MS / 1000))  # the moment is what is tried out
         await desk.cut_power()
         await desk.boot_again()
         assert await reset_cause(desk) in POWER_ON
-    await wait_for_statements(desk, 5)
+    await wait_for_statements(desk, 3)
     verdict = await desk.judge()
+    tell(verdict, record_property)
     assert verdict.is_good, verdict.examples
-    assert verdict.rows_stored > 10
+    assert verdict.rows_stored >= 4
     assert verdict.lost_before_cut_ms_max <= SEAL_INTERVAL_MS + POLL_MS
 
 
 @pytest.mark.needs("flash_faults")
 async def test_cuts_in_the_middle_of_flash_operations_while_it_samples_lose_nothing_that_was_sealed(
-    desk: Desk,
+    desk: Desk, record_property: Callable[[str, Any], None]
 ) -> None:
     desk.make_van()
     await desk.boot(seal_interval_ms=SEAL_INTERVAL_MS)
     board = board_of(desk)
-    for number in (1, 2, 3, 5, 8):
-        await wait_for_statements(desk, 4)
+    for number in (1, 2, 3, 6):
+        await wait_for_statements(desk, 3)
         board.cut_at_operation(number)
         async with asyncio.timeout(WAIT_S_MAX):
             await board.wait()
         await desk.boot_again()
-    await wait_for_statements(desk, 5)
+    await wait_for_statements(desk, 3)
     verdict = await desk.judge()
+    tell(verdict, record_property)
     assert verdict.is_good, verdict.examples
-    assert verdict.rows_stored > 10
+    assert verdict.rows_stored >= 4
 
 
 @pytest.mark.needs("flash_faults")
-async def test_cuts_in_every_flash_operation_of_a_boot_leave_a_node_that_boots(desk: Desk) -> None:
+async def test_cuts_in_every_flash_operation_of_a_boot_leave_a_node_that_boots(
+    desk: Desk, record_property: Callable[[str, Any], None]
+) -> None:
     desk.make_van()
     await desk.boot(seal_interval_ms=SEAL_INTERVAL_MS)
-    await wait_for_statements(desk, 5)
+    await wait_for_statements(desk, 3)
     await desk.cut_power()
     board = board_of(desk)
     before = board.flash_operations
@@ -98,53 +113,60 @@ async def test_cuts_in_every_flash_operation_of_a_boot_leave_a_node_that_boots(d
     operations = board.flash_operations - before
     await desk.cut_power()
     assert operations > 3
+    record_property("flash_operations_of_a_boot", operations)
     for number in range(1, operations + 1):
         board.cut_at_operation(number)
         await desk.node.start()
         async with asyncio.timeout(WAIT_S_MAX):
             await board.wait()
     await desk.boot_again()
-    await wait_for_statements(desk, 5)
+    await wait_for_statements(desk, 3)
     verdict = await desk.judge()
     assert verdict.is_good, verdict.examples
 
 
 @pytest.mark.needs("brown_out")
-async def test_a_warning_saves_what_was_not_sealed_and_the_next_boot_tells_of_a_brown_out(desk: Desk) -> None:
+async def test_a_warning_saves_what_was_not_sealed_and_the_next_boot_tells_of_a_brown_out(
+    desk: Desk, record_property: Callable[[str, Any], None]
+) -> None:
     desk.make_van()
     await desk.boot(seal_interval_ms=SEAL_LATE_MS, power_good_pin=POWER_GOOD_PIN)
     await desk.node.wait_for_line("quality 4")  # of the receiver: it seals what is open
-    await wait_for_statements(desk, 16)
+    await wait_for_statements(desk, 10)
     desk.node.lines.clear()
     await desk.node.brown_out(WARNING_MS)
     await desk.node.wait_for_line("supply fails")
     await desk.boot(seal_interval_ms=SEAL_INTERVAL_MS)  # and what the oracle excuses is a short interval
     assert await reset_cause(desk) == RESET_BROWN_OUT
     verdict = await desk.judge()
+    tell(verdict, record_property)
     assert verdict.is_good, verdict.examples
-    assert verdict.rows_stored >= 8, "rows that waited for their seal are there"
+    assert verdict.rows_stored >= 5, "rows that waited for their seal are there"
     assert verdict.lost_before_cut_ms_max <= WARNING_MS + POLL_MS
 
 
 @pytest.mark.needs("brown_out")
-async def test_without_a_warning_the_same_rows_are_lost_and_declared(desk: Desk) -> None:
+async def test_without_a_warning_the_same_rows_are_lost_and_declared(
+    desk: Desk, record_property: Callable[[str, Any], None]
+) -> None:
     desk.make_van()
     await desk.boot(seal_interval_ms=SEAL_LATE_MS, power_good_pin=POWER_GOOD_PIN)
     await desk.node.wait_for_line("quality 4")  # of the receiver: it seals what is open
-    await wait_for_statements(desk, 16)
+    await wait_for_statements(desk, 10)
     await desk.cut_power()
     await desk.boot(seal_interval_ms=SEAL_INTERVAL_MS)
     desk.config["seal_interval_ms"] = SEAL_LATE_MS  # as it was when the power went
     verdict = await desk.judge()
+    tell(verdict, record_property)
     assert verdict.is_good, verdict.examples
-    assert verdict.rows_lost_declared >= 6
+    assert verdict.rows_lost_declared >= 3
 
 
 @pytest.mark.needs("brown_out")
 async def test_a_warning_that_is_too_short_costs_no_more_than_none(desk: Desk) -> None:
     desk.make_van()
     await desk.boot(seal_interval_ms=SEAL_INTERVAL_MS, power_good_pin=POWER_GOOD_PIN)
-    for warning_ms in (0, 10, 20, 30):
+    for warning_ms in (0, 15, 30):
         await wait_for_statements(desk, 3)
         await desk.node.brown_out(warning_ms)
         await desk.boot_again()
