@@ -11,14 +11,14 @@ from swapline_bench.statement import StatementLog
 from swapline_bench.world import World
 from swapline_wire.catalogue import NODE, find_signal
 
-SLOT_COUNT = 5
+SLOT_COUNT = 4
 FREE_BYTES_MIN = {"van-001": 16 << 10, "van-002": 16 << 10, "station-001": 12 << 10}
 HEALTH_ROWS = 6  # half a minute: all devices have been read many times, their cells twice
 
 LAST_ROWS = 3
 
 
-async def test_five_slots_and_vans_of_three_bays_keep_memory_free(mosquitto: None, tmp_path: Path) -> None:
+async def test_four_slots_and_vans_of_three_bays_keep_memory_free(mosquitto: None, tmp_path: Path) -> None:
     del mosquitto
     world = World(van_count=2, station_count=1, slot_count=SLOT_COUNT, speed=10.0, seed=7, real_time_s=time.monotonic)
     with StatementLog(tmp_path / "statements.jsonl") as log:  # with it, every reading is to become a row
