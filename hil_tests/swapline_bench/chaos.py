@@ -47,10 +47,10 @@ from swapline_wire import catalogue
 
 FLEET = "chaos"
 SPEED = 60.0
-SLOT_COUNT = 5
+SLOT_COUNT = 4
 SEAL_INTERVAL_MS = 5000  # the firmware's default
 JOURNAL_LIMIT_BYTES = 1_500_000
-HEAP_BYTES_DEFAULT = HEAP_BYTES  # five slots with every row kept have 15 KB left (docs/node.md, Memory)
+HEAP_BYTES_DEFAULT = HEAP_BYTES  # four slots with every row kept fit (docs/node.md, Memory)
 STEP_S = 0.1
 STATUS_S = 5.0
 ENDS_SHOWN_MAX = 2  # of a node

@@ -26,7 +26,7 @@ from swapline_bench.world import World
 from swapline_gateway.error import GatewayError, StorageError, UnavailableError
 
 FLEET = "demo"
-SLOT_COUNT = 5  # what a station node serves in a heap of 256 KiB with room to spare
+SLOT_COUNT = 4  # what a station node serves in a heap of 256 KiB with room to spare
 CONSOLE_PORT = 8080
 STEP_S = 0.1  # of real time
 STATUS_S = 1.0
