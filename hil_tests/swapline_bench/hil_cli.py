@@ -98,7 +98,7 @@ def hil() -> None:
 def run(bench: Path, report: Path, keyword: str, *, stops_early: bool, lists: bool, as_json: bool) -> None:
     """Run the promise tests on a bench and write the report: index.html, report.json, junit.xml.
 
-    Exit code: 0 all passed or skipped, 1 something failed, 2 the bench could not be used.
+    Exit code: 0 all passed or skipped, 1 something failed, 2 the bench could not be used, 130 interrupted.
     """
     from swapline_bench.report.run import Choice, prepare, run_tests, shown_command  # noqa: PLC0415 - needs the extras
 

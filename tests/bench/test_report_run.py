@@ -283,8 +283,11 @@ def test_interrupted_run_is_reported(project: Path, tmp_path: Path) -> None:
     thread.join()
     assert run.is_interrupted
     assert run.problem == "The run was interrupted."
-    assert {test.outcome for test in run.results.tests.values()} <= {FAILED, DIED, NOT_RUN}
-    assert (tmp_path / "report" / "index.html").is_file()
+    waiting, after = run.results.tests.values()
+    assert (waiting.outcome, waiting.message) == (NOT_RUN, "Interrupted while it ran.")
+    assert waiting.duration_s > 0
+    assert (after.outcome, after.message) == (NOT_RUN, "The run ended before this test.")
+    assert "Interrupted while it ran." in (tmp_path / "report" / "index.html").read_text()
 
 
 RUN_UNTIL_KILLED = """

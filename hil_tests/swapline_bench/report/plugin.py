@@ -69,6 +69,7 @@ class Recorder:
             return (yield)
         except KeyboardInterrupt:
             test.message = "Interrupted while it ran."
+            test.duration_s = time.time() - test.begin_utc_s
             raise
         finally:
             test.figures = [(name, _plain(value)) for name, value in item.user_properties]
