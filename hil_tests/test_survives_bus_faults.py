@@ -25,13 +25,13 @@ KINDS = (
     "double=0.01",
     "extra=0.01",
     "noise=20",
-    "truncated=0.5",
-    "late=0.5",
-    "late=0.5 late-s=1.3",
-    "silent=0.5",
-    "wrong-slave=0.5",
-    "exception=0.3",
-    "two-slaves=0.5",
+    "truncated=0.7",
+    "late=0.7",
+    "late=0.7 late-s=1.3",
+    "silent=0.8",
+    "wrong-slave=0.8",
+    "exception=0.5",
+    "two-slaves=0.8",
     "device-baudrate=14400",
     "pulled",
     "stuck",
@@ -41,7 +41,7 @@ KINDS = (
 )
 INJECTED = frozenset(kind.partition("=")[0] for kind in KINDS)
 PHASE_S = 0.6
-PHASE_S_MAX = 1.0  # for a line on which nothing has gone wrong yet: its device is asked rarely, or the machine is busy
+PHASE_S_MAX = 2.5  # for a line on which nothing has gone wrong yet: its device is asked rarely, or the machine is busy
 PERIOD_MS = 300  # several polls a phase, and looks between them, so that each fault meets some
 RECOVERY_S_MAX = 8.0  # a device that was silent is asked at least every 5 s; then code, data, code
 ERRORS = ("bus_checksum_errors", "bus_timeouts", "bus_protocol_errors")
@@ -56,7 +56,8 @@ def often(desk: Desk) -> list[dict[str, Any]]:
 
 async def last(desk: Desk) -> None:
     """Let the present faults last for their time, and for longer where a line has not met its own yet."""
-    asked = [line.fault for bus, line in desk.lines.items() if bus != "gnss"]  # a receiver meets few of the kinds
+    # A receiver meets few of the kinds, and chargers that fell silent together are asked rarely.
+    asked = [line.fault for bus, line in desk.lines.items() if bus not in {"gnss", "chargers"}]
     before = [(model, model.injected.total()) for model in asked if model is not None]
     await asyncio.sleep(PHASE_S)
     with contextlib.suppress(TimeoutError):
