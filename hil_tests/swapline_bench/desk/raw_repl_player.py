@@ -32,6 +32,9 @@ POWER_ON, RESET, WATCHDOG, SOFT_RESET = 1, 2, 3, 5  # of `machine.reset_cause()`
 HEAP_BYTES = 320 * 1024  # what a node has, and 64 KB for playing a board
 _PROGRAM = Path(__file__).with_name("played_board.py")
 _CTRL_C = b"\x03"
+_TYPED = frozenset(
+    b"\r\x01\x02\x03\x04"
+)  # what comes along with a Ctrl-C that is meant; file data may hold its code as well
 _OUTPUT_BYTES_MAX = 1 << 16  # a console that nobody reads loses what it says
 _READ_BYTES = 4096
 _SAFE_S_MAX = 0.3
@@ -318,7 +321,7 @@ class RawReplPlayer:
         if self.is_mute or process is None or process.stdin is None or process.returncode is not None:
             return
         before, interrupt, after = data.partition(_CTRL_C)
-        if not interrupt or not self._is_busy:
+        if not interrupt or not self._is_busy or set(data) - _TYPED:
             process.stdin.write(data)
             return
         process.stdin.write(before + after)
