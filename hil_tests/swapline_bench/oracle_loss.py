@@ -149,5 +149,5 @@ def _between(frames: Sequence[FrameRecord], first: int, last: int, interval_ms: 
     below = [frame.first_utc_ms for frame in frames if frame.seq < first]
     above = [frame.last_utc_ms for frame in frames if frame.seq > last]
     low_ms = below[-1] - interval_ms - POLL_MS if below else float("-inf")
-    high_ms = above[0] + interval_ms if above else float("inf")
+    high_ms = above[0] + interval_ms + POLL_MS if above else float("inf")  # a position's row is older than its seal
     return Window(low_ms, high_ms)
