@@ -12,8 +12,8 @@ import pytest
 from swapline_bench import bundle, services
 from swapline_bench.desk.bench_file import BenchFile, DeskError, load
 from swapline_bench.desk.driver import find_lacks
-from swapline_bench.desk.lock import Locks
-from swapline_bench.desk.strategy import Desk, locks_of
+from swapline_bench.desk.lock import Locks, locks_of
+from swapline_bench.desk.strategy import Desk
 
 DESK = pytest.StashKey[Desk]()
 LACKS = pytest.StashKey[list[str]]()

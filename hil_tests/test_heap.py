@@ -1,6 +1,5 @@
 """Does the work fit the memory: the largest station and vans with every row kept, in 256 KiB, over the whole path."""
 
-import asyncio
 import time
 from pathlib import Path
 
@@ -30,7 +29,7 @@ async def test_four_slots_and_vans_of_three_bays_keep_memory_free(mosquitto: Non
             ]
             for one in rigs:
                 path.stack.push_async_callback(one.close)
-            path.run(pass_time(world), "world")
+            path.run(world.pass_time(), "world")
             await path.start_gateway("duckdb")
             for one in rigs:
                 one.plug()
@@ -52,9 +51,3 @@ def free_bytes(path: EndToEnd, name: str) -> int:
     """Return what was left after a collection, at the best of the last moments: what is being sent comes and goes."""
     place = 1 + find_signal(NODE, "heap_free_bytes")
     return max(row[place] for row in path.tap[name].rows("node")[-LAST_ROWS:])
-
-
-async def pass_time(world: World) -> None:
-    while True:
-        await asyncio.sleep(0.1)
-        world.step(0.1 * world.speed)

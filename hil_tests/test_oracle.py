@@ -22,7 +22,6 @@ from swapline_bench.world import World
 
 BEFORE_CUT_S = 8.0  # the node's clock is set, and several sealing intervals have passed
 AFTER_CUT_S = 8.0
-STEP_S = 0.1
 SPEED = 10.0  # values change from poll to poll; no swap comes within half a minute
 
 
@@ -60,7 +59,7 @@ async def play(folder: Path, influxd_url: str) -> list[PowerCut]:
             ]
             for one in rigs:
                 path.stack.push_async_callback(one.close)
-            path.run(pass_time(world), "world")
+            path.run(world.pass_time(), "world")
             await path.start_gateway("duckdb")
             await path.start_gateway("influxdb1", {"influxdb1": influxd_url})
             for one in rigs:
@@ -84,12 +83,6 @@ async def settle(path: EndToEnd, one: rig.HolderRig) -> None:
     await one.hush()
     await path.wait_health(one.name)  # a row that is sealed with or after the last ones of the devices
     await path.tap.wait(path.tap[one.name].is_acknowledged, f"acknowledgements for {one.name}")
-
-
-async def pass_time(world: World) -> None:
-    while True:
-        await asyncio.sleep(STEP_S)
-        world.step(STEP_S * world.speed)
 
 
 @pytest.fixture(scope="module")

@@ -230,7 +230,7 @@ class Demo:
         """Let the world pass until somebody stops it, the duration is over, or the gateway ends."""
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._pass_time(), name="world"),
+                group.create_task(self._world.pass_time(), name="world"),
                 group.create_task(self._watch_power(), name="power"),
                 group.create_task(self._show(), name="status"),
             ]
@@ -245,14 +245,6 @@ class Demo:
     def _remaining_s(self) -> float | None:
         duration_s = self.config.duration_s
         return None if duration_s is None else max(0.0, duration_s - (time.time() - self._started_s))
-
-    async def _pass_time(self) -> None:
-        last_s = time.monotonic()
-        while True:
-            await asyncio.sleep(STEP_S)
-            now_s = time.monotonic()
-            self._world.step((now_s - last_s) * self.config.speed)
-            last_s = now_s
 
     async def _watch_power(self) -> None:
         """A van without a module has a node without power; a node that ended by itself is started again and counted."""

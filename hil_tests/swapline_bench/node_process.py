@@ -332,12 +332,12 @@ class NodeProcess:
         await self.close()
 
 
-def log_writer(folder: Path) -> Callable[[str], None]:
-    """Return an `on_line` that appends what a node says to its log file, each line after its time (UTC seconds)."""
-    path = folder / "node.log"
-    folder.mkdir(parents=True, exist_ok=True)
+def log_writer(folder: Path, source: str = "node") -> Callable[[str], None]:
+    """Return an `on_line` that appends to the log file of `source`, each line after its time (UTC seconds)."""
+    path = folder / f"{source}.log"
 
     def write(line: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{time.time():.3f} {line}\n")
 

@@ -1,5 +1,7 @@
 """The world: vans run down, drive to a station, exchange modules and go on; deterministic from a seed."""
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from .climate import Weather
@@ -11,6 +13,7 @@ from .route import City
 from .station import Slot, Station
 from .van import Van
 
+REAL_STEP_S = 0.1
 STEP_S_MAX = 30.0  # decisions are taken at least this often, whatever step the caller takes
 SWAP_BELOW_PCT = 30.0
 FIRST_MARGIN_PCT = 2.0  # what the first van has left above that when the world begins
@@ -100,6 +103,16 @@ class World:
             bays.append(module)
             self.ledger.record("in", (name, n + 1), module, 0)
         return Van(name, bays, self.city, random, start=random.choice(self.city.middle_crossings()))
+
+    async def pass_time(self, on_late: Callable[[float], None] = lambda _: None) -> None:
+        """Step for ever, `speed` times as fast as real time. `on_late` is told how late each step came (s)."""
+        last_s = time.monotonic()
+        while True:
+            await asyncio.sleep(REAL_STEP_S)
+            now_s = time.monotonic()
+            on_late(now_s - last_s - REAL_STEP_S)
+            self.step((now_s - last_s) * self.speed)
+            last_s = now_s
 
     def step(self, dt_s: float) -> None:
         """Let `dt_s` seconds of world time pass."""

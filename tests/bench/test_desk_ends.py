@@ -16,9 +16,9 @@ import pytest
 
 from swapline_bench.desk import bench_file
 from swapline_bench.desk.bench_file import VIRTUAL, BenchFile, DeskError, load
-from swapline_bench.desk.lock import LockError, Locks
+from swapline_bench.desk.lock import LockError, Locks, locks_of
 from swapline_bench.desk.resource_check import ResourceError
-from swapline_bench.desk.strategy import Desk, locks_of
+from swapline_bench.desk.strategy import Desk
 from swapline_bench.services import free_port
 
 GONE_S_MAX = 10.0

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from swapline_bench.desk.bench_file import DeskError
+from swapline_bench.desk.bench_file import BenchFile, DeskError
 
 HOLDER_VARIABLE = "SWAPLINE_LOCK_HOLDER"  # whoever starts a process that takes locks tells it whom to name as holder
 _COMMAND_CHARACTERS_MAX = 120
@@ -110,3 +110,11 @@ def _read(file: int) -> str:
         return f"by process {holder['pid']} ({holder['command']}) since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "by another process"
+
+
+def locks_of(file: BenchFile) -> Locks:
+    """Return the locks that whoever uses a bench has to hold."""
+    names = [f"Port {os.path.realpath(port)}" for port, _ in file.ports()]
+    if file.bench.exclusive:
+        names.append(f"Bench {file.bench.name}")
+    return Locks(names)

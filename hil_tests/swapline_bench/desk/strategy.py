@@ -12,7 +12,6 @@ leaves the desk broken for good: what came after it would be about the failure a
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +22,9 @@ from swapline_bench import bundle as bundles
 from swapline_bench import rig
 from swapline_bench.database import DuckDatabase
 from swapline_bench.desk.bench_file import BenchFile, DeskError
+from swapline_bench.desk.configuration import configure
 from swapline_bench.desk.driver import bench_features, make_node
-from swapline_bench.desk.lock import Locks
+from swapline_bench.desk.lock import Locks, locks_of
 from swapline_bench.desk.resource_check import require_resources
 from swapline_bench.desk.servers import Servers
 from swapline_bench.desk.tasks import Tasks
@@ -33,6 +33,7 @@ from swapline_bench.end_to_end import FLEET
 from swapline_bench.fault.model import FaultModel, Faults
 from swapline_bench.gateway_process import GatewayProcess
 from swapline_bench.link_proxy import Impairment, LinkProxy
+from swapline_bench.node_process import log_writer
 from swapline_bench.oracle import ClockFault, PowerCut, Truth, Verdict, judge
 from swapline_bench.report.timeline import Timeline
 from swapline_bench.rig import HolderRig
@@ -48,7 +49,6 @@ SETTLE_S_MAX = 60.0
 ANSWER_S_MAX = 2.0  # to a command; a link that was impaired may come back meanwhile, so it is asked again
 QUIET_MS = 300  # of silent lines, after which readings are rows: 150 ms end a receiver's epoch
 VERDICT_FIGURES = ("rows_true", "rows_stored", "rows_lost_declared")
-STEP_S = 0.1  # of the world, in real seconds
 _LOOK_S = 0.05
 _TAIL_LINES = 20
 
@@ -56,14 +56,6 @@ _TAIL_LINES = 20
 def _boot_of(status: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return what tells a boot from all others: the number, and the journal that counts them."""
     return status.get("journal"), status.get("boot")
-
-
-def locks_of(file: BenchFile) -> Locks:
-    """Return the locks that whoever uses a bench has to hold."""
-    names = [f"Port {os.path.realpath(port)}" for port, _ in file.ports()]
-    if file.bench.exclusive:
-        names.append(f"Bench {file.bench.name}")
-    return Locks(names)
 
 
 class Desk:
@@ -91,6 +83,7 @@ class Desk:
         self.speed = speed
         self.state = OFF
         self.timeline = Timeline()
+        self._node_log, self._gateway_log = log_writer(folder), log_writer(folder, "gateway")
         self.node = make_node(file.node, name, folder / "node", on_line=self._take_line, on_power=self._take_power)
         self.features = bench_features(file, self.node)
         self.rig: HolderRig | None = None
@@ -255,17 +248,8 @@ class Desk:
         for bus, line in holder.lines.items():
             line.on_bytes = lambda from_node, data, bus=bus: self.timeline.serial(bus, from_node, data)
         if self.world is not None:
-            self._tasks.run(self._pass_time(), "world")
+            self._tasks.run(self.world.pass_time(), "world")
         return holder
-
-    async def _pass_time(self) -> None:
-        assert self.world is not None
-        last_s = time.monotonic()
-        while True:
-            await asyncio.sleep(STEP_S)
-            now_s = time.monotonic()
-            self.world.step((now_s - last_s) * self.speed)
-            last_s = now_s
 
     # ---- faults, each told to the timeline
 
@@ -298,7 +282,8 @@ class Desk:
         `NodeUnderTest.start` takes it. Raises `DeskError` with what was expected and what came.
         """
         async with self._transition("boot", RUNNING):
-            self.config = self._merge(config)
+            holder = self.rig or HolderRig(self.name, "van", self.folder)
+            self.config = configure(holder, self.file.network, self.address, config)
             await self.node.configure(self.config)
             if self.rig is not None:
                 self.rig.plug()
@@ -499,32 +484,13 @@ class Desk:
         for name, tail in self._tails():
             error.add_note(f"--- {name} (whole logs in {self.folder})\n{tail or '(nothing)'}")
 
-    def _merge(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        host, port = self.address
-        holder = self.rig or HolderRig(self.name, "van", self.folder)
-        whole = holder.config(fleet=FLEET, host=host, port=port)
-        network = self.file.network
-        if network.ssid is not None:
-            whole["network"] = {"ssid": network.ssid}
-            if network.password_env:
-                whole["network"]["password"] = os.environ[network.password_env]
-        whole["streams"]["node"] = {"report": "all"}
-        for key, value in changes.items():
-            is_table = isinstance(value, Mapping) and isinstance(whole.get(key), Mapping)
-            whole[key] = {**whole[key], **value} if is_table else value
-        return whole
-
     def _take_line(self, line: str) -> None:
         self.timeline.log(line)
-        self._append("node", line)
+        self._node_log(line)
 
     def _take_gateway_line(self, line: str) -> None:
         self.timeline.log(line, "gateway")
-        self._append("gateway", line)
-
-    def _append(self, source: str, line: str) -> None:
-        with (self.folder / f"{source}.log").open("a", encoding="utf-8") as file:
-            file.write(f"{time.time():.3f} {line}\n")
+        self._gateway_log(line)
 
     def _take_power(self, state: str) -> None:
         self.timeline.power(state)
