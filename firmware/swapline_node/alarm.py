@@ -48,6 +48,7 @@ _NOT_HELD = const(0xFFFF)
 _TICK_MS = const(10)
 _GAP_TICKS_MAX = const(5000 // 10)  # readings farther apart say nothing about the time in between
 _HELD_TICKS_MAX = const(60000 // 10)
+_BITS_MAX = const(0x7FFFFFFF)  # of a flag word in an alarm's signed value; the catalogue names no bit above
 _CLEAR_MS_MIN = const(2000)  # a value that swings around its limit makes one alarm, not many
 NO_POSITION = 0xFF
 NO_VALUE = -0x80000000
@@ -176,7 +177,7 @@ def _judge_bits(source: "Source", rule: int, at: int, owner: "str | None") -> in
     known = rules[rule + _LIMIT + 1] | rules[rule + _LIMIT + 2] | rules[rule + _LIMIT + 3]
     changed = (value & known) ^ _told_bits(source.state, at)
     if changed and owner is not None:
-        _tell_bits(source, rule, at, (changed, value), owner)
+        _tell_bits(source, rule, at, (changed, value & _BITS_MAX), owner)
     return 1 if changed else 0
 
 
@@ -195,7 +196,8 @@ def _tell_bits(source: "Source", rule: int, at: int, change: "tuple[int, int]", 
             level = CLEARED
             if not _told_bits(state, at) & mask:
                 level = 3 if rules[rule + _LIMIT + 3] & mask else 2 if rules[rule + _LIMIT + 2] & mask else 1
-            row = [rules[rule + _CODE] + bit, level, source.stream.id, rules[rule + _SIGNAL], NO_POSITION, value, mask]
+            place = rules[rule + _SIGNAL]
+            row = [rules[rule + _CODE] + bit, level, source.stream.id, place, NO_POSITION, value, mask & _BITS_MAX]
             if source.tell(row, owner):
                 state[at + _LEVEL] ^= mask & 0xFFFF
                 state[at + _PLACE] ^= mask >> 16

@@ -88,6 +88,7 @@ class Store:
         self.id = 1
         self.boot = 1
         self.next_seq = 1
+        self.pending_frames = 0
 
     def append(self, sealed: memoryview, seq: int, _priority: int) -> int:
         frame.verify(sealed)

@@ -230,7 +230,9 @@ class Bms(Driver):
             code = await self._read_serial(bus)
             if code:
                 return code
-        code = module_code(self.name_of(await bus.ask(self.name_query, self.timeout_ms)))
+        answer = await bus.ask(self.name_query, self.timeout_ms)
+        code = module_code(self.serial_of(answer)) if self.name_query is self.serial_query else ""
+        code = code or module_code(self.name_of(answer))
         if not code:
             raise bus.protocol_error("module has no code")
         return code

@@ -317,6 +317,18 @@ def test_a_module_that_refuses_its_serial_number_once_is_not_taken_for_its_model
     assert {row["owner"] for row in result["rows"]["module"]} == {"MODULE-A"}
 
 
+def test_a_module_whose_serial_number_comes_with_its_name_is_never_known_by_the_name(
+    run_driver: RunDriver, seplos: Answers
+) -> None:
+    version = readdress("000417000033b47a", 1)
+    good = seplos[version][0]
+    seplos[version] = [None, good] * 3 + [good]
+    result = run_driver(
+        {"driver": "seplos_v3", "config": {"address": 1, "timeout_ms": 20}, "answers": seplos, "polls": 8}
+    )
+    assert {row["owner"] for row in result["rows"]["module"]} == {"SP57B-A2506120022"}
+
+
 def test_a_module_with_more_cells_than_a_segment_makes_more_segments(run_driver: RunDriver, recordings: Path) -> None:
     frames = frames_of_jbd(recordings)
     cells = b"".join((3000 + i).to_bytes(2, "big") for i in range(20)).hex()
