@@ -23,6 +23,7 @@ class Heard:
         self.frames: dict[int, Decoded] = {}
         self.frames_again_count = 0
         self.acknowledged: set[int] = set()
+        self._last: dict[str, int] = {}  # the newest frame of each stream
         self.replies: dict[Any, dict[str, Any]] = {}  # the node's answers to commands, by the command's `id`
 
     def rows(self, stream: str) -> list[tuple[int, ...]]:
@@ -45,12 +46,18 @@ class Heard:
 
     def last(self, stream: str) -> dict[str, int]:
         """Return the latest row of a stream by signal name; empty when there is none."""
-        for seq in sorted(self.frames, reverse=True):
-            frame = self.frames[seq]
-            if frame.stream.name == stream:
-                names = [signal.name for signal in frame.signals]
-                return dict(zip(names, frame.rows[-1][1:], strict=True))
-        return {}
+        if stream not in self._last:
+            return {}
+        frame = self.frames[self._last[stream]]
+        names = [signal.name for signal in frame.signals]
+        return dict(zip(names, frame.rows[-1][1:], strict=True))
+
+    def take(self, frame: Decoded) -> None:
+        """Keep a frame that was sent."""
+        seq, stream = frame.header.seq, frame.stream.name
+        self.frames_again_count += seq in self.frames
+        self.frames[seq] = frame
+        self._last[stream] = max(seq, self._last.get(stream, seq))
 
     def is_acknowledged(self) -> bool:
         """Say whether the gateway has stored everything that was heard."""
@@ -151,6 +158,4 @@ class Tap:
     def _take_frames(self, heard: Heard, payload: bytes) -> None:
         _, _, offset = message.read_up_head(payload)
         for data in message.split_frames(payload, offset):
-            frame = decode(bytes(data))
-            heard.frames_again_count += frame.header.seq in heard.frames
-            heard.frames[frame.header.seq] = frame
+            heard.take(decode(bytes(data)))
