@@ -111,6 +111,7 @@ class SeplosV3(Bms):
         self.name_query = self.serial_query
         self._state_skips = 0
         self._state_misses = 0
+        self._has_state = False  # it has given its state before
 
     async def read(self, bus: "Bus") -> None:
         """Read pack, cells and state. Raises `BusError`."""
@@ -147,16 +148,15 @@ class SeplosV3(Bms):
         """Read the state coils. Some firmwares do not have them: their packs have no protections and switches then."""
         try:
             answer = await bus.ask(self._state_query, self.timeout_ms)
-        except BusRefused:
-            self._state_skips = _STATE_RETRY_POLLS
-            return
-        except BusTimeout:
+        except (BusRefused, BusTimeout) as error:
             self._state_misses += 1
-            if self._state_misses < _STATE_MISSES_MAX:
-                raise  # a lost answer must not hide protections for half a minute
+            is_lacking = isinstance(error, BusRefused) and not self._has_state
+            if self._state_misses < _STATE_MISSES_MAX and not is_lacking:
+                raise  # one answer that goes wrong must not hide protections for half a minute
             self._state_skips = _STATE_RETRY_POLLS
             return
         self._state_misses = 0
+        self._has_state = True
         protections = 0
         for byte, table in PROTECTION_BYTES:
             protections |= mapped_bits(answer[byte], table)

@@ -96,6 +96,8 @@ class BmsWitness:
         if part.name != CODE and is_accepted:
             part.is_damaged = True
             self._parts[part.name] = part
+        elif part.name != CODE and part.name not in self.needed:
+            self._punctuality.disturbed()  # the node may go on without it
         else:
             self._code = ""
             self._parts.clear()
