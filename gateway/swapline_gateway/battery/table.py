@@ -1,0 +1,48 @@
+"""Tables of the battery's books, the same in DuckDB and InfluxDB: a name, tags, and fields with their type.
+
+A row is known by its tags and its time; writing it again replaces it. Nothing is ever deleted, because not every
+database that we write to can: a row that is no longer true is written again with `is_void` set, and every question
+leaves such rows out. Tags are texts, `""` where there is none.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+TEXT, WHOLE, NUMBER, TRUTH = "text", "whole", "number", "truth"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table (InfluxDB: a measurement)."""
+
+    name: str
+    tags: tuple[str, ...]
+    fields: dict[str, str]  # name -> TEXT, WHOLE, NUMBER or TRUTH
+
+    def row(self, time_utc_ms: int, tags: dict[str, str], **fields: Any) -> "Row":
+        """Return a row. What is None is not stored."""
+        unknown = (set(fields) - set(self.fields)) | (set(tags) ^ set(self.tags))
+        assert not unknown, f"{self.name}: {sorted(unknown)}"
+        return Row(self, time_utc_ms, tags, {"is_void": False} | fields)
+
+
+class Row(NamedTuple):
+    """A row of a table."""
+
+    table: Table
+    time_utc_ms: int
+    tags: dict[str, str]
+    fields: dict[str, Any]
+
+
+_VOID = {"is_void": TRUTH}
+
+# One module and hour of UTC: what `hour.py` makes of its readings. `detail` is JSON: sightings, rests, steps.
+MODULE_HOUR = Table("module_hour", ("module",), _VOID | {"detail": TEXT})
+STAY = Table("stay", ("module", "fleet", "node", "bay"), _VOID | {"detail": TEXT})
+SWAP = Table("swap", ("fleet", "van", "station", "module"), _VOID | {"detail": TEXT})
+CONTRADICTION = Table("contradiction", ("kind", "module"), _VOID | {"detail": TEXT})
+PASSPORT = Table("passport", ("module",), _VOID | {"detail": TEXT})
+WARNING = Table("warning", ("module", "kind"), _VOID | {"detail": TEXT})
+ACKNOWLEDGEMENT = Table("acknowledgement", ("fleet", "node", "bay", "code"), _VOID | {"detail": TEXT})
+TABLES = (MODULE_HOUR, STAY, SWAP, CONTRADICTION, PASSPORT, WARNING, ACKNOWLEDGEMENT)
