@@ -15,6 +15,7 @@ from . import projection
 MOVES_SHOWN = 20
 HOUR_MS = 3_600_000
 PIPELINE_INTERVAL_S = 1.0
+STATIONS_INTERVAL_S = 30.0
 
 PipelineProvider = Callable[[], Mapping[str, Any]]
 
@@ -50,8 +51,12 @@ def _walk(
 class Document(Protocol):
     """One page's data. `interval_s`: how often to refresh without a batch; None: only with one."""
 
-    content: dict[str, Any]
     interval_s: float | None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The whole document as it is now."""
+        ...
 
     def refresh(self, batch: Batch) -> dict[str, Any]:
         """Bring `content` up to date and return the patch, empty if nothing that is shown changed."""
@@ -172,6 +177,20 @@ def module_document(fleet: FleetState, code: str) -> BuiltDocument:
 
     # Its history names any holder of the fleet, and it is small: comparing costs less than knowing what concerns it.
     return BuiltDocument(build, concerns=lambda _batch: True)
+
+
+def empty_document() -> BuiltDocument:
+    """Return the document of a page that shows only what stands beside it (`joined.py`)."""
+    return BuiltDocument(dict, concerns=lambda _batch: False)
+
+
+def stations_document(fleet: FleetState) -> BuiltDocument:
+    """Return which holders are stations: books name holders, and a station's bays are called slots."""
+
+    def build() -> dict[str, Any]:
+        return {"/".join(key): True for key, state in fleet.nodes.items() if state.holder == "station"}
+
+    return BuiltDocument(build, concerns=lambda _batch: False, interval_s=STATIONS_INTERVAL_S)
 
 
 def pipeline_document(fleet: FleetState, provider: PipelineProvider) -> BuiltDocument:

@@ -10,9 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
-from swapline_gateway.state import BATCH_INTERVAL_S, Batch, FleetState
+from swapline_gateway.state import BATCH_INTERVAL_S, FleetState
 
 from .document import Document
+from .joined import refresh_part
 
 HEARTBEAT_S = 5.0  # shorter than what pages take for a broken line, and than any proxy's idle limit
 SEND_TIMEOUT_S = 20.0
@@ -43,7 +44,7 @@ class LiveStreams:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def serve(self, request: web.Request, document: Document) -> web.StreamResponse:
-        """Stream `document` until the viewer leaves."""
+        """Stream `document` until the viewer leaves; an empty patch still tells that the line is alive."""
         if len(self._tasks) >= self._viewers_max:
             raise web.HTTPServiceUnavailable(text="too many viewers", headers={"Retry-After": "10"})
         task = asyncio.current_task()
@@ -65,18 +66,12 @@ class LiveStreams:
                 await self._send(response, "snapshot", {"content": document.content})
                 while True:
                     batch = await changes.take(min(document.interval_s or HEARTBEAT_S, HEARTBEAT_S))
-                    await self._send(response, "patch", self._refresh(document, batch))
+                    await self._send(response, "patch", refresh_part(document, batch))
                     await asyncio.sleep(self._interval_s)
             except (ConnectionError, TimeoutError):  # the viewer left, or does not read
                 if request.transport is not None:
                     request.transport.abort()  # or the server would wait for ever to say goodbye to it
                 return response
-
-    def _refresh(self, document: Document, batch: Batch) -> dict[str, Any]:
-        """Return the patch; an empty one still tells that the line is alive."""
-        if batch.is_empty() and document.interval_s is None:
-            return {}
-        return document.refresh(batch)
 
     async def _send(self, response: web.StreamResponse, event: str, data: dict[str, Any]) -> None:
         text = json.dumps({"now": self._fleet.now_utc_ms(), **data}, separators=(",", ":"), allow_nan=False)

@@ -6,6 +6,7 @@ All addresses are relative, so that the console works below any prefix of a reve
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,15 +20,18 @@ from swapline_wire import catalogue
 
 from . import document, label, security, series
 from .document import Document, PipelineProvider
+from .joined import JoinedDocument
 from .live import LiveStreams
 
 STATIC = Path(__file__).parent / "static"
-PAGES = ("/", "/holder", "/stations", "/modules", "/module", "/pipeline")
+PAGES = ("/", "/holder", "/stations", "/modules", "/module", "/custody", "/alarms", "/pipeline")
 HISTORY_TIMEOUT_S = 15.0
 HISTORY_QUERIES_MAX = 4  # at once; charts wait rather than take the database from the sink
 NAME_CHARACTERS_MAX = 64
 
 log = structlog.get_logger("console")
+
+Scope = Callable[[web.Request], Document]
 
 
 class Console:
@@ -44,24 +48,35 @@ class Console:
         self.live = live or LiveStreams(state)
         self._state = state
         self._history = history
-        self._pipeline = pipeline
         self._queries = asyncio.Semaphore(HISTORY_QUERIES_MAX)
         self._catalogue = _catalogue()
+        self._scopes: dict[str, Scope] = {
+            "fleet": lambda _request: document.FleetDocument(state),
+            "modules": lambda _request: document.ModulesDocument(state),
+            "pipeline": lambda _request: document.pipeline_document(state, pipeline),
+            "module": lambda request: document.module_document(state, _query(request, "code")),
+            "node": lambda request: document.node_document(
+                state, fleet_name=_query(request, "fleet"), node_name=_query(request, "node")
+            ),
+            "books": lambda _request: document.empty_document(),
+            "stations": lambda _request: document.stations_document(state),
+        }
+
+    def add_scope(self, name: str, build: Scope) -> None:
+        """Offer one more view, by itself and beside others (`?also=`)."""
+        self._scopes[name] = build
 
     def _document(self, request: web.Request) -> Document:
-        scope = request.match_info["scope"]
-        if scope == "fleet":
-            return document.FleetDocument(self._state)
-        if scope == "modules":
-            return document.ModulesDocument(self._state)
-        if scope == "pipeline":
-            return document.pipeline_document(self._state, self._pipeline)
-        if scope == "module":
-            return document.module_document(self._state, _query(request, "code"))
-        if scope == "node":
-            fleet, node = _query(request, "fleet"), _query(request, "node")
-            return document.node_document(self._state, fleet_name=fleet, node_name=node)
-        raise web.HTTPNotFound(text="unknown view")
+        """Return the document of the scope in the path, joined with those of `?also=`.
+
+        What this gateway does not keep (a database without books) is left out of what stands beside a page.
+        """
+        build = self._scopes.get(request.match_info["scope"])
+        if build is None:
+            raise web.HTTPNotFound(text="unknown view")
+        names = dict.fromkeys(name for name in request.query.get("also", "").split(",") if name in self._scopes)
+        page = build(request)
+        return JoinedDocument(page, {name: self._scopes[name](request) for name in names}) if names else page
 
     async def page(self, _request: web.Request) -> web.StreamResponse:
         """Serve the one page that draws all of them."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swapline_gateway.console import document, projection
+from swapline_gateway.console.joined import JoinedDocument
 from swapline_gateway.state import FleetState
 
 from .fleet_feed import ANCHOR_UTC_MS, Unit, module_values, position_values, slot_values, vehicle_values
@@ -57,6 +58,10 @@ def test_every_view_stays_equal_to_a_fresh_one_while_patched() -> None:
         lambda: document.node_document(state, fleet_name="demo", node_name="van-001"),
         lambda: document.node_document(state, fleet_name="demo", node_name="station-1"),
         lambda: document.module_document(state, CODE),
+        lambda: JoinedDocument(
+            document.node_document(state, fleet_name="demo", node_name="van-001"),
+            {"modules": document.ModulesDocument(state), "module": document.module_document(state, CODE)},
+        ),
     ]
     watched = [(build, build()) for build in builders]
     shown = [copy.deepcopy(view.content) for _, view in watched]
@@ -120,3 +125,25 @@ def test_a_slot_is_ready_when_full_or_nearly_and_without_fault() -> None:
             station.send("module", [(1_000, module_values(soc))], bay=bay, owner=f"M{bay}")
     bays = projection.node_summary(state, state.nodes["demo", "station-1"])["bays"]
     assert [bays[str(bay)]["ready"] for bay in cases] == [True, False, True, False, False]
+
+
+def test_what_stands_beside_a_page_is_refreshed_at_its_own_pace() -> None:
+    state = FleetState(now_utc_ms=lambda: NOW_UTC_MS)
+    counted = {"revision": 1}
+    beside = document.BuiltDocument(lambda: dict(counted), concerns=lambda _batch: False, interval_s=1.0)
+    view = JoinedDocument(document.module_document(state, CODE), {"battery": beside})
+    assert view.content == {"known": False, "books": {"battery": {"revision": 1}}}
+    counted["revision"] = 2
+    with state.subscribe() as changes:
+        Unit(state, "van-001").send("module", [(1_000, module_values(50))], bay=1, owner=CODE)
+        assert "books" not in view.refresh(changes.drain())["set"]
+        assert view.refresh(changes.drain()) == {"set": {"books": {"battery": {"revision": 2}}}}
+
+
+def test_stations_are_told_from_vans_for_books_that_only_name_them() -> None:
+    state = FleetState(now_utc_ms=lambda: NOW_UTC_MS)
+    Unit(state, "van-001").say_birth("van", [1])
+    view = document.stations_document(state)
+    Unit(state, "station-1").say_birth("station", [1, 2])
+    with state.subscribe() as changes:
+        assert view.refresh(changes.drain()) == {"set": {"demo/station-1": True}}
