@@ -18,14 +18,14 @@ PATH = Path(__file__).parent.parent / "tests" / "wire" / "golden.json"
 
 # Bytes of each signal, negative for a signed one, in catalogue order.
 WIDTHS = {
-    "vehicle": [2, 4, 1, 1, 1, 1, 2, 2, -4, 2, 2, 2, 2, -4, -4, -2, -2, -2, -2, -2, -2, 2, 2, 2, 2, 4],
+    "vehicle": [2, 4, 1, 1, 1, 1, 2, 2, -4, 2, 2, 2, 2, -4, -4, -2, -2, -2, -2, -2, -2, 2, 2, 2, 2, 4, 4],
     "position": [-4, -4, -4, 2, 2, 1, 1, 1, 1, 2, 2, 2, 1],
     "module": [4, -4, 2, 2, 4, 4, 2, 2, 2, 1, 1, -2, -2, 1, 1, -2, -2, 2, 4, 4, 4, 4, 4, 1, 1, 4, 4],
     "cells": [1] + [2] * 16 + [-2] * 8,
-    "slot": [1, 1, 1, 2, 2, 2, 2, 4, -2, 2, 4],
+    "slot": [1, 1, 1, 2, 2, 2, 2, 4, -2, 2, 4, 4],
     "meter": [2, 2, 2, -4, -4, -4, -4, -4, -4, -4, -4, -2, 2, 4, 4],
     "node": [4, 1] + [4] * 6 + [4] * 4 + [4] * 9 + [2, -1, 1, -4, 2, 4, 1],
-    "event": [2, 1, 4, 2, 2, 4, 4, 4, 4],
+    "event": [2, 1, 4, 2, 2, 4, 4, 4, 4, 4, -4, -4],
     "alarm": [2, 1, 1, 1, 1, -4, -4],
 }
 STREAM_IDS = {name: number for number, name in enumerate(WIDTHS, 1)}
@@ -118,7 +118,7 @@ def frame(name: str, stream: str, rows: list[tuple[int, list[int]]], **changes: 
 def good_frames() -> list[dict[str, Any]]:
     module = [5324, -1299, 667, 995, 34551, 51800, 3325, 3331, 3328, 7, 12, 231, 249, 2, 3, 262, 240, 65000, 182]
     module += [9912345, 9870001, 506123, 489034, 16, 3, 0, 0]
-    slot = (1, 1, 2, 5472, 20000, 10944, 25000, 987654321, 413, 0, 754)
+    slot = (1, 1, 2, 5472, 20000, 10944, 25000, 987654321, 413, 0, 754, 99)
     node = [754, 1, 61440, 184320, 98304, 8192, 1500000, 3, 41, 38, 0, 0, 512, 90, 0, 700, 2, 1, 0, 1, 0, 23, -67, 4]
     node += [-12, 41, 0, 0]
     return [
@@ -143,7 +143,7 @@ def good_frames() -> list[dict[str, Any]]:
         frame(
             "module taken out",
             "event",
-            [(4242, [3, 0xFF, 99, 214, 995, *nothing("event")[5:8], 5400])],
+            [(4242, [3, 0, 99, 214, 995, *nothing("event")[5:8], 5400, 45678123, -338567844, 1510000000])],
             bay=3,
             owner=OWNER,
         ),
@@ -175,7 +175,10 @@ def other_catalogues() -> list[dict[str, Any]]:
     """Frames of an older and of a newer firmware: they decode, but this catalogue's builder would not seal them."""
     short = header("vehicle")
     long = header("slot", bay=4)
-    slot = [1, 0, 1, 0, 0, 0, 0, 5, 250, 0, 0]
+    slot = [1, 0, 1, 0, 0, 0, 0, 5, 250, 0, 0, 0]
+    before_requests = header("slot", bay=3)
+    before_places = header("event", bay=2, owner=OWNER)
+    left = [3, 0xFF, 0, 214, 995, *nothing("event")[5:8], 5400]
     return [
         {
             "name": "older firmware with three signals",
@@ -183,6 +186,20 @@ def other_catalogues() -> list[dict[str, Any]]:
             "header": short,
             "rows": [[1000, 500, 77, 1], [1250, 520, 78, 1]],
             "hex": build("vehicle", short, [(1000, [500, 77, 1]), (1250, [520, 78, 1])], widths=[2, 4, 1]).hex(),
+        },
+        {
+            "name": "slot of before swap requests",
+            "stream": "slot",
+            "header": before_requests,
+            "rows": [[1000, *slot[:11]]],
+            "hex": build("slot", before_requests, [(1000, slot[:11])], widths=WIDTHS["slot"][:11]).hex(),
+        },
+        {
+            "name": "module taken out, of before places",
+            "stream": "event",
+            "header": before_places,
+            "rows": [[1000, *left]],
+            "hex": build("event", before_places, [(1000, left)], widths=WIDTHS["event"][:9]).hex(),
         },
         {
             "name": "newer firmware with five more bytes",
@@ -228,7 +245,7 @@ def bad_frames() -> list[dict[str, str]]:
         odd("bad_header", "no rows", count=0),
         odd("bad_header", "more rows than bytes", count=2),
         odd("bad_header", "rows without a signal", row_size=4),
-        odd("bad_header", "rows smaller than stated", row_size=28),
+        odd("bad_header", "rows smaller than stated", row_size=32),
     ]
 
 

@@ -196,6 +196,9 @@ EVENT_STREAM = Stream(
         state("last_seq", "u32", U32_MAX, "node"),
         Signal("count", "", "u32", 0, 0, U32_MAX, 1, _M, "node"),
         Signal("duration_s", "s", "u32", 0, 0, U32_MAX, 1, _M, "node"),
+        total("odometer_km", "km", 3, 1, "vcu"),
+        Signal("latitude_deg", "deg", "i32", 7, -900000000, 900000000, 1, _M, "gnss"),
+        Signal("longitude_deg", "deg", "i32", 7, -1800000000, 1800000000, 1, _M, "gnss"),
     ),
 )
 
@@ -219,8 +222,8 @@ ALARM_STREAM = Stream(
 
 # Codes of the event stream. A code is never reused. BatteryIn and BatteryOut are OCPP 2.1 section S terms.
 BOOT = 1  # reason: the node's reset cause; count: the boot number
-BATTERY_IN = 2  # a module's code appeared in the frame's bay
-BATTERY_OUT = 3  # a module's code left the frame's bay; duration_s: how long it sat there
+BATTERY_IN = 2  # a module's code appeared in the frame's bay; reason: `catalogue_text.CAME` and its like
+BATTERY_OUT = 3  # a module's code left the frame's bay; reason: `LEFT` and its like; duration_s: how long it sat there
 FRAMES_DROPPED = 4  # first_seq..last_seq of this journal are lost; reason: a LOSS_ code; count: frames
 ROWS_DROPPED = 5  # rows lost before a frame was sealed; reason: a LOSS_ code; count: rows
 CLOCK_STEP = 6  # the node's clock was set; reason: the new time quality

@@ -23,6 +23,7 @@ SLOT = Stream(
         Signal("charger_temperature_c", "degC", "i16", 1, -500, 2000, 10, _M, "charger"),
         state("faults", "u16", U16_MAX, "charger"),
         Signal("session_duration_s", "s", "u32", 0, 0, U32_MAX, 30, _M, "charger"),
+        state("request_id", "u32", U32_MAX, "charger"),
     ),
 )
 

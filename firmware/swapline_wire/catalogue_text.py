@@ -69,6 +69,7 @@ _VEHICLE = {
     ),
     "cargo_mass_kg": Text("Load", "Mass in the cargo space."),
     "faults": Text("Vehicle faults", "One bit a fault as the vehicle controller reports it."),
+    "request_id": Text("Swap request", "Of the swap that the van takes part in (OCPP 2.1 `requestId`); 0: none."),
 }
 
 _POSITION = {
@@ -159,6 +160,7 @@ _SLOT = {
     ),
     "faults": Text("Charger faults", "One bit a fault as the charger reports it."),
     "session_duration_s": Text("Charging session", "Since the module in the slot was connected; 0 while it is empty."),
+    "request_id": Text("Swap request", "Of the swap that the slot takes part in (OCPP 2.1 `requestId`); 0: none."),
 }
 
 _METER = {
@@ -226,8 +228,11 @@ _NODE = {
 
 _EVENT = {
     "code": Text("Event", "What happened."),
-    "reason": Text("Reason", "Depends on the event: a loss reason, a reset cause, a clock quality, or 1 for refused."),
-    "request_id": Text("Request", "Joins the halves of one swap (OCPP 2.1 `requestId`); 0 if no swap was requested."),
+    "reason": Text(
+        "Reason",
+        "Depends on the event: a loss reason, a reset cause, a clock quality, 1 for refused, how a module came or left.",
+    ),
+    "request_id": Text("Request", "Joins the halves of one swap (OCPP 2.1 `requestId`); 0: holder says there is none."),
     "soc_pct": Text("State of charge", "Of the module that was put in or taken out, as last read."),
     "soh_pct": Text("State of health", "Of the module that was put in or taken out, as last read."),
     "first_seq": Text("First frame", "First sequence number of a lost range, in this journal."),
@@ -238,6 +243,9 @@ _EVENT = {
         "How long the module sat there before it was taken out; how long a power cut's loss may be; by how much a clock"
         " step went back.",
     ),
+    "odometer_km": Text("Odometer", "Of the van when a module came or left, if its controller had just told it."),
+    "latitude_deg": Text("Latitude", "Of the van when a module came or left, if its receiver had just told it."),
+    "longitude_deg": Text("Longitude", "Of the van when a module came or left, if its receiver had just told it."),
 }
 
 _ALARM = {
@@ -261,6 +269,17 @@ SIGNALS = {
     "event": _EVENT,
     "alarm": _ALARM,
 }
+
+# Reasons of `BATTERY_IN` (docs/node.md).
+CAME = 0  # while the node was running
+FOUND = 1  # when the node began to run: it does not remember this module here
+STILL_THERE = 2  # when the node began to run: it remembers it here, so nothing arrived
+# Reasons of `BATTERY_OUT`.
+LEFT = 0  # another code answered, or the bay fell silent
+FOUND_GONE = 1  # told late, at the next boot; the event's time is when the node was last alive before that
+SILENT = 2  # the bay fell silent, but the module cannot have left: a lost module, no departure
+ARRIVALS = {CAME: "came", FOUND: "found", STILL_THERE: "still there"}
+DEPARTURES = {LEFT: "left", FOUND_GONE: "found gone", SILENT: "silent"}
 
 LOSSES = {
     catalogue.LOSS_JOURNAL_FULL: "journal full",

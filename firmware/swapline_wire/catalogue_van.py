@@ -38,6 +38,7 @@ VEHICLE = Stream(
         Signal("insulation_kohm", "kohm", "u16", 0, 0, U16_MAX, 50, _M, "vcu"),
         Signal("cargo_mass_kg", "kg", "u16", 0, 0, 5000, 10, _M, "vcu"),
         state("faults", "u32", U32_MAX, "vcu"),
+        state("request_id", "u32", U32_MAX, "vcu"),
     ),
 )
 

@@ -48,6 +48,7 @@ class SwapHalf:
     odometer_km: float | None = None
     latitude_deg: float | None = None
     longitude_deg: float | None = None
+    reason: int | None = None  # `catalogue_text.CAME` and its like, `LEFT` and its like; docs/node.md says what follows
 
 
 @dataclass(frozen=True, slots=True)
