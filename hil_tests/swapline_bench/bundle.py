@@ -1,5 +1,6 @@
 """Compile the firmware into a bundle: the files that a board gets, packages as `.mpy`, start files as source."""
 
+import ast
 import importlib.util
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import click
 
 from swapline_bench.columns import put_by_columns
+from swapline_bench.fold_constants import fold_constants
 from swapline_bench.short_names import name_members, said_by_callers, shorten, shorten_members, shorten_parameters
 
 PACKAGES = ("swapline_wire", "swapline_node")
@@ -48,7 +50,8 @@ def build(target: Path, *, source: Path | None = None) -> Path:
     for name in START_FILES:
         shutil.copyfile(root / name, target / name)
     with _parsing:
-        sources = {path: _shortened(path) for path in _sources(root)}
+        sources = _folded(root)
+        sources = {path: shorten(text) for path, text in sources.items()}
         members = name_members(sources.values())
         said = said_by_callers(sources.values())
         sources = {path: shorten_parameters(text, said) for path, text in sources.items()}
@@ -66,15 +69,20 @@ def _sources(root: Path) -> list[Path]:
     ]
 
 
-def _shortened(path: Path) -> str:
-    try:
-        return shorten(_read(path))
-    except SyntaxError as error:
-        raise BundleError(f"{path} does not compile: line {error.lineno}: {error.msg}") from error
+def _folded(root: Path) -> dict[Path, str]:
+    """Return the sources of the packages with numbers instead of names of constants."""
+    paths = {".".join(path.relative_to(root).with_suffix("").parts): path for path in _sources(root)}
+    starts = [_read(root / name) for name in START_FILES]
+    folded = fold_constants({name: _read(path) for name, path in paths.items()}, starts)
+    return {paths[name]: text for name, text in folded.items()}
 
 
 def _read(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
+    try:
+        ast.parse(text)
+    except SyntaxError as error:
+        raise BundleError(f"{path} does not compile: line {error.lineno}: {error.msg}") from error
     return put_by_columns(text, f"{path.parent.name}.{path.stem}") if path.stem.startswith("catalogue") else text
 
 

@@ -57,6 +57,33 @@ def test_private_members_have_one_short_name_in_all_files() -> None:
     assert shorten_members(driver, names) == driver.replace("self._look", "self._a").replace("_seen", "_b")
 
 
+A = "class A:\n    def __init__(self):\n        self._first = self._second = 1\n"
+
+
+def test_members_of_classes_that_have_nothing_to_do_with_each_other_share_names() -> None:
+    other = "class B:\n    def _look(self):\n        self._third = 1\n"
+    names = name_members([A, other])
+    assert names["_first"] != names["_second"]
+    assert {names["_look"], names["_third"]} == {names["_first"], names["_second"]}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "class B(A):\n    def _third(self):\n        return 1\n",
+        "class B(swapline.A):\n    def _third(self):\n        return 1\n",
+        "class B(C):\n    def _third(self):\n        return 1\n\n\nclass C(A):\n    pass\n",
+        "class B:\n    def f(self, a):\n        a._third = 1\n",
+        "def f(a):\n    a._third = 1\n",
+        "class B:\n    def _third(self):\n        return 1\n\n\ndef f(x):\n    return getattr(x, '_third')\n",
+        "class B:\n    def _third(self):\n        return 1\n\n\ndef f(_third):\n    return _third\n",
+    ],
+)
+def test_a_member_that_one_object_may_have_beside_another_has_a_name_of_its_own(other: str) -> None:
+    names = name_members([A, other])
+    assert len({names["_first"], names["_second"], names["_third"]}) == 3
+
+
 def test_parameters_of_private_functions_are_numbered_unless_a_caller_says_them() -> None:
     source = (
         "class A:\n"
