@@ -1,6 +1,7 @@
 """What the battery's books ask of a database: rows of streams in, rows of our own tables in and out.
 
-`store_duckdb.py` and `store_influxql.py` answer. Calls block; the keeper makes them in a thread of its own.
+`store_duckdb.py` and `store_influxql.py` answer. Calls block; the keeper makes them in a thread of its own. A store may
+be used by several threads at once. Signals that the database has no column of yet come back as columns of None.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,10 @@ from typing import Any, NamedTuple, Protocol
 
 from .record import Place, SwapHalf
 from .table import Row, Table
+
+# What a swap event says, in the order of `SwapHalf`'s fields after `is_in`; what a firmware does not tell is None.
+HALF_SIGNALS = ("request_id", "soc_pct", "soh_pct", "duration_s", "odometer_km", "latitude_deg", "longitude_deg")
+OPERATORS = frozenset(("=", "!=", "<", "<=", ">", ">="))
 
 
 class ModuleRows(NamedTuple):
@@ -24,8 +29,14 @@ class ModuleRows(NamedTuple):
 class BatteryStore(Protocol):
     """See the module's header. Every call raises `SinkBusyError` when the database does not answer."""
 
+    def known_as(self, module: str) -> str:
+        """Return the code under which a module is stored here: not every database keeps every character."""
+
     def modules(self, *, start_utc_ms: int = 0, end_utc_ms: int | None = None) -> list[str]:
-        """Return the codes of all modules that have readings or swap events in that time."""
+        """Return the codes of all modules that have readings or swap events in that time, in their order.
+
+        A frame of rows that only reaches into the time may count as well.
+        """
 
     def span(self, module: str) -> tuple[int, int] | None:
         """Return the times of a module's first and last reading or swap event."""
@@ -34,6 +45,11 @@ class BatteryStore(Protocol):
         self, module: str, signals: Sequence[str], *, stream: str = "module", start_utc_ms: int, end_utc_ms: int
     ) -> ModuleRows:
         """Return a module's rows of `stream` in [start, end)."""
+
+    def holder_readings(
+        self, fleet: str, node: str, signals: Sequence[str], *, stream: str, start_utc_ms: int, end_utc_ms: int
+    ) -> ModuleRows:
+        """Return a holder's own rows (`vehicle`, `position`, `slot`, `meter`) in [start, end)."""
 
     def halves(
         self,
@@ -51,7 +67,10 @@ class BatteryStore(Protocol):
         """Return rows of the alarm stream, newest first: `time_utc_ms`, fleet, node, bay, module and its signals."""
 
     def put(self, rows: Iterable[Row]) -> None:
-        """Write rows of our tables, replacing those with the same tags and time."""
+        """Write rows of our tables, replacing those with the same tags and time. Of repeats the last one counts.
+
+        All of them are written or none (InfluxDB: those of one request). A row that is there already costs nothing.
+        """
 
     def read(
         self,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 TEXT, WHOLE, NUMBER, TRUTH = "text", "whole", "number", "truth"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """A table (InfluxDB: a measurement)."""
 
@@ -20,10 +20,11 @@ class Table:
     fields: dict[str, str]  # name -> TEXT, WHOLE, NUMBER or TRUTH
 
     def row(self, time_utc_ms: int, tags: dict[str, str], **fields: Any) -> "Row":
-        """Return a row. What is None is not stored."""
+        """Return a row. What is None is not stored, and read back as not there."""
         unknown = (set(fields) - set(self.fields)) | (set(tags) ^ set(self.tags))
         assert not unknown, f"{self.name}: {sorted(unknown)}"
-        return Row(self, time_utc_ms, tags, {"is_void": False} | fields)
+        values = {name: value for name, value in fields.items() if value is not None}
+        return Row(self, time_utc_ms, tags, {"is_void": False} | values)
 
 
 class Row(NamedTuple):
@@ -33,6 +34,15 @@ class Row(NamedTuple):
     time_utc_ms: int
     tags: dict[str, str]
     fields: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, int, tuple[str, ...]]:
+        """Return what the row is known by."""
+        return self.table.name, self.time_utc_ms, tuple(self.tags[tag] for tag in self.table.tags)
+
+    def void(self) -> "Row":
+        """Return the row that takes this one back."""
+        return self._replace(fields={**self.fields, "is_void": True})
 
 
 _VOID = {"is_void": TRUTH}

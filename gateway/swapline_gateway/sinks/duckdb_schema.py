@@ -1,4 +1,7 @@
-"""What is in a DuckDB file of ours: a table a stream, `frames`, `loss`, `repair`, and the view `missing`.
+"""What is in a DuckDB file of ours: a table a stream, the battery's books, `frames`, `loss`, `repair`, and `missing`.
+
+The battery's books (`battery/table.py`) have no index: a row that is written again is found by its time, by which the
+file's min-max indexes leave out nearly all. An index over 65 million hours of modules would not fit in memory.
 
 `missing` is the one question "what is missing, from whom, why": a row for each range of numbers that is not stored.
 
@@ -14,6 +17,7 @@
 
 import duckdb
 
+from swapline_gateway.battery.table import NUMBER, TABLES, TEXT, TRUTH, WHOLE
 from swapline_wire import catalogue
 from swapline_wire.catalogue import FRAMES_DROPPED, ROWS_DROPPED, STREAMS, Signal
 
@@ -92,6 +96,9 @@ FROM loss JOIN frames USING (fleet, node, journal) WHERE loss.frame_count = 0 AN
 """
 
 
+BOOK_TYPES = {TEXT: "VARCHAR", WHOLE: "BIGINT", NUMBER: "DOUBLE", TRUTH: "BOOLEAN"}
+
+
 def column_type(signal: Signal) -> str:
     """Return the type of a signal's column: whole numbers stay whole."""
     return "BIGINT" if signal.decimals == 0 else "DOUBLE"
@@ -107,6 +114,11 @@ def make_tables(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(
                 f'ALTER TABLE "{stream.name}" ADD COLUMN IF NOT EXISTS "{signal.name}" {column_type(signal)}'
             )
+    for table in TABLES:
+        tags = ", ".join(f'"{tag}" VARCHAR' for tag in table.tags)
+        connection.execute(f'CREATE TABLE IF NOT EXISTS "{table.name}" (time TIMESTAMP, {tags})')
+        for name, kind in table.fields.items():
+            connection.execute(f'ALTER TABLE "{table.name}" ADD COLUMN IF NOT EXISTS "{name}" {BOOK_TYPES[kind]}')
     connection.execute(_missing_statement())
 
 
