@@ -54,5 +54,10 @@ SWAP = Table("swap", ("fleet", "van", "station", "module"), _VOID | {"detail": T
 CONTRADICTION = Table("contradiction", ("kind", "module"), _VOID | {"detail": TEXT})
 PASSPORT = Table("passport", ("module",), _VOID | {"detail": TEXT})
 WARNING = Table("warning", ("module", "kind"), _VOID | {"detail": TEXT})
-ACKNOWLEDGEMENT = Table("acknowledgement", ("fleet", "node", "bay", "code"), _VOID | {"detail": TEXT})
+# The time is when the alarm was raised; `said_by`, for `by` is a word of query languages.
+ACKNOWLEDGEMENT = Table(
+    "acknowledgement",
+    ("fleet", "node", "bay", "code"),
+    _VOID | {"module": TEXT, "acknowledged_utc_ms": WHOLE, "said_by": TEXT, "note": TEXT},
+)
 TABLES = (MODULE_HOUR, STAY, SWAP, CONTRADICTION, PASSPORT, WARNING, ACKNOWLEDGEMENT)
