@@ -54,6 +54,7 @@ class CellString:
         self.node_temperature_c = [temperature_c] * SENSORS
         self.surroundings_c = temperature_c
         self.cooling = 1.0  # surface heat transfer relative to still air
+        self.cleanness = 1.0  # of the cooling surfaces: below 1 less of the heat gets out, wherever the module sits
         self.current_a = 0.0
         self.lost_pct = 100.0 - health_pct
         self.resistance_growth = 1.0 + 1.5 * self.lost_pct / 100.0
@@ -93,6 +94,10 @@ class CellString:
         for n in cells:
             self.resistance_share[n] *= factor
         self._set_shares()
+
+    def leak(self, current_a: float, *, cell: int) -> None:
+        """Give `cell` (from 0) a soft short: it loses `current_a` at all times, as after lithium plating."""
+        self.leak_a[cell] = current_a
 
     # What the string is worth now.
 
@@ -250,7 +255,7 @@ class CellString:
             gain[n] -= flow
             gain[n + 1] += flow
         for n in range(SENSORS):
-            lost = SURFACE_W_PER_K[n] * self.cooling * (before[n] - self.surroundings_c) * dt_s
+            lost = SURFACE_W_PER_K[n] * self.cooling * self.cleanness * (before[n] - self.surroundings_c) * dt_s
             gain[n] -= lost
             self.heat_lost_j += lost
         self.node_temperature_c = [t + g / NODE_J_PER_K for t, g in zip(before, gain, strict=True)]

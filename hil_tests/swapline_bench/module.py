@@ -17,6 +17,7 @@ BALANCE_FROM_V = 3.38
 BALANCE_SPREAD_V = 0.015
 BLEED_PERIOD_S = 30.0
 AGE_PERIOD_S = 3600.0
+DAY_S = 86400.0
 
 
 def format_code(*, serial: int, day: int = 8, month: int = 3, year: int = 2026) -> str:
@@ -43,7 +44,9 @@ class Module:
         self._protection = Protection()
         self._counted_ah = self.cells.soc * self.cells.capacity_min_ah
         self._bleed_due_s = self._age_due_s = self._aged_to_ah = 0.0
-        self.time_factor_ageing = 1.0  # > 1: every ampere-hour ages the module as that many
+        self.time_factor_ageing = 1.0  # > 1: every ampere-hour ages the module as that many, 0: it does not age
+        self._stuck_c: dict[int, float] = {}  # sensor -> what it has shown since it stopped moving
+        self._worsening: dict[int, float] = {}  # cell -> growth of its resistance in a day, as a share
         self.is_connected = True  # what the holder asks of the switches
         self.current_a = 0.0  # positive into the module
         self.soh_pct = round(health_pct, 1)
@@ -73,7 +76,8 @@ class Module:
 
     @property
     def cell_temperatures_c(self) -> list[float]:
-        return [round(t, 1) for t in self.cells.node_temperature_c]
+        measured = self.cells.node_temperature_c
+        return [round(self._stuck_c.get(n, t), 1) for n, t in enumerate(measured)]
 
     @property
     def capacity_remaining_ah(self) -> float:
@@ -87,6 +91,16 @@ class Module:
     def cycles(self) -> int:
         """Return equivalent full cycles as a BMS counts them: discharged charge by nominal capacity."""
         return int(self.charge_out_ah / CAPACITY_NOMINAL_AH)
+
+    # Faults. A leaking cell is `cells.leak`, a hot module `cells.cleanness`.
+
+    def stick_sensor(self, sensor: int) -> None:
+        """Let a sensor (from 0) show for ever what it shows now, as one whose wire came off its cell does."""
+        self._stuck_c[sensor] = self.cells.node_temperature_c[sensor]
+
+    def worsen_cell(self, cell: int, *, share_per_day: float) -> None:
+        """Let the resistance of a cell (from 0) grow from now on, as that of a joint that corrodes."""
+        self._worsening[cell] = share_per_day
 
     def advance(self, current_a: float, dt_s: float) -> float:
         """Hold `current_a` for `dt_s`, count it; return the energy that went in at the terminals (J)."""
@@ -108,7 +122,7 @@ class Module:
     def update(self, dt_s: float) -> None:
         """Let the BMS look at its cells and act, as between two polls: protect, balance, set the count right."""
         voltages = self.cell_voltages_v
-        measurement = Measurement(voltages, self.cells.node_temperature_c, self.cells.current_a)
+        measurement = Measurement(voltages, self.cell_temperatures_c, self.cells.current_a)
         self.protections = self._protection.judge(measurement, dt_s)
         self.charge_switch = self.is_connected and not self.protections & CHARGE_BLOCKING
         self.discharge_switch = self.is_connected and not self.protections & DISCHARGE_BLOCKING
@@ -145,7 +159,9 @@ class Module:
             self._bleed_due_s = 0.0
         if self._age_due_s >= AGE_PERIOD_S:
             throughput_ah = self.cells.charge_in_ah + self.cells.charge_out_ah
-            if throughput_ah > self._aged_to_ah:
+            for cell, share in self._worsening.items():
+                self.cells.raise_resistance((1.0 + share) ** (self._age_due_s / DAY_S), cells=[cell])
+            if throughput_ah > self._aged_to_ah and self.time_factor_ageing:
                 self.cells.age((throughput_ah - self._aged_to_ah) * self.time_factor_ageing)
             self._aged_to_ah = throughput_ah
             self._age_due_s = 0.0
