@@ -230,7 +230,7 @@ _EVENT = {
     "code": Text("Event", "What happened."),
     "reason": Text(
         "Reason",
-        "Depends on the event: a loss reason, a reset cause, a clock quality, 1 for refused, how a module came or left.",
+        "By event: a loss reason, a reset cause, a clock quality, 1 for refused, how a module came, how it left.",
     ),
     "request_id": Text("Request", "Joins the halves of one swap (OCPP 2.1 `requestId`); 0: holder says there is none."),
     "soc_pct": Text("State of charge", "Of the module that was put in or taken out, as last read."),

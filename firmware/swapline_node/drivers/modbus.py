@@ -164,7 +164,7 @@ class RegisterMap:
             struct.pack_into(_ROW, self._rows, _ROW_BYTES * i, *fields)
 
     def fill(self, payload: memoryview, values: "list[int]") -> None:
-        """Write the raw values of the map's signals into a source's `values`."""
+        """Write the raw values of the map's signals into a source's `values`; what the answer ends before is none."""
         for at in range(0, len(self._rows), _ROW_BYTES):
             values[self._rows[at]] = self._raw(payload, at)
 
@@ -172,6 +172,8 @@ class RegisterMap:
         """Return the raw value of the row at this byte, or one of its signal's codes."""
         place, kind, position, power, offset = struct.unpack_from(_ROW, self._rows, at)
         empty, abnormal = CODES[self._columns.codes[place]]
+        if position >= len(payload):
+            return int(empty)
         number = payload[position] << 8 | payload[position + 1]
         mask = 0xFFFF
         if kind >= _KIND_WIDE:

@@ -2,11 +2,14 @@
 
 Source: docs/vehicle-controller.md and docs/slot-charger.md. The alive counter tells a reading from a repetition: an
 answer with the counter of the one before is the same reading and makes no row, and a counter that stands still is a
-dead device. A look reads the registers behind the header, for alarms alone: it makes no row and counts for no refresh.
+dead device. A device of map version 1 has no request id, its last signal, and refuses to be asked for it: so a device
+is asked for as much as version 1 has until it says that it has more. A look reads the registers behind the header, for
+alarms alone: it makes no row and counts for no refresh.
 """
 
 from micropython import const
 
+from swapline_node.bus import BusRefused
 from swapline_node.driver import Driver
 from swapline_wire.catalogue import Stream
 
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
     from swapline_node.sampler import Sampler
 
 HEADER_REGISTERS = const(4)
-_VERSION = const(1)
+_VERSION = const(2)
+_ADDED_REGISTERS = const(2)  # by version 2
 _STALE_MS = const(5000)  # five times the slowest refresh that the documents allow
 
 
@@ -40,19 +44,30 @@ class Refreshed(Driver):
     ) -> None:
         super().__init__(clock, counters, device_config)
         self._source = sampler.source(self.STREAM, self.bay)
-        registers = self.MAP.registers
-        self._query = read(self.address, READ_INPUT_REGISTERS, 0, HEADER_REGISTERS + registers)
-        self._look_query = read(self.address, READ_INPUT_REGISTERS, HEADER_REGISTERS, registers)
+        self._ask_for(self.MAP.registers - _ADDED_REGISTERS)
         self._alive = -1
         self._refreshed_ms = 0
 
+    def _ask_for(self, registers: int) -> None:
+        self._query = read(self.address, READ_INPUT_REGISTERS, 0, HEADER_REGISTERS + registers)
+        self._look_query = read(self.address, READ_INPUT_REGISTERS, HEADER_REGISTERS, registers)
+
     async def poll(self, bus: "Bus") -> None:
         """Read the map; commit it if it was refreshed since the last poll. Raises `BusError`."""
-        answer = await bus.ask(self._query, self.timeout_ms)
+        registers = self.MAP.registers
+        try:
+            answer = await bus.ask(self._query, self.timeout_ms)
+        except BusRefused:
+            self._ask_for(registers - _ADDED_REGISTERS)  # it may be another device now, of version 1
+            raise
         if answer[0] << 8 | answer[1] != self.MAP_ID:
             raise bus.protocol_error("not this map: 0x%04X" % (answer[0] << 8 | answer[1]))
-        if answer[2] << 8 | answer[3] < _VERSION:
+        version = answer[2] << 8 | answer[3]
+        if not version:
             raise bus.protocol_error("map version 0")
+        if version >= _VERSION and len(answer) < 2 * (HEADER_REGISTERS + registers):
+            self._ask_for(registers)
+            answer = await bus.ask(self._query, self.timeout_ms)
         alive = answer[4] << 8 | answer[5]
         now_ms = self.clock.uptime_ms()
         if alive == self._alive:

@@ -24,5 +24,6 @@ class SlotCharger(Refreshed):
         "0x000D i16 charger_temperature_c 0 0 "
         "0x000E u16 faults 0 0 "
         "0x000F u32 session_duration_s 0 0 "
+        "0x0011 u32 request_id 0 0 "
     )
     MAP = RegisterMap(SLOT, HEADER_REGISTERS, TABLE, has_codes=True)

@@ -42,5 +42,6 @@ class Vcu(Refreshed):
         "0x001F u16 insulation_kohm 0 0 "
         "0x0020 u16 cargo_mass_kg 0 0 "
         "0x0021 u32 faults 0 0 "
+        "0x0023 u32 request_id 0 0 "
     )
     MAP = RegisterMap(VEHICLE, HEADER_REGISTERS, TABLE, has_codes=True)

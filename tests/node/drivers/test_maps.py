@@ -3,7 +3,7 @@
 import csv
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,19 @@ def document(name: str) -> str:
     return (DOCUMENTS / name).read_text()
 
 
-def answer_of(driver: type[Refreshed], address: int, alive: int, values: Mapping[str, int | None]) -> str:
-    """Return the answer that a device gives whose signals are `values`; others are not available."""
+def answer_of(
+    driver: type[Refreshed],
+    address: int,
+    alive: int,
+    values: Mapping[str, int | None],
+    *,
+    version: int = 2,
+    asked: int = 2,
+) -> str:
+    """Return what a device of map `version` answers to the request of version `asked`; others are not available."""
     empty = {"u16": 0xFFFF, "i16": 0x8000, "u32": 0xFFFFFFFF, "i32": 0x80000000}
-    data = struct.pack(">HHHH", driver.MAP_ID, 1, alive, 0)
-    for _, kind, signal, _, _ in rows_of(driver.TABLE):
+    data = struct.pack(">HHHH", driver.MAP_ID, version, alive, 0)
+    for _, kind, signal, _, _ in rows_of(driver.TABLE)[: None if asked == 2 else -1]:
         value = values.get(signal)
         bits = 32 if kind.endswith("32") else 16
         raw = empty[kind] if value is None else value
@@ -39,10 +47,16 @@ def answer_of(driver: type[Refreshed], address: int, alive: int, values: Mapping
     return with_crc(bytes((address, 4, len(data))) + data).hex()
 
 
-def request_of(driver: type[Refreshed], address: int) -> str:
-    address_last, kind, *_ = rows_of(driver.TABLE)[-1]
-    count = address_last + (2 if kind.endswith("32") else 1)
+def request_of(driver: type[Refreshed], address: int, *, version: int = 2) -> str:
+    count = rows_of(driver.TABLE)[-1][0] + (2 if version == 2 else 0)
     return with_crc(struct.pack(">BBHH", address, 4, 0, count)).hex()
+
+
+def answers_of(driver: type[Refreshed], address: int, readings: Sequence[Mapping[str, int | None]]) -> dict[str, Any]:
+    """Return the answers of a device of version 2 that is polled once a reading: first it is asked for version 1."""
+    first = answer_of(driver, address, 0, readings[0], asked=1)
+    whole = [answer_of(driver, address, alive, values) for alive, values in enumerate(readings)]
+    return {request_of(driver, address, version=1): [first], request_of(driver, address): whole}
 
 
 @pytest.mark.parametrize(("name", "driver"), MAPS)
@@ -65,9 +79,19 @@ def test_document_driver_and_catalogue_agree(name: str, driver: type[Refreshed])
         (
             "vehicle-controller.md",
             "vcu",
-            {"speed_kmh": 1425, "traction_current_a": -1880, "motor_torque_nm": 3700, "cargo_temperature_c": None},
+            {
+                "speed_kmh": 1425,
+                "traction_current_a": -1880,
+                "motor_torque_nm": 3700,
+                "cargo_temperature_c": None,
+                "request_id": 99,
+            },
         ),
-        ("slot-charger.md", "slot_charger", {"charger_power_kw": 10944, "session_duration_s": 754, "bay": 2}),
+        (
+            "slot-charger.md",
+            "slot_charger",
+            {"charger_power_kw": 10944, "session_duration_s": 754, "request_id": 99, "bay": 2},
+        ),
     ],
 )
 def test_example_of_the_document_is_read(
@@ -76,8 +100,12 @@ def test_example_of_the_document_is_read(
     example = document(name).split("```")[1]
     request, answer = (re.sub(r"\s", "", part) for part in example.replace("->", "").split("<-"))
     address = int(request[:2], 16)
+    first = answer_of(Vcu if driver == "vcu" else SlotCharger, address, 7, {}, asked=1)
+    asked_first = request_of(Vcu if driver == "vcu" else SlotCharger, address, version=1)
     config = {"address": address, "bay": 2 if driver == "slot_charger" else 0}
-    result = run_driver({"driver": driver, "config": config, "answers": {request: [answer]}, "polls": 1})
+    result = run_driver(
+        {"driver": driver, "config": config, "answers": {asked_first: [first], request: [answer]}, "polls": 1}
+    )
     (rows,) = result["rows"].values()
     assert {key: rows[0][key] for key in expected} == expected
     assert "abnormal" not in rows[0].values()
@@ -86,10 +114,36 @@ def test_example_of_the_document_is_read(
 def test_one_refresh_is_one_row_and_a_dead_controller_is_an_error(run_driver: RunDriver) -> None:
     answers = [answer_of(Vcu, 1, alive, {"speed_kmh": alive}) for alive in (65534, 65535, 65535, 0)]
     wrong_map = with_crc(bytes.fromhex(answers[0])[:3] + b"XX" + bytes.fromhex(answers[0])[5:-2]).hex()
-    job = {"driver": "vcu", "answers": {request_of(Vcu, 1): [*answers, wrong_map]}, "polls": 5}
+    first = {request_of(Vcu, 1, version=1): [answer_of(Vcu, 1, 65534, {}, asked=1)]}
+    job = {"driver": "vcu", "answers": first | {request_of(Vcu, 1): [*answers, wrong_map]}, "polls": 5}
     result = run_driver(job)
     assert result["errors"] == [None, None, None, None, "BusProtocolError"]
     assert [row["speed_kmh"] for row in result["rows"]["vehicle"]] == ["abnormal", None, 0]
+
+
+@pytest.mark.parametrize(("driver", "name"), [(Vcu, "vcu"), (SlotCharger, "slot_charger")])
+def test_device_of_map_version_1_has_no_request_id_and_is_never_asked_for_it(
+    run_driver: RunDriver, driver: type[Refreshed], name: str
+) -> None:
+    answers = [answer_of(driver, 1, alive, {"faults": alive}, version=1, asked=1) for alive in (1, 2)]
+    result = run_driver({"driver": name, "answers": {request_of(driver, 1, version=1): answers}, "polls": 2})
+    assert result["errors"] == [None, None]
+    rows = result["rows"][driver.STREAM.name]
+    assert [(row["faults"], row["request_id"]) for row in rows] == [(1, None), (2, None)]
+
+
+def test_controller_that_was_replaced_by_one_of_version_1_is_read_again_after_one_refusal(
+    run_driver: RunDriver,
+) -> None:
+    short, whole = request_of(Vcu, 1, version=1), request_of(Vcu, 1)
+    refusal = with_crc(bytes((1, 0x84, 2))).hex()
+    older = answer_of(Vcu, 1, 9, {"speed_kmh": 300}, version=1, asked=1)
+    answers = answers_of(Vcu, 1, [{"speed_kmh": 100, "request_id": 5}])
+    answers[short].append(older)
+    answers[whole].append(refusal)
+    result = run_driver({"driver": "vcu", "answers": answers, "polls": 3})
+    assert result["errors"] == [None, "BusRefused", None]
+    assert [(row["speed_kmh"], row["request_id"]) for row in result["rows"]["vehicle"]] == [(100, 5), (300, None)]
 
 
 def test_values_outside_their_limits_and_codes_never_become_numbers(run_driver: RunDriver) -> None:
@@ -101,8 +155,7 @@ def test_values_outside_their_limits_and_codes_never_become_numbers(run_driver: 
         "ambient_temperature_c": -0x7FFF,
         "soc_pct": 1000,
     }
-    answer = answer_of(Vcu, 1, 1, values)
-    (row,) = run_driver({"driver": "vcu", "answers": {request_of(Vcu, 1): [answer]}, "polls": 1})["rows"]["vehicle"]
+    (row,) = run_driver({"driver": "vcu", "answers": answers_of(Vcu, 1, [values]), "polls": 1})["rows"]["vehicle"]
     assert all(row[name] == "abnormal" for name in values if name != "soc_pct")
     assert row["soc_pct"] == 1000
     assert row["cabin_temperature_c"] is None
@@ -119,8 +172,7 @@ def test_recorded_trip_passes_through_the_registers_exactly(run_driver: RunDrive
             }
             for row in csv.DictReader(file)
         ][:600]
-    answers = [answer_of(Vcu, 1, i, values) for i, values in enumerate(expected)]
-    result = run_driver({"driver": "vcu", "answers": {request_of(Vcu, 1): answers}, "polls": len(answers)})
+    result = run_driver({"driver": "vcu", "answers": answers_of(Vcu, 1, expected), "polls": len(expected)})
     rows = result["rows"]["vehicle"]
     assert [{signal: row[signal] for signal in TRIP_SIGNALS.values()} for row in rows] == expected
 
