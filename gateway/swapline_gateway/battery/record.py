@@ -49,6 +49,7 @@ class SwapHalf:
     latitude_deg: float | None = None
     longitude_deg: float | None = None
     reason: int | None = None  # `catalogue_text.CAME` and its like, `LEFT` and its like; docs/node.md says what follows
+    time_quality: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Swap:
     longitude_deg: float | None
     told_by_van: int  # halves, 0 to 2
     told_by_station: int
+    where_from: str | None = None  # odometer and position: `event`, or `nearest` row of the van
 
     @property
     def duration_s(self) -> float:

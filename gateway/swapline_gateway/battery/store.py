@@ -11,7 +11,17 @@ from .record import Place, SwapHalf
 from .table import Row, Table
 
 # What a swap event says, in the order of `SwapHalf`'s fields after `is_in`; what a firmware does not tell is None.
-HALF_SIGNALS = ("request_id", "soc_pct", "soh_pct", "duration_s", "odometer_km", "latitude_deg", "longitude_deg")
+HALF_SIGNALS = (
+    "request_id",
+    "soc_pct",
+    "soh_pct",
+    "duration_s",
+    "odometer_km",
+    "latitude_deg",
+    "longitude_deg",
+    "reason",
+    "time_quality",
+)
 OPERATORS = frozenset(("=", "!=", "<", "<=", ">", ">="))
 
 

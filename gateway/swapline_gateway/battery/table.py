@@ -49,9 +49,40 @@ _VOID = {"is_void": TRUTH}
 
 # One module and hour of UTC: what `hour.py` makes of its readings. `detail` is JSON: sightings, rests, steps.
 MODULE_HOUR = Table("module_hour", ("module",), _VOID | {"detail": TEXT})
-STAY = Table("stay", ("module", "fleet", "node", "bay"), _VOID | {"detail": TEXT})
-SWAP = Table("swap", ("fleet", "van", "station", "module"), _VOID | {"detail": TEXT})
-CONTRADICTION = Table("contradiction", ("kind", "module"), _VOID | {"detail": TEXT})
+# An end that is not known to have come. InfluxQL cannot ask for a field that is not there.
+FOREVER_UTC_MS = 253_402_300_799_000  # the last second of the year 9999
+
+_HELD = {
+    "from_evidence": TEXT,
+    "until_utc_ms": WHOLE,  # `FOREVER_UTC_MS`: it is there, as far as is known
+    "until_evidence": TEXT,
+    "first_seen_utc_ms": WHOLE,
+    "last_seen_utc_ms": WHOLE,
+    "came": TEXT,  # JSON of the swap event, without what the tags say
+    "went": TEXT,
+}
+# What one module's own evidence says of its places, and what the bays make of all modules' claims (custody.py).
+# The time is from when. Who was in a holder at T: `stay` with time <= T and until_utc_ms > T.
+CLAIM = Table("claim", ("module", "fleet", "node", "bay"), _VOID | _HELD)
+STAY = Table("stay", ("module", "fleet", "node", "bay"), _VOID | _HELD)
+# `module` is the charged one; the drained one where none came for it. The time is the swap's beginning.
+SWAP = Table(
+    "swap",
+    ("fleet", "van", "station", "module"),
+    _VOID
+    | {"end_utc_ms": WHOLE, "duration_s": NUMBER, "bay": WHOLE, "module_out": TEXT, "module_in": TEXT}
+    | {"slot_out": WHOLE, "slot_in": WHOLE, "request_id": WHOLE, "basis": TEXT}
+    | {"soc_out_pct": NUMBER, "soc_in_pct": NUMBER, "odometer_km": NUMBER}
+    | {"latitude_deg": NUMBER, "longitude_deg": NUMBER, "where_from": TEXT}
+    | {"told_by_van": WHOLE, "told_by_station": WHOLE},
+)
+CONTRADICTION = Table(
+    "contradiction",
+    ("kind", "module", "fleet", "node", "bay"),
+    _VOID
+    | {"until_utc_ms": WHOLE, "other_fleet": TEXT, "other_node": TEXT, "other_bay": WHOLE}
+    | {"other_module": TEXT, "text": TEXT},
+)
 PASSPORT = Table("passport", ("module",), _VOID | {"detail": TEXT})
 WARNING = Table("warning", ("module", "kind"), _VOID | {"detail": TEXT})
 # The time is when the alarm was raised; `said_by`, for `by` is a word of query languages.
@@ -60,4 +91,4 @@ ACKNOWLEDGEMENT = Table(
     ("fleet", "node", "bay", "code"),
     _VOID | {"module": TEXT, "acknowledged_utc_ms": WHOLE, "said_by": TEXT, "note": TEXT},
 )
-TABLES = (MODULE_HOUR, STAY, SWAP, CONTRADICTION, PASSPORT, WARNING, ACKNOWLEDGEMENT)
+TABLES = (MODULE_HOUR, CLAIM, STAY, SWAP, CONTRADICTION, PASSPORT, WARNING, ACKNOWLEDGEMENT)
