@@ -47,8 +47,19 @@ class Row(NamedTuple):
 
 _VOID = {"is_void": TRUTH}
 
-# One module and hour of UTC: what `hour.py` makes of its readings. `detail` is JSON: sightings, rests, steps.
-MODULE_HOUR = Table("module_hour", ("module",), _VOID | {"detail": TEXT})
+# One module and hour of UTC: what `hour.py` makes of its readings. Sums over `known_s`, the time that readings cover;
+# `detail` is JSON: sightings, bands, rests, steps, counters, cells. Marks tell which rows beside it an hour stands on.
+MODULE_HOUR = Table(
+    "module_hour",
+    ("module",),
+    _VOID
+    | {"row_count": WHOLE, "known_s": NUMBER, "disputed_s": NUMBER, "voltage_unknown_s": NUMBER}
+    | {"charge_in_ah": NUMBER, "charge_out_ah": NUMBER, "energy_in_kwh": NUMBER, "energy_out_kwh": NUMBER}
+    | {"current_square_a2h": NUMBER, "temperature_c_h": NUMBER, "temperature_h": NUMBER}
+    | {"rise_c_h": NUMBER, "rise_h": NUMBER, "soc_min_pct": NUMBER, "soc_max_pct": NUMBER}
+    | {"temperature_min_c": NUMBER, "temperature_max_c": NUMBER, "spread_mv": NUMBER, "rated_ah": NUMBER}
+    | {"head_mark": WHOLE, "tail_mark": WHOLE, "before_mark": WHOLE, "after_mark": WHOLE, "detail": TEXT},
+)
 # An end that is not known to have come. InfluxQL cannot ask for a field that is not there.
 FOREVER_UTC_MS = 253_402_300_799_000  # the last second of the year 9999
 
@@ -83,7 +94,16 @@ CONTRADICTION = Table(
     | {"until_utc_ms": WHOLE, "other_fleet": TEXT, "other_node": TEXT, "other_bay": WHOLE}
     | {"other_module": TEXT, "text": TEXT},
 )
-PASSPORT = Table("passport", ("module",), _VOID | {"detail": TEXT})
+# One row a module; its time is the first one that is known of it. `detail` is JSON: the whole passport.
+PASSPORT = Table(
+    "passport",
+    ("module",),
+    _VOID
+    | {"last_utc_ms": WHOLE, "known_s": NUMBER, "energy_in_kwh": NUMBER, "energy_out_kwh": NUMBER}
+    | {"charge_in_ah": NUMBER, "charge_out_ah": NUMBER, "equivalent_full_cycles": NUMBER, "fast_charge_share": NUMBER}
+    | {"capacity_ah": NUMBER, "capacity_sigma_ah": NUMBER, "resistance_mohm": NUMBER, "resistance_sigma_mohm": NUMBER}
+    | {"spread_mv": NUMBER, "spread_trend_mv": NUMBER, "swap_count": WHOLE, "holder_count": WHOLE, "detail": TEXT},
+)
 WARNING = Table("warning", ("module", "kind"), _VOID | {"detail": TEXT})
 # The time is when the alarm was raised; `said_by`, for `by` is a word of query languages.
 ACKNOWLEDGEMENT = Table(

@@ -1,0 +1,123 @@
+"""The book of hours: what every module did in each hour, kept in the table `module_hour`.
+
+An hour depends on the rows in it and on those up to `MARGIN_MS` beside it, of which it keeps check sums. So when rows
+come late, in any order, in pieces, or through another gateway, the hours beside a refreshed one show whether they stood
+on the same rows; if not, they are derived again too. An hour without rows is left as it is stored: it is the database's
+business to forget old readings, and not a reason to forget what they said.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+
+from .hour import CELL_SIGNALS, HOUR_MS, MARGIN_MS, SIGNALS, ModuleHour, summarise
+from .run import join_sightings
+from .store import BatteryStore, ModuleRows
+from .table import MODULE_HOUR
+
+__all__ = ["HourBook", "join_sightings"]
+
+HOURS_PER_READ = 6  # about 20,000 rows of a busy module
+_HEAD, _TAIL, _BEFORE, _AFTER = range(4)
+
+
+class HourBook:
+    """See the module's header."""
+
+    def __init__(self, store: BatteryStore) -> None:
+        self._store = store
+
+    def refresh(self, module: str, hours: Iterable[int]) -> bool:
+        """Derive these hours (UTC in ms) again, and those beside them that stood on other rows.
+
+        Returns whether something changed.
+        """
+        asked = sorted(set(hours))
+        derived = {hour.hour_utc_ms: hour for hour in self._derive(module, asked)}
+        stored = self._stored_around(module, asked)
+        beside = sorted({time for hour in derived.values() for time in _disagreeing(hour, stored)} - set(derived))
+        derived |= {hour.hour_utc_ms: hour for hour in self._derive(module, beside)}
+        changed = [hour for time, hour in sorted(derived.items()) if stored.get(time) != hour]
+        self._store.put([hour.as_row() for hour in changed])
+        return bool(changed)
+
+    def hours(self, module: str, start_utc_ms: int = 0, end_utc_ms: int | None = None) -> list[ModuleHour]:
+        """Return a module's hours that begin in [start, end), ascending.
+
+        Hours behind the last stored one (the running hour; all of them where nobody keeps the book) are computed.
+        """
+        stored = self._stored(module, start_utc_ms, end_utc_ms)
+        span = self._store.span(module)
+        if span is None:
+            return stored
+        newest = self._store.read(MODULE_HOUR, tags={"module": module}, limit=1, newest_first=True)
+        first = newest[0].time_utc_ms if newest else span[0] // HOUR_MS * HOUR_MS
+        last = span[1] // HOUR_MS * HOUR_MS
+        end = last + HOUR_MS if end_utc_ms is None else min(end_utc_ms, last + HOUR_MS)
+        missing = range(max(first, -(-start_utc_ms // HOUR_MS) * HOUR_MS), end, HOUR_MS)
+        computed = list(self._derive(module, missing))
+        times = {hour.hour_utc_ms for hour in computed}
+        return sorted([h for h in stored if h.hour_utc_ms not in times] + computed, key=lambda h: h.hour_utc_ms)
+
+    def rebuild(self, module: str, progress: Callable[[int, int], None] = lambda _done, _all: None) -> bool:
+        """Derive all hours of a module again; `progress` gets hours done and all. Returns whether something changed."""
+        span = self._store.span(module)
+        if span is None:
+            return False
+        hours = range(span[0] // HOUR_MS * HOUR_MS, span[1] + 1, HOUR_MS)
+        is_changed = False
+        for n in range(0, len(hours), HOURS_PER_READ):
+            is_changed |= self.refresh(module, hours[n : n + HOURS_PER_READ])
+            progress(min(n + HOURS_PER_READ, len(hours)), len(hours))
+        return is_changed
+
+    def _stored(self, module: str, start_utc_ms: int, end_utc_ms: int | None) -> list[ModuleHour]:
+        rows = self._store.read(MODULE_HOUR, tags={"module": module}, start_utc_ms=start_utc_ms, end_utc_ms=end_utc_ms)
+        return sorted(map(ModuleHour.from_row, rows), key=lambda hour: hour.hour_utc_ms)
+
+    def _stored_around(self, module: str, hours: list[int]) -> dict[int, ModuleHour]:
+        found: dict[int, ModuleHour] = {}
+        for first, last in _ranges(hours, len(hours)):
+            stored = self._stored(module, first - HOUR_MS, last + 2 * HOUR_MS)
+            found |= {hour.hour_utc_ms: hour for hour in stored}
+        return found
+
+    def _derive(self, module: str, hours: Iterable[int]) -> Iterator[ModuleHour]:
+        """Yield the hours that have rows."""
+        for first, last in _ranges(hours, HOURS_PER_READ):
+            end = last + HOUR_MS
+            readings = self._store.readings(module, SIGNALS, start_utc_ms=first - MARGIN_MS, end_utc_ms=end + MARGIN_MS)
+            if not readings.time_utc_ms:
+                continue
+            cells = self._store.readings(module, CELL_SIGNALS, stream="cells", start_utc_ms=first, end_utc_ms=end)
+            for hour in range(first, end, HOUR_MS):
+                part = _cut(readings, hour - MARGIN_MS, hour + HOUR_MS + MARGIN_MS)
+                derived = summarise(module, part, hour, _cut(cells, hour, hour + HOUR_MS))
+                if derived.row_count:
+                    yield derived
+
+
+def _disagreeing(hour: ModuleHour, stored: dict[int, ModuleHour]) -> Iterator[int]:
+    """Yield the hours beside this one that stood on other rows of it than it has."""
+    before, after = stored.get(hour.hour_utc_ms - HOUR_MS), stored.get(hour.hour_utc_ms + HOUR_MS)
+    if before is not None and before.marks[_AFTER] != hour.marks[_HEAD]:
+        yield before.hour_utc_ms
+    if after is not None and after.marks[_BEFORE] != hour.marks[_TAIL]:
+        yield after.hour_utc_ms
+
+
+def _ranges(hours: Iterable[int], count_max: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of hours that follow each other, `count_max` at most."""
+    for _, group in groupby(enumerate(sorted(hours)), key=lambda one: one[1] - one[0] * HOUR_MS):
+        times = [time for _, time in group]
+        for n in range(0, len(times), count_max):
+            part = times[n : n + count_max]
+            yield part[0], part[-1]
+
+
+def _cut(readings: ModuleRows, start_utc_ms: int, end_utc_ms: int) -> ModuleRows:
+    """Return the rows in [start, end)."""
+    times = readings.time_utc_ms
+    low, high = bisect_left(times, start_utc_ms), bisect_left(times, end_utc_ms)
+    columns = {name: column[low:high] for name, column in readings.columns.items()}
+    return ModuleRows(times[low:high], readings.places[low:high], columns)
