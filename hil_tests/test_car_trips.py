@@ -46,13 +46,16 @@ class Trip:
         self.samples = samples
         self.served_utc_ms: list[float] = []
         self.done = asyncio.Event()
+        self._is_known = False  # the node begins with the question what there is, and asks for all of it then
         self._van = SimpleNamespace(is_powered=True, **dict.fromkeys([field.name for field in FIELDS], 0))
         self._vcu = Vcu(cast("Van", self._van), clock_s=self._next_s)
 
     def _next_s(self) -> float:
         """Turn to the next sample and move the controller's clock by one refresh; stand still after the last."""
         index = len(self.served_utc_ms)
-        if index < len(self.samples):
+        if not self._is_known:
+            self._is_known = True
+        elif index < len(self.samples):
             for name, value in self.samples[index].values.items():
                 setattr(self._van, name, float(value))
             self.served_utc_ms.append(time.time() * 1000)

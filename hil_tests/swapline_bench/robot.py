@@ -4,6 +4,10 @@ It has two forks, so it needs no empty slot: fetch the charged module from its s
 van, insert the charged one, store the drained one in the slot that became free. Whatever the speed of the world, a
 module is on no serial line, and a bay empty, for at least `absence_real_s` of real time: a node has to have the chance
 to notice.
+
+Van and slot are told the exchange's request id, for their controllers to tell, as docs/vehicle-controller.md and
+docs/slot-charger.md ask for: before anything moves, and until a while after. The id of a van's next exchange comes so
+late that a node has noticed the module of the one before.
 """
 
 from dataclasses import dataclass
@@ -18,6 +22,8 @@ READY_PCT = 90.0  # a module that a van gets without waiting
 PATIENCE_S = 1200.0  # of world time; then a module that is good enough will do
 GOOD_ENOUGH_PCT = 25.0  # fuller than the one it replaces
 EXCHANGE_BELOW_PCT = 85.0  # fuller modules stay in the van
+REQUEST_REAL_S = 60.0  # a request id stays so long after the last movement
+NOTICE_REAL_S = 5.0  # and a van's at least so long before the next one replaces it
 
 
 @dataclass
@@ -46,15 +52,19 @@ class SwapRobot:
         self._exchange: Exchange | None = None
         self._phase_s = 0.0
         self._waited_s = 0.0
+        self._inserted_real_s = float("-inf")
+        self._finished: list[tuple[float, int, Van | Slot]] = []  # when, request id and who still tells it
 
     def step(self, dt_s: float) -> None:
         """Work for `dt_s`: at most one change of custody a step."""
         for module in self._carried():
             module.advance(0.0, dt_s)
         self.station.is_robot_moving = self._exchange is not None
+        self._end_requests()
         if self._exchange is None:
             self._begin(dt_s)
             return
+        self._tell_van(self._exchange)
         self._phase_s += dt_s
         durations_s = (FETCH_S, REMOVE_S, INSERT_S, STORE_S)
         if self._phase_s < durations_s[self._exchange.phase] or not self._has_been_absent(self._exchange):
@@ -69,6 +79,8 @@ class SwapRobot:
     def _has_been_absent(self, exchange: Exchange) -> bool:
         """Say whether the next phase may end: what it puts in place has been off every line for long enough."""
         now_s = self._ledger.clock.real_time_s
+        if exchange.phase == 1:
+            return exchange.van.request_id == exchange.request_id
         if exchange.phase == 2:
             # The drained module left the bay later than the charged one its slot; both have to have been seen missing.
             return now_s - exchange.drained_out_real_s >= self.absence_real_s
@@ -88,11 +100,25 @@ class SwapRobot:
             if van.task != "swapping":
                 van.begin_swap()
             slot.is_reserved = True
-            request_id = self._ledger.next_request_id()
+            request_id = slot.request_id = self._ledger.next_request_id()
             self._exchange = Exchange(request_id, van, min(drained)[1], slot, self._ledger.clock.time_s)
             self._phase_s = self._waited_s = 0.0
         else:
             self._waited_s += dt_s
+
+    def _tell_van(self, exchange: Exchange) -> None:
+        """Tell the van the request id, when its node has noticed the module of the exchange before."""
+        notice_s = min(NOTICE_REAL_S, self.absence_real_s)
+        if self._ledger.clock.real_time_s - self._inserted_real_s >= notice_s:
+            exchange.van.request_id = exchange.request_id
+
+    def _end_requests(self) -> None:
+        """Take back the request ids whose last movement was long enough ago."""
+        now_s = self._ledger.clock.real_time_s
+        while self._finished and now_s - self._finished[0][0] >= REQUEST_REAL_S:
+            _, request_id, holder = self._finished.pop(0)
+            if holder.request_id == request_id:
+                holder.request_id = 0
 
     def _is_worth_it(self, module: Module, drained_pct: float) -> bool:
         if module.soc_pct >= READY_PCT:
@@ -126,6 +152,7 @@ class SwapRobot:
         assert exchange.charged is not None
         exchange.van.bays[exchange.bay] = exchange.charged
         self._ledger.record("in", (exchange.van.name, exchange.bay + 1), exchange.charged, exchange.request_id)
+        self._inserted_real_s = self._ledger.clock.real_time_s
         exchange.phase = 3
 
     def _store(self, exchange: Exchange) -> None:
@@ -140,4 +167,5 @@ class SwapRobot:
         self._ledger.swaps.append(
             Swap(exchange.request_id, exchange.van.name, exchange.bay + 1, *place, *codes, *times)
         )
+        self._finished += [(clock.real_time_s, exchange.request_id, holder) for holder in (exchange.van, exchange.slot)]
         self._exchange = None

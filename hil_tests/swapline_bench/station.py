@@ -31,6 +31,7 @@ class Slot:
         self.energy_kwh = 0.0  # into modules, at the terminals
         self.charger_temperature_c = 25.0
         self.faults = 0
+        self.request_id = 0  # of the exchange that the slot takes part in
         self.session_duration_s = 0.0  # since the module came, until it is full
         self.output_j = self.input_j = 0.0  # true energy out of and into the charger
         if module is not None:

@@ -72,6 +72,7 @@ class Van:
         self.insulation_kohm = round(random.uniform(2500.0, 6000.0))
         self.cargo_mass_kg = round(random.uniform(300.0, 900.0))
         self.faults = 0
+        self.request_id = 0  # of the exchange that the van takes part in; the station tells it
 
     # Figures that its parts keep.
 

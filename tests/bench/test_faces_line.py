@@ -76,6 +76,7 @@ def vcu_example() -> dict[str, Any]:
         "insulation_kohm": 12000,
         "cargo_mass_kg": 640,
         "faults": 0,
+        "request_id": 99,
     }
 
 
@@ -150,6 +151,7 @@ def test_slot_charger_gives_the_documented_example() -> None:
         charger_temperature_c=41.3,
         faults=0,
         session_duration_s=754,
+        request_id=99,
     )
     slot.energy_kwh = struct.unpack(">I", answer[25:29])[0] / 1000
     unit = slot_charger.SlotCharger(cast(Slot, slot), clock_s=Clock())
@@ -162,11 +164,11 @@ def test_one_refresh_is_one_reading_and_moves_the_alive_counter() -> None:
     clock = Clock()
     van = cast(Van, SimpleNamespace(is_powered=True, **vcu_example()))
     unit = vcu.Vcu(van, clock_s=clock)
-    first = list(unit.read(4, 0, 35))
+    first = list(unit.read(4, 0, 37))
     van.speed_kmh = 50.0
-    assert list(unit.read(4, 0, 35)) == first
+    assert list(unit.read(4, 0, 37)) == first
     clock.now_s += REFRESH_S
-    second = unit.read(3, 0, 35)
+    second = unit.read(3, 0, 37)
     assert second[2] == first[2] + 1
     assert second[4] == 5000
     unit.alive = 0xFFFF

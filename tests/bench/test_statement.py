@@ -190,7 +190,7 @@ def test_chargers_on_one_line_state_for_their_own_bays_and_repeat_themselves_in_
     }
     face = ModbusFace(units)
     face.witness = UnitWitnesses({bay: MapWitness(desk.scribe(bay), "slot", unit) for bay, unit in units.items()})
-    for request in ("010400000011", "020400000011", "020400000011"):
+    for request in ("010400000011", "010400000013", "020400000013", "020400000013"):
         desk.ask(face, request)
     statements = desk.statements("slot")
     assert [(one.bay, one.is_doubtful) for one in statements] == [(1, False), (2, False), (2, True)]
@@ -202,10 +202,10 @@ def test_a_controller_states_the_values_of_its_last_refresh(desk: Desk) -> None:
     unit = vcu.Vcu(van, clock_s=lambda: desk.now_s)
     face = ModbusFace({1: unit})
     face.witness = MapWitness(desk.scribe(), "vehicle", unit)
-    desk.ask(face, "010400000023")
+    desk.ask(face, "010400000025")
     desk.now_s += 1
     van.odometer_km += 1
-    desk.ask(face, "010400000023")
+    desk.ask(face, "010400000025")
     first, second = desk.statements("vehicle")
     assert second.values["odometer_km"] - first.values["odometer_km"] == pytest.approx(1)
 

@@ -152,6 +152,31 @@ def test_each_exchange_leaves_four_events_in_order_joined_by_its_request() -> No
         assert [e.world_time_s for e in events] == sorted(e.world_time_s for e in events)
 
 
+def test_van_and_slot_tell_the_request_while_their_modules_move_and_a_minute_longer() -> None:
+    yard = Yard(make_station(0.95, 0.99), 2, speed=60.0, absence_real_s=8.0)
+    told: dict[
+        int, tuple[int, int]
+    ] = {}  # number of the custody event -> request ids of its holder: then, and 2 s later
+    holders: list[Van | Slot] = []
+    times: list[tuple[float, int, int]] = []
+    while len(yard.ledger.swaps) < 2 or yard.ledger.clock.real_time_s < yard.ledger.swaps[-1].real_time_s + 59.0:
+        yard.run(STEP_S)
+        for event in yard.ledger.events[len(holders) :]:
+            holder = yard.vans[0] if event.holder == "van-001" else yard.station.slots[event.bay - 1]
+            times.append((event.real_time_s, event.request_id, holder.request_id))
+            holders.append(holder)
+        for number, (time_s, _, then) in enumerate(times):
+            if number not in told and yard.ledger.clock.real_time_s - time_s >= 2.0:
+                told[number] = (then, holders[number].request_id)
+    assert len(told) == 8
+    for number, (_, request_id, _) in enumerate(times):
+        assert told[number] == (request_id, request_id)
+    assert yard.vans[0].request_id == yard.ledger.swaps[-1].request_id
+    yard.run(2 * 60.0)
+    assert yard.vans[0].request_id == 0
+    assert {slot.request_id for slot in yard.station.slots} == {0}
+
+
 @pytest.mark.parametrize(("speed", "absence_real_s"), [(1.0, 8.0), (60.0, 8.0), (600.0, 3.0)])
 def test_module_is_on_no_line_for_the_shortest_absence_of_real_time(speed: float, absence_real_s: float) -> None:
     yard = Yard(make_station(0.95, 0.99), 1, speed=speed, absence_real_s=absence_real_s)

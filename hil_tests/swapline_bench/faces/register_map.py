@@ -4,13 +4,14 @@ Source: docs/vehicle-controller.md and docs/slot-charger.md. A header of four re
 reserved), then signals; a value that is None travels as the type's "not available" code.
 """
 
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from swapline_bench.faces import modbus
 
-MAP_VERSION = 1
+MAP_VERSION = 2
 REFRESH_S = 0.2  # "at least once a second"
 
 # type -> (words, smallest, largest, not-available code)
@@ -59,6 +60,11 @@ class MapUnit(modbus.Unit):
         self.alive = 0
         self.stated: dict[str, float] = {}  # the signals that have a value, as their registers show them
         self._words: list[int] = []
+
+    def is_whole(self, request: bytes) -> bool:
+        """Say whether a request asks for the whole map, header and all."""
+        start, count = struct.unpack(">HH", request[2:6])
+        return bool(start == 0 and count == len(self._words))
 
     def blocks(self, function: int) -> Mapping[int, Sequence[int]]:
         """Return the whole map; functions 3 and 4 read the same registers."""

@@ -19,6 +19,7 @@ FIELDS = (
     Field(0x0D, "charger_temperature_c", "i16", 1),
     Field(0x0E, "faults", "u16", 0),
     Field(0x0F, "session_duration_s", "u32", 0),
+    Field(0x11, "request_id", "u32", 0),
 )
 
 

@@ -34,6 +34,7 @@ FIELDS = (
     Field(0x1F, "insulation_kohm", "u16", 0),
     Field(0x20, "cargo_mass_kg", "u16", 0),
     Field(0x21, "faults", "u32", 0),
+    Field(0x23, "request_id", "u32", 0),
 )
 
 

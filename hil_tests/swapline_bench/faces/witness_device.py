@@ -36,8 +36,8 @@ class MapWitness:
 
     def look(self, request: bytes, reply: bytes) -> None:
         """See `Witness`. The unit replaces its stated values at each refresh and never changes them."""
-        is_whole = request[2:4] == b"\0\0"  # a part, without the header, is a look for alarms: it becomes no row
-        self._values = None if reply[1] & 0x80 or not is_whole else self._unit.stated
+        # A part becomes no row: it is a look for alarms, or the question whether there is more than in version 1.
+        self._values = None if reply[1] & 0x80 or not self._unit.is_whole(request) else self._unit.stated
         self._alive = self._unit.alive
 
     def said(self, late_s: float) -> None:
