@@ -1,19 +1,14 @@
-"""History by InfluxQL over HTTP, the one query language of InfluxDB 1.x, 2.x (with a DBRP mapping) and 3.x."""
+"""History by InfluxQL over HTTP (`influxql.py`)."""
 
 from typing import Any
-from urllib.parse import urlencode
-
-import urllib3
 
 from swapline_wire.catalogue import Signal
 
 from . import history_missing
 from .config import Influxdb1Config, Influxdb2Config
-from .error import SinkBusyError
 from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, SeriesQuery, Value, is_averaged
-from .history_missing import text
+from .influxql import InfluxqlClient, identifier, text
 from .missing import MISSING_MAX, Missing
-from .sinks.influxdb1 import credentials
 from .sinks.line_protocol import tag_value
 from .worker import Worker
 
@@ -24,14 +19,8 @@ class InfluxqlHistory:
     """See the module's header."""
 
     def __init__(self, config: Influxdb1Config | Influxdb2Config) -> None:
-        self._url = config.url.rstrip("/") + "/query"
-        if isinstance(config, Influxdb2Config):
-            self._database = config.bucket
-            headers = {"Authorization": f"Token {config.token.get_secret_value()}"}
-        else:
-            self._database = config.database
-            headers = credentials(config)
-        self._pool = urllib3.PoolManager(headers=headers, timeout=config.timeout_s, retries=False)
+        self._client = InfluxqlClient(config)
+        self._query = self._client.query
         self._worker = Worker("history")
 
     async def series(self, query: SeriesQuery) -> Series:
@@ -39,9 +28,9 @@ class InfluxqlHistory:
         return await self._worker.run(self._series, query)
 
     def _series(self, query: SeriesQuery) -> Series:
-        where, table = _where(query), _identifier(query.stream)
+        where, table = _where(query), identifier(query.stream)
         # `time_quality` is in every row: without it a row whose chosen signals all have no value would be missing.
-        columns = ", ".join(_identifier(name) for name in query.signals)
+        columns = ", ".join(identifier(name) for name in query.signals)
         limit = query.points_max + 1
         found = self._query(f'SELECT {columns}, "time_quality" FROM {table} WHERE {where} LIMIT {limit}')  # noqa: S608
         if _row_count(found) == limit:
@@ -93,25 +82,10 @@ class InfluxqlHistory:
         found = await self._worker.run(history_missing.ask, self._query, fleet=fleet, node=node)
         return found[:MISSING_MAX]
 
-    def _query(self, statement: str) -> list[dict[str, Any]]:
-        """Return the series of one statement's answer, times in ms."""
-        query = urlencode({"db": self._database, "epoch": "ms", "q": statement})
-        try:
-            response = self._pool.request("GET", f"{self._url}?{query}")
-            body = response.json()
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise SinkBusyError(f"{self._url} does not answer: {error}") from error
-        result = body.get("results", [{}])[0]
-        problem = body.get("error") or body.get("message") or result.get("error")
-        if response.status != 200 or problem:
-            raise SinkBusyError(f"{self._url} answers {response.status}: {problem}")
-        series: list[dict[str, Any]] = result.get("series", [])
-        return series
-
     def close(self) -> None:
         """End the thread and the connections."""
         self._worker.close()
-        self._pool.clear()
+        self._client.close()
 
 
 def _flow(key: tuple[str, str], journals: list[list[Any]], lost: dict[str, int]) -> NodeFlow:
@@ -135,12 +109,8 @@ def _row_count(series: list[dict[str, Any]]) -> int:
 
 
 def _aggregate(signal: Signal) -> str:
-    name = _identifier(signal.name)
+    name = identifier(signal.name)
     return f"{'mean' if is_averaged(signal) else 'last'}({name}) AS {name}"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _where(query: SeriesQuery) -> str:

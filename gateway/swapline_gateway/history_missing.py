@@ -10,6 +10,7 @@ from typing import Any
 
 from swapline_wire.catalogue import FRAMES_DROPPED, ROWS_DROPPED
 
+from .influxql import text
 from .missing import Declared, Missing, Origin, Stored, find_missing
 from .pipeline import LOSS_NAMES
 
@@ -21,11 +22,6 @@ DECLARED = (
     'SELECT "reason", "first_seq", "last_seq", "count", "time_quality" FROM "event"'
     ' WHERE {node} AND ("code" = {frames} OR "code" = {rows}) GROUP BY "code"'
 )
-
-
-def text(value: str) -> str:
-    """Return a text as InfluxQL writes it."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def ask(query: Query, *, fleet: str | None, node: str | None) -> list[Missing]:

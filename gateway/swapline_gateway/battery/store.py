@@ -4,7 +4,8 @@
 be used by several threads at once. Signals that the database has no column of yet come back as columns of None.
 """
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from .record import Place, SwapHalf
@@ -22,7 +23,22 @@ HALF_SIGNALS = (
     "reason",
     "time_quality",
 )
-OPERATORS = frozenset(("=", "!=", "<", "<=", ">", ">="))
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+OPERATORS = frozenset(_COMPARE)
+
+
+def is_met(row: Row, name: str, how: str, value: Any) -> bool:
+    """Say whether a row meets a condition on one of its fields or tags; one that it does not have meets none."""
+    own = row.tags[name] if name in row.tags else row.fields.get(name)
+    return own is not None and _COMPARE[how](own, value)
 
 
 class ModuleRows(NamedTuple):

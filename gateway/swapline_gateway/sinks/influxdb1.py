@@ -30,7 +30,7 @@ class Influxdb1Sink:
     def __init__(self, config: Influxdb1Config) -> None:
         self._config = config
         self._pool = urllib3.PoolManager(headers=credentials(config), timeout=config.timeout_s, retries=False)
-        self._writer = PointWriter(self._send)
+        self._writer = PointWriter(self.send)
         self._is_open = False
 
     def open(self) -> None:
@@ -49,7 +49,8 @@ class Influxdb1Sink:
             self.open()
         return self._writer.write(frames)
 
-    def _send(self, body: bytes) -> None:
+    def send(self, body: bytes) -> None:
+        """Send one body of line protocol, times in nanoseconds. Raises `SinkError`."""
         response = self._post("/write", {"db": self._config.database, "precision": "ns"}, body)
         if response.status != 204:
             self._is_open = response.status != 404  # somebody dropped the database: make it again

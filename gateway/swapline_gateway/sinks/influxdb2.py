@@ -35,7 +35,7 @@ class Influxdb2Sink:
             retries=False,
         )
         self._write_api = self._client.write_api(write_options=SYNCHRONOUS)
-        self._writer = PointWriter(self._send)
+        self._writer = PointWriter(self.send)
 
     def open(self) -> None:
         """Connect at the first write: bucket and token are made by whoever runs the server."""
@@ -44,7 +44,8 @@ class Influxdb2Sink:
         """Write all points; find those that the database refuses."""
         return self._writer.write(frames)
 
-    def _send(self, body: bytes) -> None:
+    def send(self, body: bytes) -> None:
+        """Send one body of line protocol, times in nanoseconds. Raises `SinkError`."""
         try:
             self._write_api.write(self._config.bucket, self._config.org, body, write_precision=_NS)
         except ApiException as error:

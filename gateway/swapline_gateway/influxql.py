@@ -1,0 +1,81 @@
+"""InfluxQL over HTTP, the one query language of InfluxDB 1.x, 2.x (with a DBRP mapping) and 3.x."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+
+from .config import Influxdb1Config, Influxdb2Config
+from .error import SinkBusyError
+from .sinks.influxdb1 import credentials
+
+_NOTHING = "swapline_asks_who_answers"  # a measurement that nobody has
+
+
+def text(value: str) -> str:
+    """Return a text as InfluxQL writes it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def identifier(name: str) -> str:
+    """Return a name as InfluxQL writes it."""
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class InfluxqlClient:
+    """Asks one database. Threads may share it."""
+
+    def __init__(self, config: Influxdb1Config | Influxdb2Config) -> None:
+        self._url = config.url.rstrip("/") + "/query"
+        if isinstance(config, Influxdb2Config):
+            self._database = config.bucket
+            headers = {"Authorization": f"Token {config.token.get_secret_value()}"}
+        else:
+            self._database = config.database
+            headers = credentials(config)
+        self._pool = urllib3.PoolManager(headers=headers, timeout=config.timeout_s, retries=False)
+
+    def query(self, statement: str) -> list[dict[str, Any]]:
+        """Return the series of one statement's answer, times in ms. Raises `SinkBusyError`."""
+        response = self._get(statement)
+        try:
+            body = response.json()
+        except (ValueError, UnicodeDecodeError) as error:
+            raise SinkBusyError(f"{self._url} does not answer: {error}") from error
+        if not isinstance(body, dict):
+            raise SinkBusyError(f"{self._url} answers {response.status}: something that is no answer")
+        result = (body.get("results") or [{}])[0]
+        problem = body.get("error") or body.get("message") or result.get("error")
+        if response.status != 200 or problem:
+            raise SinkBusyError(f"{self._url} answers {response.status}: {problem}")
+        series: list[dict[str, Any]] = result.get("series", [])
+        return series
+
+    def is_understood(self) -> bool:
+        """Say whether the database speaks InfluxQL. Raises `SinkBusyError` if it cannot be known now.
+
+        What only takes line protocol has no such page, or answers every statement with the same words.
+        """
+        statement = f'SELECT "value" FROM "{_NOTHING}"'  # noqa: S608 (our own name)
+        response = self._get(statement)
+        try:
+            body = response.json()
+        except (ValueError, UnicodeDecodeError):
+            body = None
+        if response.status in (400, 404, 405) and not isinstance(body, dict):
+            return False
+        if not isinstance(body, dict) or response.status != 200:
+            raise SinkBusyError(f"{self._url} answers {response.status}")
+        results = body.get("results")
+        return isinstance(results, list) and len(results) == 1 and not results[0].get("series")
+
+    def _get(self, statement: str) -> urllib3.BaseHTTPResponse:
+        query = urlencode({"db": self._database, "epoch": "ms", "q": statement})
+        try:
+            return self._pool.request("GET", f"{self._url}?{query}")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise SinkBusyError(f"{self._url} does not answer: {error}") from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
