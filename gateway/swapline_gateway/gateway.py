@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import aiomqtt
 
 from . import books
+from .alarm.access import make_watch
 from .config import GatewayConfig
 from .error import ConfigurationError, GatewayError, StorageError
 from .inbox import Inbox
@@ -111,6 +112,7 @@ class Gateway:
         stack.push_async_callback(self._pump.close)
         await self._pump.open()
         self._build()
+        stack.push_async_callback(self._alarms.close)
         await self._open_http(stack)
 
     def _build(self) -> None:
@@ -120,6 +122,7 @@ class Gateway:
         self._uplink = Uplink(config.mqtt, inbox=self._inbox, figures=figures, backoff=backoff)
         self._publisher = Publisher(config.state, uplink=self._uplink, figures=figures)
         self._offers = TimeOffers(uplink=self._uplink, figures=figures)
+        self._alarms = make_watch(config.sink, self._sink, self.state, self._uplink)
         self._intake = Intake(
             inbox=self._inbox,
             spool=self._spool,
@@ -131,6 +134,7 @@ class Gateway:
             publisher=self._publisher,
             offers=self._offers,
             figures=figures,
+            alarms=self._alarms,
         )
 
     async def _open_http(self, stack: contextlib.AsyncExitStack) -> None:
@@ -138,7 +142,13 @@ class Gateway:
             return
         from .http import HttpServer  # noqa: PLC0415 (aiohttp is an extra)
 
-        server = HttpServer(self.config.http, state=self.state, figures=self.figures, history=self._make_history(stack))
+        server = HttpServer(
+            self.config.http,
+            state=self.state,
+            figures=self.figures,
+            history=self._make_history(stack),
+            alarms=self._alarms,
+        )
         stack.push_async_callback(server.close)
         self.http_url = await server.open()
         self._log.info("pages", url=self.http_url)
@@ -159,6 +169,7 @@ class Gateway:
                 ("intake", self._intake.run()),
                 ("pump", self._pump.run()),
                 ("publisher", self._publisher.run()),
+                ("alarms", self._alarms.run()),
                 ("tick", self._tick()),
                 ("ready", self._announce()),
                 ("restore", self._restore()),
@@ -186,6 +197,7 @@ class Gateway:
         await self._uplink.connected.wait()
         try:
             await restore(self.config.mqtt, self.state)
+            self._alarms.take_state()
         except (aiomqtt.MqttError, OSError, ValueError, GatewayError) as error:
             self._log.warning("pages begin empty: retained states cannot be read", error=str(error))
 

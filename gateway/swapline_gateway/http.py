@@ -7,6 +7,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from .alarm.routes import AlarmRoutes
+from .alarm.watch import AlarmWatch
 from .config import HttpConfig
 from .error import ConfigurationError, SinkBusyError, UnavailableError
 from .history import History
@@ -20,7 +22,13 @@ class HttpServer:
     """The gateway's pages."""
 
     def __init__(
-        self, config: HttpConfig, *, state: FleetState, figures: PipelineFigures, history: History | None
+        self,
+        config: HttpConfig,
+        *,
+        state: FleetState,
+        figures: PipelineFigures,
+        history: History | None,
+        alarms: AlarmWatch,
     ) -> None:
         self._config = config
         self._figures = figures
@@ -33,10 +41,12 @@ class HttpServer:
         self._app.router.add_get("/metrics", self._metrics)
         self._app.router.add_get("/api/pipeline", self._pipeline)
         self._app.router.add_get("/api/missing", self._missing)
+        AlarmRoutes(alarms).add_to(self._app)
         if config.console:
-            from .console import add_routes  # noqa: PLC0415
+            from .console import add_routes, alarms_document  # noqa: PLC0415
 
-            add_routes(self._app, state=state, history=history, pipeline=self._figures_json)
+            console = add_routes(self._app, state=state, history=history, pipeline=self._figures_json)
+            console.add_scope("alarms", lambda _request: alarms_document(alarms.figures))
         self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=2)
 
     async def open(self) -> str:

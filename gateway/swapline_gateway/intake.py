@@ -10,6 +10,7 @@ import aiomqtt
 from swapline_wire import catalogue, message, topic
 from swapline_wire.error import WireError
 
+from .alarm.watch import AlarmWatch
 from .error import StorageError
 from .inbox import Inbox
 from .ingest import Item, Sender, Spoiled, count_frames, examine_message, refuse_future
@@ -48,6 +49,7 @@ class Intake:
         publisher: Publisher,
         offers: TimeOffers,
         figures: PipelineFigures,
+        alarms: AlarmWatch,
     ) -> None:
         self._inbox = inbox
         self._spool = spool
@@ -59,6 +61,7 @@ class Intake:
         self._publisher = publisher
         self._offers = offers
         self._figures = figures
+        self._alarms = alarms
         self._log = get("intake")
         self._novelty = Novelty()
 
@@ -79,10 +82,12 @@ class Intake:
                 self._figures.refused[error.reason] += 1
                 continue
             sender = Sender(address.fleet, address.node)
-            if address.channel == topic.STATUS and self._is_allowed(sender, 1, len(incoming.payload)):
-                self._take_status(sender, incoming.payload)
-            elif address.channel == topic.UP:
+            if address.channel == topic.UP:
                 self._examine(sender, incoming.payload, received_utc_ms, items, spoiled)
+            elif address.channel != topic.STATUS:
+                self._take_alarm(address, incoming)
+            elif self._is_allowed(sender, 1, len(incoming.payload)):
+                self._take_status(sender, incoming.payload)
         if items or spoiled:
             await self._store(items, spoiled, received_utc_ms)
 
@@ -156,9 +161,20 @@ class Intake:
             decoded = item.decoded
             if decoded.stream is catalogue.ALARM_STREAM:
                 self._publisher.publish_alarms(item)
+            if decoded.header.priority:
+                self._alarms.take_item(item)
             if not any(signal.kind == catalogue.KEY for signal in decoded.signals):
                 decoded = decoded._replace(rows=decoded.rows[-1:])  # the newest; the database gets all of them
             self._publisher.take(self._state.apply(item.sender.fleet, item.sender.node, decoded, item.anchor_utc_ms))
+
+    def _take_alarm(self, address: topic.Address, incoming: aiomqtt.Message) -> None:
+        """Take what gateways tell each other: alarms, and who has seen them. Nothing of it is stored from here."""
+        if address.channel == topic.ALARM:
+            is_known = self._alarms.take_message(address, incoming.payload)
+        else:
+            is_known = self._alarms.take_said(str(incoming.topic), incoming.payload)
+        if not is_known:
+            self._figures.refused["bad_alarm"] += 1
 
     def _take_status(self, sender: Sender, payload: bytes) -> None:
         if not payload:

@@ -238,6 +238,10 @@ class FleetState:
                 yield await subscription.take()
                 await asyncio.sleep(interval_s)
 
+    def announce(self) -> None:
+        """Wake everybody who follows the changes: something that stands beside the fleet has changed."""
+        self._announce()
+
     def _announce(self, *, nodes: Iterable[NodeKey] = (), modules: Iterable[str] = ()) -> None:
         for subscription in self._subscriptions:
             subscription.note(nodes, modules)

@@ -15,6 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from swapline_wire import topic
 
+from .alarm.acknowledge import CHANNEL as ACKNOWLEDGED
 from .config import MqttConfig
 from .error import AccessError, ConfigurationError, UnavailableError
 from .inbox import Inbox
@@ -26,13 +27,15 @@ from .retry import Backoff
 _CREDENTIALS_REFUSED = (134, 135, 140)
 _REFUSED = 128  # and above, in a SUBACK
 _CONNECT_S_MAX = 10.0
+_DELIVER_S_MAX = 5.0
 
 
 def filters(config: MqttConfig) -> list[str]:
-    """Return what a gateway subscribes to. Births are for every replica, frames are shared."""
+    """Return what a gateway subscribes to. Frames are shared; births, alarms, and who has seen them, are for all."""
     up = topic.format_topic(config.fleet, "+", topic.UP)
-    status = topic.format_topic(config.fleet, "+", topic.STATUS)
-    return [f"$share/{config.share_group}/{up}" if config.share_group else up, status]
+    channels = (topic.STATUS, topic.ALARM, f"{ACKNOWLEDGED}/#")
+    for_all = [topic.format_topic(config.fleet, "+", channel) for channel in channels]
+    return [f"$share/{config.share_group}/{up}" if config.share_group else up, *for_all]
 
 
 def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
@@ -93,6 +96,7 @@ class Uplink:
 
     def __init__(self, config: MqttConfig, *, inbox: Inbox, figures: PipelineFigures, backoff: Backoff) -> None:
         self.connected = asyncio.Event()
+        self.connection_count = 0
         self._config = config
         self._inbox = inbox
         self._figures = figures
@@ -143,6 +147,7 @@ class Uplink:
             self._was_connected = True
             self._figures.is_connected = True
             self._figures.broker_error = ""
+            self.connection_count += 1
             self.connected.set()
             self._log.info("connected", host=self._config.host, port=self._config.port)
             async for _ in client.messages:  # never yields: our inbox keeps the messages; raises when the link ends
@@ -154,6 +159,16 @@ class Uplink:
             return False
         code: int = self._paho.publish(name, payload, qos, retain).rc
         return code == 0
+
+    async def deliver(self, name: str, payload: str) -> bool:
+        """Publish a retained message and wait until the broker has confirmed it; say whether it has."""
+        if self._client is None or not self.connected.is_set():
+            return False
+        try:
+            await self._client.publish(name, payload, qos=1, retain=True, timeout=_DELIVER_S_MAX)
+        except (aiomqtt.MqttError, ValueError):
+            return False
+        return True
 
     def is_congested(self) -> bool:
         """Say whether earlier messages still wait for the socket."""

@@ -13,6 +13,7 @@ from aiomqtt import Message
 
 from swapline_bench.frame_source import FrameSource
 from swapline_gateway import config
+from swapline_gateway.alarm.watch import AlarmWatch
 from swapline_gateway.error import ConfigurationError, StorageError
 from swapline_gateway.inbox import Inbox
 from swapline_gateway.ingest import Sender, examine_message
@@ -35,7 +36,8 @@ TOPICS = (
     "swapline/v1/test/van-001/status",
     "swapline/v1/test/van-002/up",
     "swapline/v1/test/../up",
-    "swapline/v1/test/van-001/state/module",
+    "swapline/v1/test/van-001/alarm",
+    "swapline/v1/test/van-001/state/acknowledged/1/32",
 )
 OWN_TOPIC = 128  # a message that begins so brings its topic
 SPOOL_LIMIT_BYTES = 1 << 20
@@ -76,6 +78,7 @@ class IntakeRig:
             publisher=self.publisher,
             offers=TimeOffers(uplink=uplink, figures=figures),
             figures=figures,
+            alarms=AlarmWatch(FleetState(), uplink),
         )
 
     def take(self, name: str, payload: bytes) -> None:

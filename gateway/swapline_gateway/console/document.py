@@ -16,6 +16,7 @@ MOVES_SHOWN = 20
 HOUR_MS = 3_600_000
 PIPELINE_INTERVAL_S = 1.0
 STATIONS_INTERVAL_S = 30.0
+ALARMS_INTERVAL_S = 5.0  # its changes wake everybody; this is for what was missed
 
 PipelineProvider = Callable[[], Mapping[str, Any]]
 
@@ -177,6 +178,15 @@ def module_document(fleet: FleetState, code: str) -> BuiltDocument:
 
     # Its history names any holder of the fleet, and it is small: comparing costs less than knowing what concerns it.
     return BuiltDocument(build, concerns=lambda _batch: True)
+
+
+def alarms_document(figures: Callable[[], Mapping[str, int]]) -> BuiltDocument:
+    """Return the alarm book's figures: a page that shows alarms asks for them again when `revision` grows."""
+
+    def build() -> dict[str, Any]:
+        return dict(figures())
+
+    return BuiltDocument(build, concerns=lambda _batch: True, interval_s=ALARMS_INTERVAL_S)
 
 
 def empty_document() -> BuiltDocument:

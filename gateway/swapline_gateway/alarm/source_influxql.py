@@ -1,0 +1,140 @@
+"""The alarm book's questions in InfluxQL.
+
+Rows of alarms have no room for the run that told them; the frames that they came in have (`frames`): a row belongs to
+the frame of its node whose time it is in. Where several fit (two bays' alarms of one second), they are of one run.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from swapline_gateway.fleet_record import RAISED_AGAIN_S, NodeKey
+from swapline_gateway.influxql import InfluxqlClient, text
+from swapline_gateway.sinks.line_protocol import tag_value
+from swapline_wire.catalogue import ALARM_STREAM, BOOT, EVENT_STREAM, KEY
+
+from .book import RAISED_AGAIN_MS, AlarmKey, AlarmRow, Boot
+from .source import LAST_UTC_MS, Span
+
+_VALUES = tuple(signal.name for signal in ALARM_STREAM.signals if signal.kind != KEY)
+_FRAME_MS_MAX = 86_400_000  # a frame's first row is no older than this before any of its others
+_ANSWER_MS_MAX = 30 * 86_400_000
+
+
+class _Frame(NamedTuple):
+    first_utc_ms: int
+    last_utc_ms: int
+    journal: int
+    boot: int
+
+
+class InfluxqlAlarms:
+    """See the module's header."""
+
+    def __init__(self, client: InfluxqlClient) -> None:
+        self._client = client
+
+    def is_understood(self) -> bool:
+        """See `AlarmSource.is_understood`."""
+        return self._client.is_understood()
+
+    def rows(self, span: Span, limit: int) -> list[AlarmRow]:
+        """See `AlarmSource.rows`."""
+        columns = ", ".join(f'"{name}"' for name in _VALUES)
+        where = _where(span) + (f' AND "module" = {text(tag_value(span.module))}' if span.module is not None else "")
+        groups = self._client.query(
+            f'SELECT {columns} FROM "alarm" WHERE {where}'  # noqa: S608 (the catalogue's names)
+            f' GROUP BY "fleet", "node", "bay", "module", "code" ORDER BY time DESC LIMIT {limit}'
+        )
+        frames = self._frames(ALARM_STREAM.name, span)
+        found = [row for group in groups for row in _alarm_rows(group, frames)]
+        found.sort(key=lambda row: (-row.time_utc_ms, row.key))
+        return found[:limit]
+
+    def _frames(self, stream: str, span: Span) -> dict[NodeKey, list[_Frame]]:
+        """Return the frames of a stream, in the order of their first rows."""
+        wider = span._replace(start_utc_ms=max(0, span.start_utc_ms - _FRAME_MS_MAX))
+        frames: dict[NodeKey, list[_Frame]] = defaultdict(list)
+        for group in self._client.query(
+            f'SELECT "boot", "span_ms" FROM "frames" WHERE {_where(wider)} AND "stream" = {text(stream)}'  # noqa: S608
+            ' GROUP BY "fleet", "node", "journal"'
+        ):
+            tags = group["tags"]
+            of_node = frames[tags["fleet"], tags["node"]]
+            of_node += [_Frame(ms, ms + length, int(tags["journal"]), boot) for ms, boot, length in group["values"]]
+        for of_node in frames.values():
+            of_node.sort()
+        return frames
+
+    def boots(self, span: Span, nodes: Collection[NodeKey] | None = None) -> list[Boot]:
+        """See `AlarmSource.boots`."""
+        if nodes is not None and not nodes:
+            return []
+        groups = self._client.query(
+            f'SELECT "count" FROM "event" WHERE {_where(span)} AND "code" = \'{BOOT}\''  # noqa: S608
+            ' GROUP BY "fleet", "node"'
+        )
+        frames = self._frames(EVENT_STREAM.name, span)
+        found: list[Boot] = []
+        for group in groups:
+            node = group["tags"]["fleet"], group["tags"]["node"]
+            if nodes is None or node in nodes:
+                found += (
+                    Boot(ms, *node, _find(frames.get(node, ()), ms, boot).journal, boot) for ms, boot in group["values"]
+                )
+        return sorted(found)
+
+    def has_run(self, boot: Boot, end_utc_ms: int | None) -> bool:
+        """See `AlarmSource.has_run`."""
+        end = LAST_UTC_MS if end_utc_ms is None else end_utc_ms
+        where = _where(Span(boot.time_utc_ms + RAISED_AGAIN_MS, end, boot.fleet, boot.node))
+        return bool(
+            self._client.query(
+                f'SELECT "uptime_s" FROM "node" WHERE {where} AND "uptime_s" >= {RAISED_AGAIN_S} LIMIT 1'  # noqa: S608
+            )
+        )
+
+    def answered(self, key: AlarmKey, after_utc_ms: int) -> int | None:
+        """See `AlarmSource.answered`."""
+        where = _where(Span(after_utc_ms + 1, after_utc_ms + _ANSWER_MS_MAX, key.fleet, key.node))
+        where += f" AND \"bay\" = '{key.bay}'"
+        times: list[int] = []
+        for question in (
+            f'SELECT first("time_quality") FROM "module" WHERE {where}',  # noqa: S608
+            f'SELECT first("occupied") FROM "slot" WHERE {where} AND "occupied" = 0',  # noqa: S608
+        ):
+            times += [series["values"][0][0] for series in self._client.query(question)]
+        return min(times, default=None)
+
+    def close(self) -> None:
+        """End the connections."""
+        self._client.close()
+
+
+def _alarm_rows(group: dict[str, Any], frames: dict[NodeKey, list[_Frame]]) -> Iterable[AlarmRow]:
+    tags = group["tags"]
+    key = AlarmKey(tags["fleet"], tags["node"], int(tags["bay"] or 0), tags["module"], int(tags["code"]))
+    of_node = frames.get((key.fleet, key.node), ())
+    for time_ms, *values in group["values"]:
+        frame = _find(of_node, time_ms)
+        yield AlarmRow(time_ms, key, frame.journal, frame.boot, dict(zip(_VALUES, values, strict=True)))
+
+
+def _find(frames: Sequence[_Frame], time_ms: int, boot: int | None = None) -> _Frame:
+    """Return the frame that a row is in; one of no run where it is not found (its point was refused, or dropped)."""
+    for index in range(bisect_right(frames, (time_ms, LAST_UTC_MS, 0, 0)) - 1, -1, -1):
+        frame = frames[index]
+        if frame.last_utc_ms >= time_ms and boot in (None, frame.boot):
+            return frame
+        if frame.first_utc_ms < time_ms - _FRAME_MS_MAX:
+            break
+    return _Frame(time_ms, time_ms, 0, boot or 0)
+
+
+def _where(span: Span) -> str:
+    conditions = [f"time >= {span.start_utc_ms}ms", f"time < {min(span.end_utc_ms, LAST_UTC_MS)}ms"]
+    for tag, value in (("fleet", span.fleet), ("node", span.node)):
+        if value is not None:
+            conditions.append(f'"{tag}" = {text(value)}')
+    return " AND ".join(conditions)
