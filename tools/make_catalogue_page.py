@@ -128,6 +128,14 @@ def alarm_row(stream: Stream, words: list[str]) -> str:
         return f"| {code} + bit | {texts[int(code)].partition(':')[0]} | {stream.name} | `{name}` | " + " | ".join(
             [*levels, "-", "at once |"]
         )
+    if how == "runaway":
+        rise, highest, drop_pct, hysteresis, clear_ms, _, rise_ms = map(int, numbers)
+        scale = 10**signal.decimals
+        judged = f"`{name}` rises by {rise / scale:g} {signal.unit}/s, and is at {highest / scale:g} {signal.unit}"
+        judged += f" or `{less}` has dropped by {drop_pct} %"
+        durations = f"{rise_ms / 1000:g} s, cleared after {clear_ms / 1000:g} s"
+        back = f"{hysteresis / scale:g} {signal.unit}"
+        return f"| {code} | {texts[int(code)]} | {stream.name} | {judged} | - | - | yes | {back} | {durations} |"
     of = {"-": "", "cell_count": " a cell", "capacity_full_ah": " by `capacity_full_ah`"}[per]
     judged = f"`{name}`{f' less `{less}`' if less != '-' else ''}{of} {how}"
     unit = "C" if per == "capacity_full_ah" else signal.unit

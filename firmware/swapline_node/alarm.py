@@ -5,6 +5,7 @@ driver takes between two polls. A limit counts as passed when the value has been
 seen at readings that follow each other closely. An alarm keeps the highest level that it has reached until it is
 cleared: the value must be back within level 1 by the hysteresis, for the duration of level 1 and 2 s at least.
 The limits of voltages are those of LFP cells, so a module that is said to have others is not judged by them.
+Thermal runaway (`runaway.py`) has a rule of its own kind, which judges a module of any cells.
 
 What a look sees is nobody's until the module's code has been read behind it, so `judge` without an owner only counts
 time and says whether there is something to tell. A value that is not available or abnormal decides nothing.
@@ -16,6 +17,8 @@ from micropython import const
 
 from swapline_wire.catalogue import CODES, Stream
 
+from . import runaway
+
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from .sampler import Source
@@ -25,6 +28,7 @@ _JUDGED = ("vehicle", "module", "slot")
 # Places in a compiled row, as `alarm_table.compile_rules` makes it.
 _COLUMNS = const(13)
 _BITS = const(0)
+_RUNAWAY = const(2)
 _NONE = const(-1)
 _LFP_CODES = const(4)  # voltages of cells and packs: the first rows of the table
 _CODE = const(0)
@@ -33,7 +37,7 @@ _LESS = const(2)
 _PER = const(3)
 _POSITION = const(4)
 _HOW = const(5)
-_LIMIT = const(5)  # plus the level
+_LIMIT = const(5)  # plus the level; thermal runaway has 1: rise a second, 2: highest temperature, 3: drop in percent
 _HYSTERESIS = const(9)
 _DURATION = const(9)  # plus the level
 
@@ -42,12 +46,14 @@ _FIELDS = const(7)
 _LEVEL = const(0)  # told last; of bits: the lower ones that are told
 _PLACE = const(1)  # the position that was told when it was raised: its changes are about the same cell; or upper bits
 _SEEN = const(2)  # when the signal last had a value, in ticks
+# From here on it is forgotten after a gap.
 _HELD = const(3)  # plus the level: for so many ticks its limit is passed; plus 0: for so many it could be cleared
 _NOT_HELD = const(0xFFFF)
 
 _TICK_MS = const(10)
 _GAP_TICKS_MAX = const(5000 // 10)  # readings farther apart say nothing about the time in between
 _HELD_TICKS_MAX = const(60000 // 10)
+_RUNAWAY_LEVEL = const(3)
 _BITS_MAX = const(0x7FFFFFFF)  # of a flag word in an alarm's signed value; the catalogue names no bit above
 _CLEAR_MS_MIN = const(2000)  # a value that swings around its limit makes one alarm, not many
 NO_POSITION = 0xFF
@@ -62,9 +68,17 @@ def is_judged(stream: Stream) -> bool:
 
 def make_state(rules: "array[int]") -> "array[int]":
     """Return the state of a source's rules: nothing stands. A station judges a hundred rules, so it is one array."""
-    state = array("H", bytes(2 * _FIELDS * (len(rules) // _COLUMNS)))
-    _restart(state, 0)
+    words = 0
+    for rule in range(0, len(rules), _COLUMNS):
+        words += _words(rules[rule + _HOW])
+    state = array("H", bytes(2 * words))
+    _restart(rules, state, 0)
     return state
+
+
+def _words(how: int) -> int:
+    """Return how many words of state a rule has."""
+    return _HELD + 1 + runaway.WORDS if how == _RUNAWAY else _FIELDS
 
 
 def judge(source: "Source", now_ms: int, owner: "str | None") -> int:
@@ -72,14 +86,16 @@ def judge(source: "Source", now_ms: int, owner: "str | None") -> int:
     rules = source.rules
     changes = at = 0
     if now_ms - source.judged_ms > _GAP_TICKS_MAX * _TICK_MS:
-        _restart(source.state, _HELD)
+        _restart(rules, source.state, _HELD)
     source.judged_ms = now_ms
     for rule in range(0, len(rules), _COLUMNS):
         if rules[rule + _HOW] == _BITS:
             changes += _judge_bits(source, rule, at, owner)
+        elif rules[rule + _HOW] == _RUNAWAY:
+            changes += _judge_runaway(source, rule, at, now_ms // _TICK_MS & 0xFFFF, owner)
         elif source.is_lfp or rules[rule + _CODE] > _LFP_CODES:
             changes += _judge_limit(source, rule, at, now_ms // _TICK_MS & 0xFFFF, owner)
-        at += _FIELDS
+        at += _words(rules[rule + _HOW])
     return changes
 
 
@@ -92,15 +108,18 @@ def leave(source: "Source") -> None:
             _tell_bits(source, rule, at, (_told_bits(state, at), NO_VALUE), source.owner)
         elif state[at + _LEVEL]:
             _tell_level(source, rule, at, (CLEARED, NO_VALUE, 0), source.owner)
-        at += _FIELDS
-    _restart(state, 0)
+        at += _words(rules[rule + _HOW])
+    _restart(rules, state, 0)
 
 
-def _restart(state: "array[int]", first: int) -> None:
+def _restart(rules: "array[int]", state: "array[int]", first: int) -> None:
     """Forget the fields from `first` on of every rule: from `_HELD` on, that anything has been so for any time."""
-    for i in range(len(state)):
-        if i % _FIELDS >= first:
-            state[i] = _NOT_HELD if i % _FIELDS >= _HELD else 0
+    at = 0
+    for rule in range(0, len(rules), _COLUMNS):
+        words = _words(rules[rule + _HOW])
+        for i in range(first, words):
+            state[at + i] = _NOT_HELD if i >= _HELD else 0
+        at += words
 
 
 def _number(source: "Source", place: int) -> "int | None":
@@ -142,6 +161,42 @@ def _judge_limit(source: "Source", rule: int, at: int, now: int, owner: "str | N
         return 0
     if owner is not None:
         _tell_level(source, rule, at, (level, value, limit * scale // 100), owner)
+    return 1
+
+
+def _judge_runaway(source: "Source", rule: int, at: int, now: int, owner: "str | None") -> int:
+    """Suspect thermal runaway, and take it back when a minute has passed without any sign of it."""
+    rules, state = source.rules, source.state
+    temperature = _number(source, rules[rule + _SIGNAL])
+    voltage = _number(source, rules[rule + _LESS])
+    limit = runaway.voltage_limit(state, at + _HELD + 1, voltage, rules[rule + _LIMIT + 3], now)
+    if temperature is None:
+        return 0
+    rise_ms = runaway.rise_ms(state, at + _HELD + 1, temperature, rules[rule + _LIMIT + 1], now)
+    elapsed = (now - state[at + _SEEN]) & 0xFFFF
+    state[at + _SEEN] = now
+    highest = rules[rule + _LIMIT + 2]
+    is_rising = rise_ms >= rules[rule + _DURATION + 3]
+    is_back = not is_rising and not limit and temperature <= highest - rules[rule + _HYSTERESIS]
+    held_ms = _hold(state, at + _HELD, is_back, elapsed)
+    signal, place, value = rules[rule + _SIGNAL], rules[rule + _POSITION], temperature
+    if state[at + _LEVEL]:
+        level, limit = CLEARED, highest - rules[rule + _HYSTERESIS]
+        if held_ms < rules[rule + _DURATION + 1]:
+            return 0
+    else:
+        level = _RUNAWAY_LEVEL
+        if not is_rising or (temperature < highest and not limit):
+            return 0
+        if temperature >= highest:
+            limit = highest
+        elif voltage is not None:
+            signal, place, value = rules[rule + _LESS], rules[rule + _PER], voltage
+        state[at + _PLACE] = source.values[place]
+    if owner is not None:
+        row = [rules[rule + _CODE], level, source.stream.id, signal, state[at + _PLACE], value, limit]
+        if source.tell(row, owner):  # else the next reading tells it
+            state[at + _LEVEL] = level
     return 1
 
 

@@ -5,10 +5,14 @@ limits are multiplied by: they are hundredths of a cell or of a C-rate then), `p
 cell or sensor), how, the limits of levels 1 to 3, hysteresis, and the milliseconds for which the limits of levels 1 to
 3 must be passed. Numbers are raw, as in the catalogue. `-` stands for none.
 
-How is `above`, `below`, or `bits`: then the limits are masks of the bits that are of level 1, 2 and 3, and bit n has
-the row's code plus n. Levels are those of GB/T 32960.3: 1 is to be watched, 2 is to be acted on soon, 3 is to be
-stopped at once. A limit of level 3 has no minimum duration where the figure itself is dangerous, for then every
-reading counts; the lower ones have, for a load makes voltages dip.
+How is `above`, `below`, `bits` or `runaway`. Of `bits` the limits are masks of the bits that are of level 1, 2 and 3,
+and bit n has the row's code plus n. `runaway` suspects thermal runaway, always with level 3: its numbers are the rise
+of `signal` a second, its highest value, the drop of `less` in percent, the hysteresis, for how long no sign of it may
+be seen before it is cleared (twice), and how long the rise lasts; `per` is the cell that `less` is about.
+
+Levels are those of GB/T 32960.3: 1 is to be watched, 2 is to be acted on soon, 3 is to be stopped at once. A limit of
+level 3 has no minimum duration where the figure itself is dangerous, for then every reading counts; the lower ones
+have, for a load makes voltages dip.
 
 Limits are those of 16 LFP cells in series (`docs/alarms.md` says where each comes from). The voltages of codes 1 to 4
 are not judged where the configuration or the BMS says that the cells are others. A code is never reused.
@@ -33,6 +37,8 @@ _TABLE = {
         "10 current_a - capacity_full_ah - below -105 -130 -210 10 35000 35000 1000",
         "11 insulation_kohm - - - below 60 30 6 10 5000 2000 0",
         "32 protections - - - bits 0x210A0 0x1635F 0x8C00 0 0 0 0",
+        "15 temperature_max_c cell_voltage_min_v cell_voltage_min_cell temperature_max_sensor runaway "
+        "10 600 25 50 60000 60000 3000",
     ),
     "vehicle": (
         "12 insulation_kohm - - - below 60 30 6 10 5000 2000 0",
@@ -43,7 +49,8 @@ _TABLE = {
 }
 # A compiled row: code; places of signal, less, per and position, -1 for none; how; and the seven numbers.
 COLUMNS = 13
-_HOWS = {"above": 1, "below": -1, "bits": 0}  # 1 and -1: what the value is multiplied by, so that both compare alike
+# 1 and -1: what the value is multiplied by, so that both compare alike.
+_HOWS = {"above": 1, "below": -1, "bits": 0, "runaway": 2}
 
 
 def rules_of(name: str) -> "list[list[str]]":

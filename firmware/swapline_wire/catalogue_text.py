@@ -437,6 +437,7 @@ VALUES["alarm", "code"] = {
     12: "vehicle insulation low",
     13: "crash-like deceleration",
     catalogue.MODULE_LOST: "module lost",
+    15: "thermal runaway suspected",
     **_names_of_bits(32, "BMS protection: ", "module", "protections"),
     **_names_of_bits(64, "charger fault: ", "slot", "faults"),
     **_names_of_bits(96, "vehicle fault: ", "vehicle", "faults"),

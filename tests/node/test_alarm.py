@@ -353,8 +353,9 @@ def test_rules_are_worse_from_level_to_level_and_have_texts() -> None:
             codes |= {(stream.name, code + bit) for bit in told}
             assert all(code + bit in texts for bit in names)
             continue
-        assert limits == sorted(limits, reverse=how == "below")
-        assert len(set(limits)) == 3
+        if how != "runaway":  # which has one level
+            assert limits == sorted(limits, reverse=how == "below")
+            assert len(set(limits)) == 3
         assert (stream.name, code) not in codes
         codes.add((stream.name, code))
         assert code in texts
