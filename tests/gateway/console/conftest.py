@@ -20,6 +20,7 @@ from swapline_gateway.sinks.duckdb_file import DuckdbSink
 from swapline_gateway.spool import SpooledFrame
 from swapline_gateway.state import FleetState
 
+from .book_feed import FakeBooks
 from .fleet_feed import (
     Unit,
     cell_values,
@@ -49,6 +50,7 @@ class Demo:
     console: Console | None = None
     runner: web.AppRunner | None = None
     url: str = ""
+    books: FakeBooks | None = None
 
     def unit(self, node: str, journal: int) -> Unit:
         unit = Unit(self.state, node, journal=journal, anchor_utc_ms=self.start_utc_ms, keep=self.frames.append)
@@ -69,6 +71,8 @@ class Demo:
     async def start(self, port: int = 0) -> None:
         app = web.Application()
         self.console = add_routes(app, state=self.state, history=self.history, pipeline=self.figures_json)
+        if self.books is not None:
+            self.books.mount(app, self.console)
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self.runner.setup()
         await web.TCPSite(self.runner, "127.0.0.1", port).start()

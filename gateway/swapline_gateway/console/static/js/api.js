@@ -2,10 +2,15 @@
 
 export class ApiError extends Error {}
 
-export async function fetchJson(path, { signal } = {}) {
+export const fetchJson = (path, { signal } = {}) => send(path, { signal, headers: { Accept: "application/json" } });
+
+export const postJson = (path, body) =>
+  send(path, { method: "POST", headers: { Accept: "application/json", "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+async function send(path, options) {
   let response;
   try {
-    response = await fetch(path, { signal, headers: { Accept: "application/json" } });
+    response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("The gateway cannot be reached.");
@@ -20,7 +25,7 @@ export function address(path, query) {
   return text ? `${path}?${text}` : path;
 }
 
-function sentence(text) {
+export function sentence(text) {
   const whole = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }

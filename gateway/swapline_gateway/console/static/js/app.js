@@ -6,7 +6,11 @@ import { setCatalogue } from "./format.js";
 import { LiveView } from "./live.js";
 import { chip, empty, icon } from "./parts.js";
 import "./chart.js";
+import "./history.js";
 import "./map.js";
+import "./timeline.js";
+import * as alarms from "./page_alarms.js";
+import * as custody from "./page_custody.js";
 import * as fleet from "./page_fleet.js";
 import * as holder from "./page_holder.js";
 import * as module from "./page_module.js";
@@ -14,8 +18,9 @@ import * as modules from "./page_modules.js";
 import * as pipeline from "./page_pipeline.js";
 import * as stations from "./page_stations.js";
 
-const PAGES = { "": fleet, holder, stations, modules, module, pipeline };
-const NAVIGATION = [["", "Fleet", "fleet"], ["stations", "Stations", "stations"], ["modules", "Modules", "modules"], ["pipeline", "Pipeline", "pipeline"]];
+const PAGES = { "": fleet, holder, stations, modules, module, custody, alarms, pipeline };
+const NAVIGATION = [["", "Fleet", "fleet"], ["stations", "Stations", "stations"], ["modules", "Modules", "modules"], ["custody", "Custody", "custody"], ["alarms", "Alarms", "alarms"], ["pipeline", "Pipeline", "pipeline"]];
+const BESIDE = "battery,alarms,stations"; // what every page's stream carries: the figures of the books, and which holders are stations
 const SECTION_OF = { module: "modules" };
 const CATALOGUE_RETRY_MS = 3_000;
 
@@ -39,7 +44,7 @@ function open() {
   const key = JSON.stringify([scope, parameters]);
   if (current?.key !== key) {
     current?.live.close();
-    current = { key, live: new LiveView(scope, parameters, redraw) };
+    current = { key, live: new LiveView(scope, { ...parameters, also: BESIDE }, redraw) };
   }
   Object.assign(current, { name, page, query });
   document.title = `${page.title(query)} · swapline`;
@@ -80,12 +85,19 @@ function shell() {
     <header class="top">
       <a class="brand" href="./"><img src="static/icon.svg" alt="" width="24" height="24">swapline</a>
       <nav aria-label="Main">${NAVIGATION.map(
-        ([name, label, sign]) => html`<a href=${name || "./"} aria-current=${name === section ? "page" : nothing}>${icon(sign)}<span>${label}</span></a>`,
+        ([name, label, sign]) => html`<a href=${name || "./"} aria-current=${name === section ? "page" : nothing}>${icon(sign)}<span>${label}</span>${badge(name)}</a>`,
       )}</nav>
       <div class="top-end">${connection()}${themeButton()}</div>
     </header>
     <main id="main" tabindex="-1">${keyed(current.key, body())}</main>
   `;
+}
+
+// What waits for somebody, seen from every page.
+function badge(name) {
+  const { unacknowledged_count: count, unacknowledged_level_max: level } = (name === "alarms" && current.live.content?.books?.alarms) || {};
+  if (!count) return nothing;
+  return html`<span class="badge" data-tone=${level >= 2 ? "bad" : "warn"} title="${count} not acknowledged">${count > 99 ? "99+" : count}<span class="visually-hidden"> not acknowledged</span></span>`;
 }
 
 const holderSection = () => (current.live.content?.summary?.holder === "station" ? "stations" : "");
@@ -96,7 +108,7 @@ function body() {
   if (!content) {
     return status === "lost" ? empty("The gateway does not answer", "Trying again by itself.") : empty("Loading…");
   }
-  const page = { query: current.query, nowMs: current.live.nowUtcMs(), setQuery, redraw };
+  const page = { query: current.query, books: content.books ?? {}, nowMs: current.live.nowUtcMs(), setQuery, redraw };
   return html`<div class="page" data-page=${current.name || "fleet"}>${status === "lost" ? lostNote() : nothing}${current.page.view(content, page)}</div>`;
 }
 

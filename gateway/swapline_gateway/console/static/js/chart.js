@@ -190,7 +190,6 @@ class Chart extends HTMLElement {
   #build() {
     const style = getComputedStyle(this);
     const colour = (name) => style.getPropertyValue(name).trim();
-    const axis = { stroke: colour("--text-muted"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: `11px ${colour("--font")}` };
     const { minimum, maximum, decimals } = this.#spec;
     this.plot = new uPlot(
       {
@@ -200,10 +199,7 @@ class Chart extends HTMLElement {
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: { x: { time: true, auto: false }, y: { range: (_, low, high) => paddedRange(low, high, { minimum, maximum, decimals }) } },
-        axes: [
-          { ...axis, size: 26, space: 64, values: timeLabels },
-          { ...axis, size: 48, values: (_plot, splits, _axis, _space, step) => splits.map((split) => compact(split, step)) },
-        ],
+        axes: axesOf(colour),
         series: [{}, ...this.#spec.lines.map((line, index) => lineStyle(line.label, colour(`--line-${index % COLOURS}`), index))],
         hooks: { setCursor: [(plot) => this.#hover(plot.cursor.idx)] },
       },
@@ -243,8 +239,16 @@ const dateFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "
 const timeLabels = (plot, splits) =>
   splits.map((split) => (plot.scales.x.max - plot.scales.x.min > 2 * 86_400 ? dateFormat : hourFormat).format(split * 1000));
 
+export function axesOf(colour) {
+  const axis = { stroke: colour("--text-muted"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: `11px ${colour("--font")}` };
+  return [
+    { ...axis, size: 26, space: 64, values: timeLabels },
+    { ...axis, size: 48, values: (_plot, splits, _axis, _space, step) => splits.map((split) => compact(split, step)) },
+  ];
+}
+
 // A flat line gets room around it instead of filling the picture with its noise.
-function paddedRange(low, high, { minimum, maximum, decimals }) {
+export function paddedRange(low, high, { minimum, maximum, decimals }) {
   if (low == null || high == null) return [minimum ?? 0, maximum ?? 1];
   const pad = Math.max((high - low) * 0.1, Math.abs(high) * 0.005, 5 * 10 ** -decimals);
   return [minimum ?? low - pad, maximum ?? high + pad];

@@ -98,11 +98,15 @@ export function age(ms) {
 
 const timeFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const dayFormat = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
+const dayOfYearFormat = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const HALF_YEAR_MS = 182 * 86_400_000; // within it, day and month leave no doubt
 
 export function clock(utcMs, nowMs = Date.now()) {
   if (utcMs == null) return "–";
   const isToday = dayFormat.format(utcMs) === dayFormat.format(nowMs);
-  return isToday ? timeFormat.format(utcMs) : `${dayFormat.format(utcMs)}, ${timeFormat.format(utcMs)}`;
+  if (isToday) return timeFormat.format(utcMs);
+  const day = Math.abs(nowMs - utcMs) < HALF_YEAR_MS ? dayOfYearFormat : dayFormat;
+  return `${day.format(utcMs)}, ${timeFormat.format(utcMs)}`;
 }
 
 const collator = new Intl.Collator("en", { numeric: true });

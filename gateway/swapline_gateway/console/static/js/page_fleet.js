@@ -28,7 +28,7 @@ export function view(content, page) {
   }
   const vans = nodes.filter((node) => node.holder !== "station");
   return html`
-    ${kpis(fleetFigures(nodes, page.nowMs), content)}
+    ${kpis(fleetFigures(nodes, page.nowMs), content, page.books)}
     <div class="fleet-columns">
       ${section("Map", html`<sl-map class="map" .places=${nodes.filter(hasPosition).map((node) => place(node, page.nowMs))}></sl-map>`)}
       <div class="stack">
@@ -60,7 +60,7 @@ export function place(node, nowMs) {
   };
 }
 
-function kpis(figures, content) {
+function kpis(figures, content, books) {
   return html`<dl class="tiles" aria-label="Key figures">
     ${tile("Vans online", `${figures.vansOnline}`, { unit: `/ ${figures.vans}`, tone: figures.vansOnline < figures.vans ? "warn" : "" })}
     ${tile("Moving", `${figures.driving}`, { unit: `/ ${figures.vans}` })}
@@ -69,8 +69,15 @@ function kpis(figures, content) {
     ${tile("Modules ready", `${figures.ready}`, { unit: `/ ${figures.slots} slots`, tone: figures.stations && !figures.ready ? "bad" : "" })}
     ${tile("Charging", number(figures.chargerKw, 1), { unit: "kW" })}
     ${tile("Swaps, last hour", `${content.swaps_last_hour}`, { unit: content.swaps_last_hour === 1 ? "module" : "modules" })}
-    ${tile("Alarms", `${figures.alarms}`, { unit: figures.alarms === 1 ? "node" : "nodes", tone: figures.alarms ? "bad" : "" })}
+    ${alarmTile(figures, books.alarms)}
   </dl>`;
+}
+
+// Those that nobody has acknowledged are what asks for somebody; without an alarm book, whose nodes have any.
+function alarmTile({ alarms }, book) {
+  if (book?.unacknowledged_count == null) return tile("Alarms", `${alarms}`, { unit: alarms === 1 ? "node" : "nodes", tone: alarms ? "bad" : "" });
+  const open = book.unacknowledged_count;
+  return tile("Alarms", html`<a href="alarms?show=open">${open}</a>`, { note: "not acknowledged", tone: open ? "bad" : "" });
 }
 
 function vanControls(vans, page) {
@@ -104,13 +111,13 @@ function vanTable(vans, page) {
     .filter((van) => FILTERS[filter][1](van, page.nowMs) && van.node.toLowerCase().includes(find.toLowerCase()))
     .sort((one, other) => SORTS[sort][1](one, other));
   if (!shown.length) return empty("No van matches", "Change the filter or the name to find.");
-  return html`<table class="list vans">
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Vans, may scroll sideways"><table class="list vans">
     <thead><tr>
       <th scope="col">Van</th><th scope="col">Charge</th><th scope="col">Modules</th><th scope="col" class="right">Range</th>
       <th scope="col" class="right">Speed</th><th scope="col">Mode</th><th scope="col" class="right">Last data</th>
     </tr></thead>
     <tbody>${repeat(shown, (van) => `${van.fleet}/${van.node}`, (van) => vanRow(van, page.nowMs))}</tbody>
-  </table>`;
+  </table></div>`;
 }
 
 function vanRow(van, nowMs) {

@@ -1,10 +1,11 @@
-// One module: where it is, how it is, its cells.
+// One module: where it is, how it is, its cells; who held it, how it was treated, what alarmed.
 
 import { html, nothing, svg } from "./lit.js";
 import { age, clock, flags, number, signalText } from "./format.js";
 import { nodeStatus, temperatureTone } from "./fleet_model.js";
 import { chip, empty, foldedSection, holderLink, placeWord, section, signalTable, signalTile, socTile, tile, value } from "./parts.js";
 import { chart, livePoint, rangePicker } from "./ranges.js";
+import { bookOf, bookSections, codeParts } from "./module_book.js";
 import { moveList } from "./moves.js";
 
 export const title = (query) => query.code ?? "Module";
@@ -14,18 +15,29 @@ const SPREAD_WARN_V = 0.03; // healthy LFP cells off the knees lie within 10 mV
 const SPREAD_BAD_V = 0.1;
 
 export function view(content, page) {
-  if (!content.known) {
-    return empty(`Module ${page.query.code} has not been seen`, html`It shows here when a van or a station reads its code. <a href="modules">All modules</a>`);
-  }
+  const { code } = page.query;
+  if (!content.known) return fromBefore(code, page);
   const { reading } = content;
   return html`
-    ${heading(content, page)} ${protections(reading)}
+    ${heading(content, page)} ${protections(reading)} ${codeParts(code, page)}
     ${reading ? tiles(reading) : empty("No reading yet", "Its code was read, its figures were not.")}
+    ${page.books.battery ? bookSections(code, page) : nothing}
     ${section("Cells", cells(content))}
     ${reading ? section("Charts", html`<div class="charts">${charts(content, page)}</div>`, rangePicker(page)) : nothing}
-    ${section("Moves", moveList(content.moves, page.nowMs, { isOfOneModule: true }))}
+    ${page.books.battery ? nothing : section("Moves", moveList(content.moves, page.nowMs, { isOfOneModule: true }))}
     ${reading ? foldedSection("All signals", signalTable(reading, page.nowMs)) : nothing}
   `;
+}
+
+// Not heard of since the gateway started; the books may know it nevertheless.
+function fromBefore(code, page) {
+  const book = bookOf(code, page);
+  if (!book?.ledger.stays.length && !book?.ledger.contradictions.length) {
+    return empty(`Module ${code} has not been seen`, html`It shows here when a van or a station reads its code. <a href="modules">All modules</a>`);
+  }
+  return html`<div class="page-heading"><div><h1 class="code">${code}</h1>${chip("off", "Not heard of lately")}</div>
+      <p class="muted">No reading came since the gateway started; what stands here is from the books.</p></div>
+    ${codeParts(code, page)} ${bookSections(code, page)}`;
 }
 
 function heading(content, page) {

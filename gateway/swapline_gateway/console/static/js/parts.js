@@ -15,7 +15,7 @@ export const value = (text, unit = "") =>
   html`<span class="number">${text}</span>${unit ? html`<span class="unit">${unit}</span>` : nothing}`;
 
 export function tile(label, text, { unit = "", note = "", tone = "" } = {}) {
-  const kind = /\d|–/.test(text) ? "number" : "word";
+  const kind = typeof text !== "string" || /\d|–/.test(text) ? "number" : "word";
   return html`<div class="tile" data-tone=${tone} data-kind=${kind}>
     <dt>${label}</dt>
     <dd>${value(text, unit)}</dd>
@@ -75,6 +75,16 @@ export const foldedSection = (heading, body) => html`<details class="panel" ?ope
   ${body}
 </details>`;
 
+// The first `step` of a long list, and more of it on request; how many stands in the address, so that a link shows the same.
+export function shortList(items, page, { name, step }, draw) {
+  const count = Math.max(step, Number(page.query[name]) || 0);
+  return html`${draw(items.slice(0, count))}
+    ${items.length > count
+      ? html`<p class="more"><button type="button" class="plain" @click=${() => page.setQuery({ [name]: count + 2 * step })}>Show more</button>
+        <span class="muted">${count} of ${items.length}</span></p>`
+      : nothing}`;
+}
+
 // Every signal of a reading; nothing is hidden from people who look for it.
 export function signalTable(reading, nowMs) {
   const rows = Object.keys(reading.values).map((name) => {
@@ -92,6 +102,8 @@ export const ICONS = {
   fleet: svg`<path d="M2.500 7h10v9.500h-10zM12.500 10h4l3 3v3.500h-7z"/><circle cx="6.500" cy="17" r="1.800"/><circle cx="15.500" cy="17" r="1.800"/>`,
   stations: svg`<path d="M4 19V5.500A1.500 1.500 0 0 1 5.500 4h6A1.500 1.500 0 0 1 13 5.500V19M2.500 19h12M13 11h2.500v4.500a1.500 1.500 0 0 0 3 0V9L16 6.500"/><path d="m9 7.500-2 3.500h3l-2 3.500"/>`,
   modules: svg`<rect x="5.500" y="5" width="11" height="14.500" rx="2"/><path d="M9 2.800h4M8.500 9.500h5M8.500 12.500h5M8.500 15.500h5"/>`,
+  custody: svg`<path d="M3 7h12.500M12 3.500 15.500 7 12 10.500M19 15H6.500M10 11.500 6.500 15l3.500 3.500"/>`,
+  alarms: svg`<path d="M5.500 15.500V10a5.500 5.500 0 0 1 11 0v5.500l1.500 1.500H4zM9.500 19.500h3"/>`,
   pipeline: svg`<path d="M2.500 12h4l2.500-6.500 4 13L15.500 12h4"/>`,
   moon: svg`<path d="M17.500 13A7 7 0 1 1 9 4.500 5.500 5.500 0 0 0 17.500 13z"/>`,
   sun: svg`<circle cx="11" cy="11" r="3.500"/><path d="M11 2.500v2M11 17.500v2M2.500 11h2M17.500 11h2M5 5l1.400 1.400M15.600 15.600 17 17M17 5l-1.400 1.400M6.400 15.600 5 17"/>`,
