@@ -1,7 +1,7 @@
 """Integrals over readings that are kept by exception: energy, charge, seconds by band.
 
 Between two rows a node saw no value move by its deadband, poll after poll. So where the current of the next row is
-near, it drifted there: a straight line. Where it is far, it jumped within one poll: it stood still until then.
+near, it drifted there: a straight line. Where it is far, it jumped within one poll, and stood still until then.
 """
 
 from collections.abc import Iterator, Sequence
@@ -211,15 +211,19 @@ class Integrator:
 
 
 def pieces(before: Point, after: Point) -> Iterator[tuple[int, int, Point, Point]]:
-    """Yield the time between two rows as straight lines: (first, last, point there, point there)."""
+    """Yield the time between two rows as straight lines: (first, last, point there, point there).
+
+    A jump lies in the middle of the poll that saw it; as a slope through zero it would hide what flowed both ways.
+    """
     jumped = (
         before.current_a is not None
         and after.current_a is not None
         and abs(after.current_a - before.current_a) >= DRIFT_A
     )
-    if jumped and after.time_ms - before.time_ms > POLL_MS * 3 // 2:
-        yield before.time_ms, after.time_ms - POLL_MS, before, before
-        yield after.time_ms - POLL_MS, after.time_ms, before, after
+    if jumped:
+        jump_ms = max(after.time_ms - POLL_MS // 2, (before.time_ms + after.time_ms) // 2)
+        yield before.time_ms, jump_ms, before, before
+        yield jump_ms, after.time_ms, after, after
     elif after.time_ms > before.time_ms:
         yield before.time_ms, after.time_ms, before, after
 

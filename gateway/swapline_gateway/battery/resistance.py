@@ -16,7 +16,7 @@ from .integral import Point
 from .record import HOUR_MS
 
 PULSE_MS = 10_000
-STEADY_BEFORE_MS = 30_000
+STEADY_BEFORE_MS = 15_000  # a station waits 20 s between locking a module and its first current
 SETTLE_MS = 3_000  # a charger's ramp, and a BMS that averages
 STEP_C_MIN = 0.1
 STEADY_SHARE = 0.1  # of the step: how far the current may wander before and after

@@ -20,6 +20,7 @@ REST_KEPT_MS = 300_000  # shorter ones tell nothing about open-circuit voltage
 
 FULL_CELL_V = 3.45  # mean cell of LFP, at the end of charging
 FULL_C_MAX = 1 / 15
+CHARGING_MS_MIN = 120_000  # without a break: recuperation lifts the voltage too
 EMPTY_CELL_V = 3.05  # weakest cell of LFP under load: below the last knee
 EMPTY_C_MAX = 0.6  # with more, the drop is too large a part of what is told
 FULL, EMPTY = "full", "empty"
@@ -73,6 +74,7 @@ class Anchor:
     current_a: float
     cell_min_v: float
     cell_mean_v: float
+    soc_pct: float | None
     temperature_c: float | None
 
     def as_list(self) -> list[Any]:
@@ -146,25 +148,31 @@ def find_anchors(readings: ModuleRows, integrator: Integrator, start_utc_ms: int
     """Return the hour's last full moment and its emptiest one."""
     full: Anchor | None = None
     empty: Anchor | None = None
+    charging_since_ms: int | None = None
     for row, time_ms in enumerate(readings.time_utc_ms):
-        if not start_utc_ms <= time_ms < start_utc_ms + HOUR_MS:
+        current_a = readings.columns["current_a"][row]
+        if current_a is None or current_a <= 0:
+            charging_since_ms = None
+        elif charging_since_ms is None:
+            charging_since_ms = time_ms
+        if not start_utc_ms <= time_ms < start_utc_ms + HOUR_MS or current_a is None:
             continue
-        anchor = _anchor(readings, row, time_ms)
+        anchor = _anchor(readings, row, time_ms, current_a)
         if anchor is None:
             continue
-        if anchor.kind == FULL:
+        if anchor.kind == EMPTY:
+            empty = anchor if empty is None or anchor.cell_min_v < empty.cell_min_v else empty
+        elif charging_since_ms is not None and time_ms - charging_since_ms >= CHARGING_MS_MIN:
             full = anchor
-        elif empty is None or anchor.cell_min_v < empty.cell_min_v:
-            empty = anchor
     found = [anchor for anchor in (full, empty) if anchor is not None]
     return sorted((_charged(anchor, integrator) for anchor in found), key=lambda anchor: anchor.time_utc_ms)
 
 
-def _anchor(readings: ModuleRows, row: int, time_ms: int) -> Anchor | None:
+def _anchor(readings: ModuleRows, row: int, time_ms: int, current_a: float) -> Anchor | None:
     columns = readings.columns
-    current_a, full_ah = columns["current_a"][row], columns["capacity_full_ah"][row]
+    full_ah, soc_pct = columns["capacity_full_ah"][row], columns["soc_pct"][row]
     mean_v, min_v = columns["cell_voltage_mean_v"][row], columns["cell_voltage_min_v"][row]
-    if current_a is None or not full_ah or mean_v is None or min_v is None:
+    if not full_ah or mean_v is None or min_v is None:
         return None
     if mean_v >= FULL_CELL_V and 0 < current_a <= FULL_C_MAX * full_ah:
         kind = FULL
@@ -172,7 +180,7 @@ def _anchor(readings: ModuleRows, row: int, time_ms: int) -> Anchor | None:
         kind = EMPTY
     else:
         return None
-    return Anchor(kind, time_ms, 0.0, 0.0, current_a, min_v, mean_v, columns["temperature_max_c"][row])
+    return Anchor(kind, time_ms, 0.0, 0.0, current_a, min_v, mean_v, soc_pct, columns["temperature_max_c"][row])
 
 
 def _charged(anchor: Anchor, integrator: Integrator) -> Anchor:
