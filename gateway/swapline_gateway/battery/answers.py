@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from swapline_gateway.spool import now_utc_ms
 
 from .books import Books
+from .code import parse
 
 Answer = dict[str, Any]
 
@@ -63,6 +64,7 @@ class BookAnswers:
         start_ms = now_utc_ms() - HOURS_MS_MAX
         return {
             "code": code,
+            "parts": parse(code).as_json(),
             "ledger": books.custody.ledger(code).as_json(),
             "passport": None if passport is None else passport.as_json(),
             "warnings": [one.as_json() for one in books.warnings.warnings() if one.module == code],
