@@ -47,7 +47,7 @@ CELL_SIGNALS = (
     *(f"cell_{n:02d}_v" for n in range(1, CELLS_PER_SEGMENT + 1)),
     *(f"temperature_{n}_c" for n in range(1, SENSORS_PER_SEGMENT + 1)),
 )
-_SUM_NUMBERS = tuple(f.name for f in fields(Sums) if f.type in ("float", float))
+FLOATS_OF_SUMS = tuple(f.name for f in fields(Sums) if f.type in ("float", float))
 _FIGURES = (
     "soc_min_pct",
     "soc_max_pct",
@@ -108,7 +108,7 @@ class ModuleHour:
 
     def as_row(self) -> table.Row:
         """Return the row that is stored; `from_row` takes it back."""
-        numbers = {name: getattr(self.sums, name) for name in _SUM_NUMBERS}
+        numbers = {name: getattr(self.sums, name) for name in FLOATS_OF_SUMS}
         figures = {name: getattr(self, name) for name in _FIGURES}
         marks = dict(zip(_MARKS, self.marks, strict=True))
         detail = json.dumps(self._detail(), separators=(",", ":"), sort_keys=True)
@@ -141,7 +141,7 @@ class ModuleHour:
         module, stored = row.tags["module"], row.fields
         detail = json.loads(stored["detail"])
         sums = Sums(
-            **{name: float(stored.get(name) or 0.0) for name in _SUM_NUMBERS},
+            **{name: float(stored.get(name) or 0.0) for name in FLOATS_OF_SUMS},
             soc_s=detail["soc_s"],
             temperature_s=detail["temperature_s"],
             charge_by_rate_ah=detail["charge_by_rate_ah"],

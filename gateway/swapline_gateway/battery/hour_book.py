@@ -12,8 +12,9 @@ from itertools import groupby
 
 from .hour import CELL_SIGNALS, HOUR_MS, MARGIN_MS, SIGNALS, ModuleHour, summarise
 from .run import join_sightings
+from .span import DAY_MS, Span, day_of
 from .store import BatteryStore, ModuleRows
-from .table import MODULE_HOUR
+from .table import MODULE_DAY, MODULE_HOUR, Row
 
 __all__ = ["HourBook", "join_sightings"]
 
@@ -28,18 +29,44 @@ class HourBook:
         self._store = store
 
     def refresh(self, module: str, hours: Iterable[int]) -> bool:
-        """Derive these hours (UTC in ms) again, and those beside them that stood on other rows.
+        """Derive these hours (UTC in ms) again, those beside them that stood on other rows, and their days.
 
-        Returns whether something changed.
+        Returns whether something changed. Hours and days are written together.
         """
         asked = sorted(set(hours))
         derived = {hour.hour_utc_ms: hour for hour in self._derive(module, asked)}
         stored = self._stored_around(module, asked)
         beside = sorted({time for hour in derived.values() for time in _disagreeing(hour, stored)} - set(derived))
         derived |= {hour.hour_utc_ms: hour for hour in self._derive(module, beside)}
-        changed = [hour for time, hour in sorted(derived.items()) if stored.get(time) != hour]
-        self._store.put([hour.as_row() for hour in changed])
+        changed = [hour.as_row() for time, hour in sorted(derived.items()) if stored.get(time) != hour]
+        known = list((stored | derived).values())
+        changed += self._days_changed(module, {time // DAY_MS * DAY_MS for time in (*asked, *beside)}, known)
+        self._store.put(changed)
         return bool(changed)
+
+    def _days_changed(self, module: str, days: set[int], known: list[ModuleHour]) -> Iterator[Row]:
+        for first, last in _ranges(days, len(days), DAY_MS):
+            stored = {day.start_utc_ms: day for day in self._stored_days(module, first, last + DAY_MS)}
+            for time in range(first, last + DAY_MS, DAY_MS):
+                day = day_of((hour for hour in known if time <= hour.hour_utc_ms < time + DAY_MS), time)
+                if day is not None and stored.get(time) != day:
+                    yield day.as_row(module)
+
+    def days(self, module: str) -> list[Span]:
+        """Return all of a module's days, ascending; the last one up to now."""
+        days = self._stored_days(module, 0, None)
+        first = days[-1].start_utc_ms if days else 0
+        running = self.hours(module, first)
+        days = [day for day in days if day.start_utc_ms < first]
+        for time, hours in groupby(running, key=lambda hour: hour.hour_utc_ms // DAY_MS * DAY_MS):
+            day = day_of(hours, time)
+            if day is not None:
+                days.append(day)
+        return days
+
+    def _stored_days(self, module: str, start_utc_ms: int, end_utc_ms: int | None) -> list[Span]:
+        rows = self._store.read(MODULE_DAY, tags={"module": module}, start_utc_ms=start_utc_ms, end_utc_ms=end_utc_ms)
+        return sorted(map(Span.from_row, rows), key=lambda day: day.start_utc_ms)
 
     def hours(self, module: str, start_utc_ms: int = 0, end_utc_ms: int | None = None) -> list[ModuleHour]:
         """Return a module's hours that begin in [start, end), ascending.
@@ -60,15 +87,15 @@ class HourBook:
         return sorted([h for h in stored if h.hour_utc_ms not in times] + computed, key=lambda h: h.hour_utc_ms)
 
     def rebuild(self, module: str, progress: Callable[[int, int], None] = lambda _done, _all: None) -> bool:
-        """Derive all hours of a module again; `progress` gets hours done and all. Returns whether something changed."""
+        """Derive all hours of a module again; `progress` gets days done and all. Returns whether something changed."""
         span = self._store.span(module)
         if span is None:
             return False
-        hours = range(span[0] // HOUR_MS * HOUR_MS, span[1] + 1, HOUR_MS)
+        days = range(span[0] // DAY_MS * DAY_MS, span[1] + 1, DAY_MS)
         is_changed = False
-        for n in range(0, len(hours), HOURS_PER_READ):
-            is_changed |= self.refresh(module, hours[n : n + HOURS_PER_READ])
-            progress(min(n + HOURS_PER_READ, len(hours)), len(hours))
+        for done, day in enumerate(days, start=1):
+            is_changed |= self.refresh(module, range(day, day + DAY_MS, HOUR_MS))
+            progress(done, len(days))
         return is_changed
 
     def _stored(self, module: str, start_utc_ms: int, end_utc_ms: int | None) -> list[ModuleHour]:
@@ -77,8 +104,10 @@ class HourBook:
 
     def _stored_around(self, module: str, hours: list[int]) -> dict[int, ModuleHour]:
         found: dict[int, ModuleHour] = {}
-        for first, last in _ranges(hours, len(hours)):
-            stored = self._stored(module, first - HOUR_MS, last + 2 * HOUR_MS)
+        """Return what is stored of these hours' days, and of the hours beside the days."""
+        days = {(hour + beside) // DAY_MS * DAY_MS for hour in hours for beside in (-HOUR_MS, 0, HOUR_MS)}
+        for first, last in _ranges(days, len(days), DAY_MS):
+            stored = self._stored(module, first, last + DAY_MS)
             found |= {hour.hour_utc_ms: hour for hour in stored}
         return found
 
@@ -106,9 +135,9 @@ def _disagreeing(hour: ModuleHour, stored: dict[int, ModuleHour]) -> Iterator[in
         yield after.hour_utc_ms
 
 
-def _ranges(hours: Iterable[int], count_max: int) -> Iterator[tuple[int, int]]:
+def _ranges(begins: Iterable[int], count_max: int, step_ms: int = HOUR_MS) -> Iterator[tuple[int, int]]:
     """Yield (first, last) of hours that follow each other, `count_max` at most."""
-    for _, group in groupby(enumerate(sorted(hours)), key=lambda one: one[1] - one[0] * HOUR_MS):
+    for _, group in groupby(enumerate(sorted(begins)), key=lambda one: one[1] - one[0] * step_ms):
         times = [time for _, time in group]
         for n in range(0, len(times), count_max):
             part = times[n : n + count_max]

@@ -49,17 +49,22 @@ _VOID = {"is_void": TRUTH}
 
 # One module and hour of UTC: what `hour.py` makes of its readings. Sums over `known_s`, the time that readings cover;
 # `detail` is JSON: sightings, bands, rests, steps, counters, cells. Marks tell which rows beside it an hour stands on.
+_SUMS = (
+    {"row_count": WHOLE, "known_s": NUMBER, "disputed_s": NUMBER, "voltage_unknown_s": NUMBER}
+    | {"charge_in_ah": NUMBER, "charge_out_ah": NUMBER, "energy_in_kwh": NUMBER, "energy_out_kwh": NUMBER}
+    | {"current_square_a2h": NUMBER, "temperature_c_h": NUMBER, "temperature_h": NUMBER}
+    | {"rise_c_h": NUMBER, "rise_h": NUMBER, "soc_min_pct": NUMBER, "soc_max_pct": NUMBER}
+    | {"temperature_min_c": NUMBER, "temperature_max_c": NUMBER, "rated_ah": NUMBER, "detail": TEXT}
+)
 MODULE_HOUR = Table(
     "module_hour",
     ("module",),
     _VOID
-    | {"row_count": WHOLE, "known_s": NUMBER, "disputed_s": NUMBER, "voltage_unknown_s": NUMBER}
-    | {"charge_in_ah": NUMBER, "charge_out_ah": NUMBER, "energy_in_kwh": NUMBER, "energy_out_kwh": NUMBER}
-    | {"current_square_a2h": NUMBER, "temperature_c_h": NUMBER, "temperature_h": NUMBER}
-    | {"rise_c_h": NUMBER, "rise_h": NUMBER, "soc_min_pct": NUMBER, "soc_max_pct": NUMBER}
-    | {"temperature_min_c": NUMBER, "temperature_max_c": NUMBER, "spread_mv": NUMBER, "rated_ah": NUMBER}
-    | {"head_mark": WHOLE, "tail_mark": WHOLE, "before_mark": WHOLE, "after_mark": WHOLE, "detail": TEXT},
+    | _SUMS
+    | {"spread_mv": NUMBER, "head_mark": WHOLE, "tail_mark": WHOLE, "before_mark": WHOLE, "after_mark": WHOLE},
 )
+# The hours of one module and day of UTC, added up (`span.py`).
+MODULE_DAY = Table("module_day", ("module",), _VOID | _SUMS | {"first_utc_ms": WHOLE, "last_utc_ms": WHOLE})
 # An end that is not known to have come. InfluxQL cannot ask for a field that is not there.
 FOREVER_UTC_MS = 253_402_300_799_000  # the last second of the year 9999
 
@@ -76,7 +81,7 @@ _HELD = {
 # The time is from when. Who was in a holder at T: `stay` with time <= T and until_utc_ms > T.
 CLAIM = Table("claim", ("module", "fleet", "node", "bay"), _VOID | _HELD)
 STAY = Table("stay", ("module", "fleet", "node", "bay"), _VOID | _HELD)
-# `module` is the charged one; the drained one where none came for it. The time is the swap's beginning.
+# `module` is the drained one; the charged one where none left for it. The time is the swap's beginning.
 SWAP = Table(
     "swap",
     ("fleet", "van", "station", "module"),
@@ -111,4 +116,4 @@ ACKNOWLEDGEMENT = Table(
     ("fleet", "node", "bay", "code"),
     _VOID | {"module": TEXT, "acknowledged_utc_ms": WHOLE, "said_by": TEXT, "note": TEXT},
 )
-TABLES = (MODULE_HOUR, CLAIM, STAY, SWAP, CONTRADICTION, PASSPORT, WARNING, ACKNOWLEDGEMENT)
+TABLES = (MODULE_HOUR, MODULE_DAY, CLAIM, STAY, SWAP, CONTRADICTION, PASSPORT, WARNING, ACKNOWLEDGEMENT)
