@@ -360,7 +360,7 @@ class App:
     def _store_event(self, code: int, **signals: "int | None") -> bool:
         """Store an event; return whether it is durable."""
         seq = self.journal.next_seq
-        self.sampler.event(code, "", 0, **signals)
+        self.sampler.event(code, "", 0, None, **signals)
         return self.journal.is_pending(seq)
 
     def _decide_anchor(self, utc_ms: int, quality: int) -> None:

@@ -83,11 +83,11 @@ class Journal:
         self._segment_bytes = min(max(limit_bytes // _SEGMENTS_PER_LIMIT, _SEGMENT_BYTES_MIN), _SEGMENT_BYTES_MAX)
         self._small_max = small_max  # -1: found out when it is opened
         self._state = JournalState(folder)
+        self.occupants, self.occupy = self._state.occupants, self._state.occupy
         self._open: "list[Segment | None]" = [None, None, None]
         self._files: "list[BinaryIO | None]" = [None, None, None]
         self._dirty = [0, 0, 0]  # the first number of a family that is not flushed; 0: none
-        self._is_posix = False
-        self._is_folder_dirty = False
+        self._is_posix = self._is_folder_dirty = False
         self._is_recovered = False
         self._witness: "Segment | None" = None  # the durable segment with the highest number
         self._dropped: "list[Drop]" = []  # not yet declared by an event that is durable
@@ -109,6 +109,7 @@ class Journal:
         records = call_once("recovery", "read_state", self.folder)
         recovery = call_once("segment_scan", "scan_folder", self.folder, on_progress)
         self._take_over(records, recovery)
+        self.occupants.update(call_once("recovery", "find_occupants", records, recovery, self.boot))
         self._finish_drops(records)
         self.anchors.update(estimate_anchors(self.boot, self.anchors, self._uptimes))
         for boot in list(self.anchors):

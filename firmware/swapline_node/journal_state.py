@@ -2,14 +2,18 @@
 
     0   2   magic "SJ"
     2   1   kind: 1 boot begun, 2 anchor, 3 drop begun, 4 drop declared, 5 clean stop,
-            6 settled: nothing in a segment waits up to a number
-    3   1   anchor: time quality; drop: loss reason; else 0
+            6 settled: nothing in a segment waits up to a number, 7 occupant, 8 moment
+    3   1   anchor, moment: time quality; drop: loss reason; occupant: bay; else 0
     4   4   journal id
     8   4   boot number; drop and settled: priority of the segment
     12  8   anchor: UTC of the boot's ms 0 (signed); drop: frames lost
     20  4   boot: the first number that it may use; drop: first sequence number lost; settled: first of the segment
     24  4   drop: last sequence number lost; settled: last number that does not wait
     28  4   CRC-32 of everything before
+
+An occupant has from offset 4 the code of the module in that bay, 24 bytes filled with NUL (empty: none), which was seen
+there in this boot. A moment says of the occupants before it that they were last seen there not in this boot, but until
+then: boot, anchor (value) and uptime in ms (two words: low, high).
 
 A boot begins with a fresh file that replaces the old one by renaming, so a record torn by a power cut is always last.
 """
@@ -19,6 +23,8 @@ import os
 import struct
 from collections import namedtuple
 
+from micropython import const
+
 from swapline_wire.catalogue import TIME_ESTIMATED
 
 BOOT = 1
@@ -27,6 +33,10 @@ DROP = 3
 DROP_DECLARED = 4
 CLEAN_STOP = 5
 SETTLED = 6
+OCCUPANT = 7
+MOMENT = 8
+_OCCUPANTS_MAX = const(64)  # 2 KB of changes: then the file is written anew without those that were overtaken
+_CODE_BYTES = const(24)
 RECORD_BYTES = 32
 RECORD_FORMAT = "<2sBBIIqII"
 
@@ -51,6 +61,10 @@ def pack_record(record: Record) -> bytes:
     )
     struct.pack_into("<I", data, 28, binascii.crc32(memoryview(data)[:28]) & 0xFFFFFFFF)
     return bytes(data)
+
+
+def _occupant_record(bay: int, code: str) -> Record:
+    return Record(OCCUPANT, bay, *struct.unpack("<IIqII", (code.encode() + bytes(_CODE_BYTES))[:_CODE_BYTES]))
 
 
 def estimate_anchors(
@@ -87,6 +101,8 @@ class JournalState:
 
     def __init__(self, folder: str) -> None:
         self.size_bytes = 0
+        self.occupants: "dict[int, tuple[str, Record | None]]" = {}  # bay -> code, and moment of what was seen before
+        self._changes = 0  # of occupants since the file was begun
         self._is_torn = False  # a record was perhaps written in part: nothing behind it would be read
         self._folder = folder
         self._path = folder + "/state"
@@ -94,6 +110,7 @@ class JournalState:
 
     def replace(self, records: "list[Record]") -> None:
         """Begin a new file with `records`. A power cut leaves either the old file or the new one."""
+        records = records + self._occupant_records()
         with open(self._path_new, "wb") as file:
             for record in records:
                 file.write(pack_record(record))
@@ -111,17 +128,48 @@ class JournalState:
         self._is_torn = False
         self.size_bytes += len(records) * RECORD_BYTES
 
+    def occupy(self, bay: int, code: str) -> None:
+        """Write down for the next boot that a module was seen in a bay, or with an empty code that none is there."""
+        if code:
+            self.occupants[bay] = (code, None)
+        else:
+            self.occupants.pop(bay, None)
+        if not self.size_bytes:
+            return  # the journal is not open: there is no next boot to tell
+        try:
+            self._changes += 1
+            if self._changes > _OCCUPANTS_MAX:
+                self._mend()
+            else:
+                self.append(_occupant_record(bay, code))
+        except OSError:
+            pass  # the disk is full: the next boot knows who sat there before, and tells by that
+
+    def _occupant_records(self) -> "list[Record]":
+        """Return what the next boot needs to know: first those of earlier boots, each with its moment."""
+        records = []
+        for bay, (code, moment) in self.occupants.items():
+            if moment is not None:
+                records += [_occupant_record(bay, code), moment]
+        return records + [_occupant_record(bay, code) for bay, (code, seen) in self.occupants.items() if seen is None]
+
     def _mend(self) -> None:
-        """Write the file anew, up to the last record that counts."""
+        """Write the file anew, up to the last record that counts, with occupants as they are now."""
+        size_bytes = 0
         with open(self._path, "rb") as torn, open(self._path_new, "wb") as file:
             for _ in range(self.size_bytes // RECORD_BYTES):
-                file.write(torn.read(RECORD_BYTES))
+                record = torn.read(RECORD_BYTES)
+                if record[2] < OCCUPANT:
+                    size_bytes += file.write(record)
+            for occupant in self._occupant_records():
+                size_bytes += file.write(pack_record(occupant))
             file.flush()
-        self._install(self.size_bytes)
+        self._install(size_bytes)
 
     def _install(self, size_bytes: int) -> None:
         """Put the new file into the place of the old one."""
         os.rename(self._path_new, self._path)
         sync_folder(self._folder)
         self.size_bytes = size_bytes
+        self._changes = 0
         self._is_torn = False

@@ -4,7 +4,15 @@ import binascii
 import os
 import struct
 
-from .journal_state import DROP, DROP_DECLARED, RECORD_BYTES, RECORD_FORMAT, Record, sync_folder
+from micropython import const
+
+from swapline_wire.catalogue import TIME_NONE
+
+from .journal_state import DROP, DROP_DECLARED, MOMENT, OCCUPANT, RECORD_BYTES, RECORD_FORMAT, Record, sync_folder
+
+TYPE_CHECKING = const(False)
+if TYPE_CHECKING:
+    from .segment_scan import Recovery
 
 _ENOSPC = 28
 
@@ -83,3 +91,27 @@ def is_inline(folder: str, size_bytes: int) -> bool:
         return free_blocks == os.statvfs(folder)[3]
     except OSError:
         return False  # no room, so it needs some
+
+
+def find_occupants(records: "list[Record]", recovery: "Recovery", boot: int) -> "dict[int, tuple[str, Record]]":
+    """Return who sat in which bay when the last boot ended, each with the last moment at which it was known.
+
+    Where no frame tells when that was, it is the beginning of this one, `boot`: it cannot have been later.
+    """
+    last = Record(MOMENT, *recovery.last) if recovery.last else Record(MOMENT, TIME_NONE, 0, boot, 0, 0, 0)
+    found: "dict[int, tuple[str, Record]]" = {}
+    for record in records:
+        if record.kind == OCCUPANT:
+            code = struct.pack("<IIqII", *record[2:]).rstrip(b"\0").decode()
+            found.pop(record.detail, None)
+            if code:
+                found[record.detail] = (code, last)
+        elif record.kind == MOMENT:
+            for bay, (code, moment) in found.items():
+                if moment is last:
+                    found[bay] = (code, record)
+    for _, moment in found.values():
+        if moment.detail == TIME_NONE:  # that boot's anchor is wanted as long as nobody has told of it
+            uptime_ms = moment.first_seq | moment.last_seq << 32
+            recovery.uptimes[moment.boot] = max(recovery.uptimes.get(moment.boot, 0), uptime_ms)
+    return found

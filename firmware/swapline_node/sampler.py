@@ -13,13 +13,9 @@ from micropython import const
 
 from swapline_wire.catalogue import (
     ALARM_STREAM,
-    BATTERY_IN,
-    BATTERY_OUT,
     CODES,
     EVENT_STREAM,
     LOSS_NO_MEMORY,
-    MODULE,
-    MODULE_LOST,
     OF_MODULE,
     Stream,
     columns,
@@ -29,8 +25,9 @@ from swapline_wire.catalogue import (
 )
 from swapline_wire.frame import CRC_BYTES, HEADER_BYTES, OWNER_BYTES_MAX, FrameBuilder
 
-from .alarm import CLEARED, NO_POSITION, NO_VALUE, is_judged, judge, leave, make_state
+from .alarm import is_judged, judge, leave, make_state
 from .once import call_once
+from .presence import Presence
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .counter import Counters
+    from .journal_state import Record as Moment
 
     class FrameStore(Protocol):
         """What the sampler needs of the journal."""
@@ -46,16 +44,20 @@ if TYPE_CHECKING:
         id: int
         boot: int
         next_seq: int
+        occupants: "dict[int, tuple[str, Moment | None]]"
 
+        def occupy(self, bay: int, code: str) -> None: ...
         def append(self, frame: memoryview, seq: int, priority: int) -> int: ...
         def commit(self) -> bool: ...
 
+
+# What an event about a module tells of the place, by stream.
+_PLACE = {"vehicle": "odometer_km", "position": "latitude_deg longitude_deg"}
 
 CHANGE = "change"
 ALL = "all"
 _SEAL_INTERVAL_MS = const(5000)
 _BACKWARD_MS_MAX = const(10000)  # so far behind the last row, rows follow it by 1 ms each instead of meeting older ones
-_LOST_LEVEL = const(2)
 _NO_RULES = array("H")
 _FRESH_MS_MAX = const(5000)  # older readings say nothing about now
 _ROWS_PER_FRAME_MAX = const(8)  # more would only grow the buffers: the interval seals most frames before
@@ -180,6 +182,7 @@ class Source:
         """Judge `values`, and tell the alarms that change; without an owner only return whether there are any."""
         now_ms = self._sampler.clock.uptime_ms()
         if not self.rules:
+            self.judged_ms = now_ms  # nothing to judge, but a reading all the same
             return False
         if owner is not None and owner != self.owner:
             leave(self)
@@ -260,70 +263,6 @@ class Source:
         return False
 
 
-class Presence:
-    """Which module sits in a bay: turns what its driver sees into BATTERY_IN and BATTERY_OUT events, once each."""
-
-    def __init__(self, sampler: "Sampler", bay: int) -> None:
-        self.code = ""
-        self._sampler = sampler
-        self._bay = bay
-        self._since_ms = 0
-        self._soc: "int | None" = None
-        self._soh: "int | None" = None
-        self._lost_code = ""
-
-    def seen(self, code: str, soc: "int | None" = None, soh: "int | None" = None) -> None:
-        """Tell that the module `code` answered; `soc` and `soh` are raw values of the catalogue, None if not known."""
-        if code != self.code:
-            self._find()
-            self.absent()
-            self._sampler.event(BATTERY_IN, owner=code, bay=self._bay, soc_pct=soc, soh_pct=soh, request_id=0)
-            self.code = code
-            self._since_ms = self._sampler.clock.uptime_ms()
-        self._soc = soc
-        self._soh = soh
-
-    def silent(self) -> None:
-        """Tell that the bay has been silent for too long: its module left, or is lost where it cannot have left."""
-        if self.code and self._sampler.tells_of_module(self._bay):
-            self._lost_code = self.code
-            self._tell_lost(_LOST_LEVEL)
-        self.absent()
-
-    def look_for_lost(self) -> None:
-        """No longer miss a lost module that its slot says has left."""
-        if self._lost_code and self._sampler.tells_of_module(self._bay) == 0:
-            self._find()
-
-    def _find(self) -> None:
-        if self._lost_code:
-            self._tell_lost(CLEARED)
-            self._lost_code = ""
-
-    def _tell_lost(self, level: int) -> None:
-        values = [MODULE_LOST, level, MODULE.id, NO_POSITION, NO_POSITION, NO_VALUE, NO_VALUE]
-        self._sampler.alarm(values, self._lost_code, self._bay)
-        self._sampler.commit()
-
-    def absent(self) -> None:
-        """Tell that the bay is empty."""
-        if not self.code:
-            return
-        sampler = self._sampler
-        sampler.leave_bay(self._bay)
-        duration_s = (sampler.clock.uptime_ms() - self._since_ms) // 1000
-        sampler.event(
-            BATTERY_OUT,
-            owner=self.code,
-            bay=self._bay,
-            soc_pct=self._soc,
-            soh_pct=self._soh,
-            request_id=0,
-            duration_s=duration_s,
-        )
-        self.code = ""
-
-
 class Sampler:
     """Own every source and the way from rows to the journal. `on_sealed` is called when frames are durable."""
 
@@ -372,22 +311,59 @@ class Sampler:
     def look_for_lost(self) -> None:
         """See whether modules that are missed have left since. To be called now and then."""
         for presence in self._presences:
-            presence.look_for_lost()
+            presence.look()
 
-    def event(self, code: int, owner: str = "", bay: int = 0, **signals: "int | None") -> None:
-        """Store an event at once. `signals` are raw; what is None or not named is "not available"."""
+    def event(
+        self, code: int, owner: str = "", bay: int = 0, moment: "Moment | None" = None, **signals: "int | None"
+    ) -> None:
+        """Store an event at once. `signals` are raw; what is None or not named is "not available".
+
+        With `moment`, of an earlier boot, it stands at that time, in that boot.
+        """
         values = not_available(EVENT_STREAM.signals)
         limits = columns(EVENT_STREAM.signals)
         values[find_signal(EVENT_STREAM, "code")] = code
+        if owner and moment is None:
+            self._tell_place(bay, signals)
         for name, value in signals.items():
             if value is not None:
                 i = find_signal(EVENT_STREAM, name)
                 values[i] = min(max(value, limits.minimums[i]), limits.maximums[i])
-        self._event_ms = later(self.clock.uptime_ms(), self._event_ms)
         builder = FrameBuilder(EVENT_STREAM, bay=bay, owner=owner, buffer_bytes=128)
-        builder.add(self._event_ms, values)
-        self.store(builder)
+        if moment is None:
+            self._event_ms = later(self.clock.uptime_ms(), self._event_ms)
+            builder.add(self._event_ms, values)
+        else:
+            builder.add((moment.first_seq | moment.last_seq << 32) + 1, values)
+        self.store(builder, moment=moment)
         self.commit()
+
+    def _tell_place(self, bay: int, signals: "dict[str, int | None]") -> None:
+        """Add to an event what the bay's slot, or the van, says of the swap, and where the van is."""
+        for source in self._sources:
+            if source.stream.name == "vehicle" or (source.stream.name == "slot" and source.bay == bay):
+                signals["request_id"] = source.number_now("request_id")
+            names = _PLACE.get(source.stream.name, "")
+            for name in names.split():
+                signals[name] = source.number_now(name)
+
+    def awaits_request(self, bay: int, limit_ms: int) -> bool:
+        """Say whether slot or vehicle were not read yet since the start, and that is less than `limit_ms` ago."""
+        for source in self._sources:
+            if source.stream.name == "vehicle" or (source.stream.name == "slot" and source.bay == bay):
+                return source.judged_ms < 0 and self.clock.uptime_ms() < limit_ms
+        return False
+
+    def occupant(self, bay: int) -> "tuple[str, Moment | None] | None":
+        """Return the code of the module that sits in this bay as the journal remembers it.
+
+        With the moment of an earlier boot at which it was there, if this boot has not seen it.
+        """
+        return self._journal.occupants.get(bay)
+
+    def occupy(self, bay: int, code: str) -> None:
+        """Have the journal remember who sits in this bay."""
+        self._journal.occupy(bay, code)
 
     def alarm(self, values: "list[int]", owner: str, bay: int) -> bool:
         """Seal a frame with one row of the alarm stream; `commit` makes it durable. Return whether there was room.
@@ -441,10 +417,10 @@ class Sampler:
                 if source.stream.owner == OF_MODULE:
                     leave(source)
 
-    def store(self, builder: FrameBuilder, *, is_again: bool = False) -> int:
+    def store(self, builder: FrameBuilder, *, is_again: bool = False, moment: "Moment | None" = None) -> int:
         """Seal `builder` and append the frame to the journal; return the reason if that failed.
 
-        What is tried again (`is_again`) was counted as lost already.
+        What is tried again (`is_again`) was counted as lost already. With `moment` it is a frame of that boot.
         """
         journal = self._journal
         seq = journal.next_seq
@@ -453,9 +429,9 @@ class Sampler:
             frame = builder.seal(
                 journal=journal.id,
                 seq=seq,
-                boot=journal.boot,
-                time_quality=self.clock.quality,
-                anchor_utc_ms=self.clock.anchor_utc_ms,
+                boot=journal.boot if moment is None else moment.boot,
+                time_quality=self.clock.quality if moment is None else moment.detail,
+                anchor_utc_ms=self.clock.anchor_utc_ms if moment is None else moment.value,
             )
             loss = journal.append(frame, seq, builder.stream.priority)
         except MemoryError:

@@ -28,6 +28,7 @@ class Recovery:
         self.next_seq_doubtful = 1  # above all numbers that unreadable ends of segments have room for
         self.latest_utc_ms = 0  # the latest time that a frame with a time tells
         self.uptimes: "dict[int, int]" = {}  # boot -> last uptime in ms told by its frames without time
+        self.last: "tuple[int, ...]" = ()  # of the last row of all: a MOMENT record's fields behind its kind
         self.damaged: "list[tuple[int, int]]" = []  # sequence ranges that stood where the bytes are unreadable
 
 
@@ -102,15 +103,24 @@ def _note_frame(segment: Segment, recovery: Recovery, frame: memoryview) -> bool
     recovery.journal = _u32(frame, 6)
     recovery.boot_max = max(recovery.boot_max, boot)
     recovery.next_seq = max(recovery.next_seq, seq + 1)
-    if frame[18] == 0:
-        row_size = frame[38] | frame[39] << 8
-        row_last_ms = _u32(frame, len(frame) - 4 - row_size)
-        uptime_ms = int.from_bytes(bytes(frame[28:36]), "little") + (row_last_ms if row_last_ms < 0x80000000 else 0)
-        recovery.uptimes[boot] = max(recovery.uptimes.get(boot, 0), uptime_ms)
-    elif frame[18] > TIME_ESTIMATED and frame[35] == 0:  # its first row is not before the boot
-        utc_ms = int.from_bytes(bytes(frame[20:28]), "little") + int.from_bytes(bytes(frame[28:36]), "little")
-        recovery.latest_utc_ms = max(recovery.latest_utc_ms, utc_ms)
+    if frame[35] == 0:  # its first row is not before the boot
+        _note_time(recovery, frame, boot)
     return True
+
+
+def _note_time(recovery: Recovery, frame: memoryview, boot: int) -> None:
+    first_ms = int.from_bytes(bytes(frame[28:36]), "little")
+    row_last_ms = _u32(frame, len(frame) - 4 - (frame[38] | frame[39] << 8))
+    uptime_ms = first_ms + (row_last_ms if row_last_ms < 0x80000000 else 0)
+    anchor_utc_ms = int.from_bytes(bytes(frame[20:28]), "little")
+    quality = frame[18]
+    last = recovery.last
+    if not last or (boot, uptime_ms) > (last[2], last[4] | last[5] << 32):
+        recovery.last = (quality, recovery.journal, boot, anchor_utc_ms, uptime_ms & 0xFFFFFFFF, uptime_ms >> 32)
+    if quality == 0:
+        recovery.uptimes[boot] = max(recovery.uptimes.get(boot, 0), uptime_ms)
+    elif quality > TIME_ESTIMATED:
+        recovery.latest_utc_ms = max(recovery.latest_utc_ms, anchor_utc_ms + first_ms)
 
 
 def _note_damage(recovery: Recovery, first: int, last: int) -> None:

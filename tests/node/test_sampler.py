@@ -34,6 +34,7 @@ class Store:
         self.id = 7
         self.boot = 3
         self.next_seq = 1
+        self.occupants: dict[int, tuple[str, Any]] = {}
         self.frames: list[Decoded] = []
         self.loss = 0
 
@@ -43,6 +44,9 @@ class Store:
         self.frames.append(decode(bytes(frame)))
         self.next_seq = seq + 1
         return 0
+
+    def occupy(self, bay: int, code: str) -> None:
+        self.occupants[bay] = (code, None)
 
     def commit(self) -> bool:
         return True

@@ -32,6 +32,7 @@ class Hearing:
         self.now_ms = 0
         self.frames: list[Decoded] = []
         self.id, self.boot, self.next_seq = 1, 1, 1
+        self.occupants: dict[int, tuple[str, Any]] = {}
         self.clock = Clock(lambda: self.now_ms, lambda now, before: now - before)
         self.counters = Counters()
         sampler = Sampler(self, self.clock, self.counters)
@@ -44,6 +45,9 @@ class Hearing:
         self.frames.append(decode(bytes(frame)))
         self.next_seq = seq + 1
         return 0
+
+    def occupy(self, bay: int, code: str) -> None:
+        self.occupants[bay] = (code, None)
 
     def commit(self) -> bool:
         return True

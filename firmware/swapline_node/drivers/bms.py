@@ -2,7 +2,8 @@
 
 Modules wander, and a serial line does not tell when one was taken out. So the module's code is read before and after
 the data of every poll (one poll's code after is the next one's code before), and only if both agree are the data
-committed, with that code as their owner. A failed poll forgets the code.
+committed, with that code as their owner. A failed poll forgets the code. A module that answers, but has no code at all,
+is an unknown one: its data are committed without an owner (docs/node.md).
 
 Between two polls a driver can look (`has_look`): one answer, or two, with what changes when something goes wrong. If
 that would raise or clear an alarm, the code is read behind it: the sandwich is the same, only the alarm is sooner.
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 _CELLS_MAX = const(48)
 _SENSORS_MAX = const(24)
 _SERIAL_MISSES_MAX = const(3)  # a module that answers but has kept silent about its serial number so often has none
+_NAME_MISSES_MAX = const(6)  # and one that three more times has no name either is unknown
+_AGAIN = const(64)  # an unknown module is asked for its serial number again at every 64th reading
+_REFUSALS_MAX = const(30)  # a module that had told its number and so often in a row does not tell it has lost it
 KELVIN_TENTHS = -2731  # BMSs send 0.1 K and encode 0 degC as 2731 (seen on unused Seplos sensors)
 
 # Numbers of the bits of `protections`, the same for every BMS: 0 cell over-voltage, 1 cell under-voltage, 2 pack
@@ -74,7 +78,8 @@ _FIRST_SENSOR = find_signal(CELLS, "temperature_1_c")
 def module_code(text: "bytes | bytearray | memoryview") -> str:
     """Return a module's code from what its BMS calls its serial number: up to the first NUL, printable ASCII only.
 
-    A longer one keeps its end, where serial numbers count: GB/T 34014 codes have 24 characters.
+    A longer one keeps its end, where serial numbers count: GB/T 34014 codes have 24 characters. Nothing but zeros, or
+    but F, is what a memory holds that nobody has written to, and no code.
     """
     code = bytearray()
     for byte in text:
@@ -82,7 +87,8 @@ def module_code(text: "bytes | bytearray | memoryview") -> str:
             break
         if 0x21 <= byte <= 0x7E:
             code.append(byte)
-    return code[-OWNER_BYTES_MAX:].decode()
+    kept = code[-OWNER_BYTES_MAX:].decode()
+    return kept if kept.strip("0") and kept.strip("Ff") else ""
 
 
 def u16(data: memoryview, offset: int) -> int:
@@ -121,7 +127,9 @@ class Bms(Driver):
         self.cell_count = 0
         self.sensor_dc = array("i", bytes(4 * _SENSORS_MAX))  # tenths of a degree Celsius
         self.sensor_count = 0
-        self._code = ""
+        self._code: "str | None" = (
+            None  # of the module that answered last; "": it has none; None: who answers is not known
+        )
         self._serial_misses = 0
         self._has_serial = False  # the module that answers now has told its serial number
         self._is_silent = False
@@ -152,12 +160,12 @@ class Bms(Driver):
         Where another module came meanwhile, its own reading follows at once: its code is known already.
         """
         before = self._code
-        self._code = ""
+        self._code = None
         try:
             if self._is_silent:  # what every module answers: one question into the void a poll, not one after the other
                 await bus.ask(self.name_query, self.timeout_ms)
                 self._is_silent = False
-            if not before:
+            if before is None:
                 before = await self._read_code(bus)
             after = await self._read_whole(bus)
             if after != before:
@@ -182,9 +190,9 @@ class Bms(Driver):
     async def look(self, bus: "Bus") -> None:
         """Look for what the alarm table would tell; if there is something, see whose it is. Raises `BusError`."""
         before = self._code
-        if not before:
+        if before is None:
             return
-        self._code = ""
+        self._code = None
         self.module.clear()
         self.cell_count = self.sensor_count = 0
         try:
@@ -205,7 +213,7 @@ class Bms(Driver):
 
     def silent(self) -> None:
         """Take the module for gone."""
-        self._code = ""
+        self._code = None
         self._forget_module()
         self.presence.silent()
 
@@ -226,15 +234,31 @@ class Bms(Driver):
             self.sensor_dc[i] = u16(answer, offset + 2 * i) + zero
 
     async def _read_code(self, bus: "Bus") -> str:
-        if self._serial_misses < _SERIAL_MISSES_MAX:
+        if self._has_serial or self._serial_misses < _SERIAL_MISSES_MAX:
             code = await self._read_serial(bus)
-            if code:
+            if (
+                code or self._has_serial
+            ):  # one that has lost its number is unknown: its name is not what it was known by
                 return code
         answer = await bus.ask(self.name_query, self.timeout_ms)
         code = module_code(self.serial_of(answer)) if self.name_query is self.serial_query else ""
         code = code or module_code(self.name_of(answer))
         if not code:
-            raise bus.protocol_error("module has no code")
+            self._serial_misses += 1
+            if self._serial_misses <= _NAME_MISSES_MAX:
+                raise bus.protocol_error("module has no code")
+            if self._serial_misses % _AGAIN == 0:
+                return await self._read_serial_again(bus)
+        return code
+
+    async def _read_serial_again(self, bus: "Bus") -> str:
+        try:
+            code = module_code(self.serial_of(await bus.ask(self.serial_query, self.timeout_ms)))
+        except (BusRefused, BusTimeout):
+            return ""
+        if code:
+            self._has_serial = True
+            self._serial_misses = 0
         return code
 
     async def _read_serial(self, bus: "Bus") -> str:
@@ -242,18 +266,23 @@ class Bms(Driver):
         try:
             code = module_code(self.serial_of(await bus.ask(self.serial_query, self.timeout_ms)))
         except BusRefused:
-            if self._has_serial:
-                raise  # it is busy: another code now would be another module
             self._serial_misses += 1
+            if self._has_serial:
+                if self._serial_misses < _REFUSALS_MAX:
+                    raise  # it is busy: another code now would be another module
+                return ""
             return await self._read_serial(bus) if self._serial_misses < _SERIAL_MISSES_MAX else ""
         except BusTimeout:
             await bus.ask(self.name_query, self.timeout_ms)  # raises if the module is silent altogether
-            self._serial_misses += not self._has_serial
-            if self._serial_misses < _SERIAL_MISSES_MAX:
+            self._serial_misses += 1
+            if self._serial_misses < (_REFUSALS_MAX if self._has_serial else _SERIAL_MISSES_MAX):
                 raise bus.protocol_error("no serial number") from None
             return ""
         if not code and self._has_serial:
-            raise bus.protocol_error("empty serial number")
+            self._serial_misses += 1
+            if self._serial_misses < _REFUSALS_MAX:
+                raise bus.protocol_error("empty serial number")
+            return ""
         self._has_serial = bool(code)
         self._serial_misses = 0 if code else _SERIAL_MISSES_MAX
         return code

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from swapline_node.counter import Counters
     from swapline_node.sampler import Sampler
 
+_NAMELESS_MAX = const(3)  # readings without any code; then the module is unknown
 _LENGTH_END = const(4)  # start, length
 _HEAD_BYTES = const(11)
 _TAIL_BYTES = const(9)
@@ -133,13 +134,13 @@ class Jk(Bms):
         try:
             code = await self._read_all(bus)
             if code != self._code:
-                self._code = ""
+                self._code = None
                 again = await self._read_all(bus)
                 if again != code:
                     raise bus.protocol_error("module %s became %s" % (code, again))
                 self._code = code
         except BusTimeout:
-            self._code = ""  # it may be another one that answers next
+            self._code = None  # it may be another one that answers next
             raise
         self._commit(code)
 
@@ -150,7 +151,8 @@ class Jk(Bms):
         if not _locate(answer, places):
             raise bus.protocol_error("registers do not fit into %d bytes" % len(answer))
         code = module_code(_name(answer, places)) or module_code(_text(answer, places, _DEVICE))
-        if not code:
+        self._serial_misses = 0 if code else self._serial_misses + 1
+        if not code and self._serial_misses <= _NAMELESS_MAX:
             raise bus.protocol_error("module has no code")
         self.module.clear()
         _fill_numbers(answer, places, self.module.values)

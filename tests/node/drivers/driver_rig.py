@@ -50,11 +50,15 @@ class Store:
         self.id = 1
         self.boot = 1
         self.next_seq = 1
+        self.occupants: dict[int, tuple[str, Any]] = {}
 
     def append(self, frame: memoryview, seq: int, priority: int) -> int:  # noqa: ARG002
         print("frame", binascii.hexlify(bytes(frame)).decode())
         self.next_seq = seq + 1
         return 0
+
+    def occupy(self, bay: int, code: str) -> None:
+        self.occupants[bay] = (code, None)
 
     def commit(self) -> bool:
         return True

@@ -337,6 +337,12 @@ class Store:
     boot = 1
     next_seq = 1
 
+    def __init__(self) -> None:
+        self.occupants: dict[int, tuple[str, Any]] = {}
+
+    def occupy(self, bay: int, code: str) -> None:
+        self.occupants[bay] = (code, None)
+
     def append(self, frame: memoryview, seq: int, priority: int) -> bool:
         self.next_seq = seq + 1
         return len(frame) > 0 and priority >= 0
