@@ -10,10 +10,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from itertools import pairwise
+from math import exp
+from statistics import fmean, median
 from typing import Any
 
 from .integral import Point
-from .record import HOUR_MS
+from .record import HOUR_MS, Estimate
 
 PULSE_MS = 10_000
 STEADY_BEFORE_MS = 15_000  # a station waits 20 s between locking a module and its first current
@@ -22,6 +24,18 @@ STEP_C_MIN = 0.1
 STEADY_SHARE = 0.1  # of the step: how far the current may wander before and after
 STEPS_PER_HOUR_MAX = 20
 _SAME_STEP_MS = 2_000
+
+# What estimates are referred to: 25 degC, and the middle of charge, where resistance hardly depends on it.
+REFERENCE_C = 25.0
+SOC_PCT = (15.0, 92.0)
+TEMPERATURE_C = (5.0, 45.0)
+ACTIVATION_J_PER_MOL, ACTIVATION_SIGMA_J_PER_MOL = 20_000.0, 8_000.0
+_GAS_J_PER_MOL_K = 8.314
+_ZERO_C_K = 273.15
+SAMPLES_MIN, SAMPLES_MAX = 5, 60
+SYSTEMATIC = 0.04  # direction of the step, hysteresis, gain of the current sensor
+OUTLIER_SIGMAS = 4.0
+_METHOD = "voltage 10 s after steps of the current of 0.1 C and more, 15 to 92 % of charge, referred to 25 degC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +124,37 @@ def distinct(steps: Sequence[Step]) -> Iterator[Step]:
         group.append(step)
     if group:
         yield max(group, key=lambda one: abs(one.step_a))
+
+
+def estimate_resistance(steps: Sequence[Step]) -> Estimate:
+    """Return the module's ten-second resistance at 25 degC as of its last steps, or what is missing."""
+    usable = [step for step in steps if _is_usable(step)][-SAMPLES_MAX:]
+    if len(usable) < SAMPLES_MIN:
+        reason = f"{len(usable)} of {SAMPLES_MIN} usable current steps seen: steady, 0.1 C, then steady again for 10 s"
+        return Estimate(None, None, "mohm", _METHOD, len(usable), reason)
+    values = [step.resistance_mohm / factor_at(step.temperature_c or REFERENCE_C) for step in usable]
+    middle = median(values)
+    # 1.4826: from the median absolute deviation to a normal distribution's sigma.
+    scatter = max(1.4826 * median(abs(value - middle) for value in values), 0.005 * middle)
+    kept = [value for value in values if abs(value - middle) <= OUTLIER_SIGMAS * scatter]
+    mean_c = fmean(step.temperature_c or REFERENCE_C for step in usable)
+    referred = ACTIVATION_SIGMA_J_PER_MOL * abs(_inverse_k(mean_c)) / _GAS_J_PER_MOL_K
+    value = fmean(kept)
+    sigma = ((scatter / len(kept) ** 0.5) ** 2 + (value * SYSTEMATIC) ** 2 + (value * referred) ** 2) ** 0.5
+    return Estimate(round(value, 4), round(sigma, 4), "mohm", _METHOD, len(kept))
+
+
+def factor_at(temperature_c: float) -> float:
+    """Return resistance at this temperature relative to 25 degC (Arrhenius)."""
+    return exp(ACTIVATION_J_PER_MOL / _GAS_J_PER_MOL_K * _inverse_k(temperature_c))
+
+
+def _inverse_k(temperature_c: float) -> float:
+    return 1 / (temperature_c + _ZERO_C_K) - 1 / (REFERENCE_C + _ZERO_C_K)
+
+
+def _is_usable(step: Step) -> bool:
+    if step.resistance_mohm <= 0 or step.soc_pct is None or step.temperature_c is None:
+        return False
+    (low_pct, high_pct), (cold_c, warm_c) = SOC_PCT, TEMPERATURE_C
+    return low_pct <= step.soc_pct <= high_pct and cold_c <= step.temperature_c <= warm_c
