@@ -116,4 +116,6 @@ ACKNOWLEDGEMENT = Table(
     ("fleet", "node", "bay", "code"),
     _VOID | {"module": TEXT, "acknowledged_utc_ms": WHOLE, "said_by": TEXT, "note": TEXT},
 )
-TABLES = (MODULE_HOUR, MODULE_DAY, CLAIM, STAY, SWAP, CONTRADICTION, PASSPORT, WARNING, ACKNOWLEDGEMENT)
+# Up to which version of these books, and after how many repairs of the file, everything stored was made due.
+BOOK_STATE = Table("book_state", ("book",), _VOID | {"version": WHOLE, "repair_count": WHOLE})
+TABLES = (BOOK_STATE, MODULE_HOUR, MODULE_DAY, CLAIM, STAY, SWAP, CONTRADICTION, PASSPORT, WARNING, ACKNOWLEDGEMENT)

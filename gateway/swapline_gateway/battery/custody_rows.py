@@ -1,0 +1,129 @@
+"""Records of custody as rows of the tables `claim`, `stay`, `swap` and `contradiction`, and back."""
+
+import json
+from dataclasses import fields
+from typing import Any
+
+from .record import Contradiction, Place, Stay, Swap, SwapHalf
+from .table import CONTRADICTION, FOREVER_UTC_MS, SWAP, Row, Table
+
+_HALF_FIELDS = tuple(field.name for field in fields(SwapHalf) if field.name not in ("place", "module"))
+_SWAP_FIELDS = tuple(name for name in SWAP.fields if name not in ("is_void", "duration_s"))
+
+
+def place_tags(place: Place) -> dict[str, str]:
+    """Return a place as tags."""
+    return {"fleet": place.fleet, "node": place.node, "bay": str(place.bay)}
+
+
+def place_of(tags: dict[str, str]) -> Place:
+    """Return the place that tags say."""
+    return Place(tags["fleet"], tags["node"], int(tags["bay"] or 0))
+
+
+def stay_row(table: Table, stay: Stay) -> Row:
+    """Return a claim or stay as a row."""
+    return table.row(
+        stay.from_utc_ms,
+        {"module": stay.module, **place_tags(stay.place)},
+        from_evidence=stay.from_evidence,
+        until_utc_ms=FOREVER_UTC_MS if stay.until_utc_ms is None else stay.until_utc_ms,
+        until_evidence=stay.until_evidence,
+        first_seen_utc_ms=stay.first_seen_utc_ms,
+        last_seen_utc_ms=stay.last_seen_utc_ms,
+        came=_half_text(stay.came),
+        went=_half_text(stay.went),
+    )
+
+
+def stay_of(row: Row) -> Stay:
+    """Return the claim or stay of a row."""
+    told, place, module = row.fields, place_of(row.tags), row.tags["module"]
+    return Stay(
+        module=module,
+        place=place,
+        from_utc_ms=row.time_utc_ms,
+        from_evidence=told["from_evidence"],
+        until_utc_ms=_or_none(told["until_utc_ms"]),
+        until_evidence=told.get("until_evidence"),
+        first_seen_utc_ms=told.get("first_seen_utc_ms"),
+        last_seen_utc_ms=told.get("last_seen_utc_ms"),
+        came=_half_of(told.get("came"), place, module),
+        went=_half_of(told.get("went"), place, module),
+    )
+
+
+def swap_row(swap: Swap) -> Row:
+    """Return a swap as a row. Its key has the drained module, or the charged one where none left for it."""
+    module = swap.module_out or swap.module_in or ""
+    tags = {"fleet": swap.fleet, "van": swap.van or "", "station": swap.station or "", "module": module}
+    told = {name: getattr(swap, name) for name in _SWAP_FIELDS}
+    return SWAP.row(swap.start_utc_ms, tags, duration_s=swap.duration_s, **told)
+
+
+def swap_of(row: Row) -> Swap:
+    """Return the swap of a row."""
+    told: dict[str, Any] = {name: row.fields.get(name) for name in _SWAP_FIELDS}
+    return Swap(
+        start_utc_ms=row.time_utc_ms,
+        fleet=row.tags["fleet"],
+        van=row.tags["van"] or None,
+        station=row.tags["station"] or None,
+        **told,
+    )
+
+
+def contradiction_row(one: Contradiction) -> Row:
+    """Return a contradiction as a row."""
+    place, other = one.place or Place("", "", 0), one.other_place
+    return CONTRADICTION.row(
+        one.time_utc_ms,
+        {"kind": one.kind, "module": one.module, **place_tags(place)},
+        until_utc_ms=FOREVER_UTC_MS if one.until_utc_ms is None else one.until_utc_ms,
+        other_fleet=other and other.fleet,
+        other_node=other and other.node,
+        other_bay=other and other.bay,
+        other_module=one.other_module,
+        text=one.text,
+    )
+
+
+def contradiction_of(row: Row) -> Contradiction:
+    """Return the contradiction of a row."""
+    told, place = row.fields, place_of(row.tags)
+    other = None
+    if told.get("other_node") is not None:
+        other = Place(told.get("other_fleet", ""), told["other_node"], told.get("other_bay", 0))
+    return Contradiction(
+        kind=row.tags["kind"],
+        module=row.tags["module"],
+        time_utc_ms=row.time_utc_ms,
+        until_utc_ms=_or_none(told["until_utc_ms"]),
+        place=place if place.node else None,
+        other_place=other,
+        other_module=told.get("other_module"),
+        text=told.get("text", ""),
+    )
+
+
+def changes(stored: list[Row], derived: list[Row]) -> list[Row]:
+    """Return the rows to write: what is new or different, and what is no longer true as void."""
+    before = {row.key: row for row in stored}
+    after = {row.key: row for row in derived}
+    gone = [row.void() for key, row in before.items() if key not in after]
+    return gone + [row for key, row in after.items() if key not in before or before[key].fields != row.fields]
+
+
+def _half_text(half: SwapHalf | None) -> str | None:
+    if half is None:
+        return None
+    told = {name: getattr(half, name) for name in _HALF_FIELDS}
+    return json.dumps({name: value for name, value in told.items() if value is not None}, sort_keys=True)
+
+
+def _half_of(text: str | None, place: Place, module: str) -> SwapHalf | None:
+    return None if text is None else SwapHalf(place=place, module=module, **json.loads(text))
+
+
+def _or_none(utc_ms: int) -> int | None:
+    return None if utc_ms >= FOREVER_UTC_MS else utc_ms
