@@ -154,6 +154,18 @@ class StateConfig(Section):
     interval_s: Annotated[float, Field(ge=0.05, le=3600)] = 1.0
 
 
+class BatteryConfig(Section):
+    """The battery's books: who held which module, passports, early warnings.
+
+    `share`: of one core, at most, while there is much to derive. `settle_s`: how long after deriving an hour it is
+    derived once more, where several gateways may write to one database.
+    """
+
+    keep: bool = True
+    share: Annotated[float, Field(ge=0.05, le=1)] = 0.5
+    settle_s: Annotated[float, Field(ge=1, le=3600)] = 120.0
+
+
 class LogConfig(Section):
     """`auto` writes for people on a terminal and JSON elsewhere."""
 
@@ -170,6 +182,7 @@ class GatewayConfig(Section):
     http: HttpConfig | None = None
     quota: QuotaConfig = QuotaConfig()
     state: StateConfig = StateConfig()
+    battery: BatteryConfig = BatteryConfig()
     log: LogConfig = LogConfig()
 
 

@@ -15,7 +15,10 @@ import aiomqtt
 
 from . import books
 from .alarm.access import make_watch
-from .config import GatewayConfig
+from .battery.access import make_store
+from .battery.derivation import Derivation
+from .battery.keeper import Keeper
+from .config import DuckdbConfig, GatewayConfig
 from .error import ConfigurationError, GatewayError, StorageError
 from .inbox import Inbox
 from .intake import Intake
@@ -102,18 +105,33 @@ class Gateway:
         )
         stack.push_async_callback(self._spool_worker.run, self._spool.close)
         self._sink = make_sink(config.sink, partial(books.read, config.spool.path))
+        self._keeper = self._make_keeper(stack)
         self._pump = Pump(
             spool=self._spool,
             spool_worker=self._spool_worker,
             sink=self._sink,
             figures=self.figures,
             backoff=Backoff(delay_s_max=BACKOFF_S_MAX),
+            keeper=self._keeper,
         )
         stack.push_async_callback(self._pump.close)
+        stack.push_async_callback(self._keeper.close)
         await self._pump.open()
         self._build()
         stack.push_async_callback(self._alarms.close)
         await self._open_http(stack)
+
+    def _make_keeper(self, stack: contextlib.AsyncExitStack) -> Keeper:
+        self._store = make_store(self.config.sink, self._sink)
+        stack.callback(self._store.close)
+        return Keeper(
+            self.config.battery,
+            Derivation(self._store),
+            spool=self._spool,
+            spool_worker=self._spool_worker,
+            is_understood=self._store.is_understood,
+            is_shared=not isinstance(self.config.sink, DuckdbConfig),  # a file has one gateway
+        )
 
     def _build(self) -> None:
         config, figures = self.config, self.figures
@@ -148,6 +166,8 @@ class Gateway:
             figures=self.figures,
             history=self._make_history(stack),
             alarms=self._alarms,
+            keeper=self._keeper,
+            store=self._store,
         )
         stack.push_async_callback(server.close)
         self.http_url = await server.open()
@@ -170,6 +190,7 @@ class Gateway:
                 ("pump", self._pump.run()),
                 ("publisher", self._publisher.run()),
                 ("alarms", self._alarms.run()),
+                ("keeper", self._keeper.run()),
                 ("tick", self._tick()),
                 ("ready", self._announce()),
                 ("restore", self._restore()),

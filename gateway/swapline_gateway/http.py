@@ -9,10 +9,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from .alarm.routes import AlarmRoutes
 from .alarm.watch import AlarmWatch
+from .battery.keeper import Keeper
+from .battery.routes import BatteryRoutes
+from .battery.store import BatteryStore
 from .config import HttpConfig
 from .error import ConfigurationError, SinkBusyError, UnavailableError
 from .history import History
-from .metrics import FiguresCollector
+from .metrics import FiguresCollector, KeeperCollector
 from .pipeline import PipelineFigures
 from .spool import now_utc_ms
 from .state import FleetState
@@ -29,6 +32,8 @@ class HttpServer:
         figures: PipelineFigures,
         history: History | None,
         alarms: AlarmWatch,
+        keeper: Keeper,
+        store: BatteryStore,
     ) -> None:
         self._config = config
         self._figures = figures
@@ -36,17 +41,20 @@ class HttpServer:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(FiguresCollector(figures))
+        self._registry.register(KeeperCollector(keeper.figures))
         self._app = web.Application()
         self._app.router.add_get("/healthz", self._healthz)
         self._app.router.add_get("/metrics", self._metrics)
         self._app.router.add_get("/api/pipeline", self._pipeline)
         self._app.router.add_get("/api/missing", self._missing)
         AlarmRoutes(alarms).add_to(self._app)
+        BatteryRoutes(store, keeper).add_to(self._app)
         if config.console:
-            from .console import add_routes, alarms_document  # noqa: PLC0415
+            from .console import add_routes, alarms_document, battery_document  # noqa: PLC0415
 
             console = add_routes(self._app, state=state, history=history, pipeline=self._figures_json)
             console.add_scope("alarms", lambda _request: alarms_document(alarms.figures))
+            console.add_scope("battery", lambda _request: battery_document(keeper.as_json))
         self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=2)
 
     async def open(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from .battery.keeper import KeeperFigures
 from .pipeline import PipelineFigures
 from .spool import now_utc_ms
 
@@ -64,3 +65,34 @@ class FiguresCollector(Collector):
             ("nodes", "nodes heard of since the start", len(figures.nodes)),
         ):
             yield GaugeMetricFamily(f"swapline_{name}", text, value=float(value))
+
+
+class KeeperCollector(Collector):
+    """Reads the figures of the battery's books when it is asked."""
+
+    def __init__(self, figures: KeeperFigures) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        figures = self._figures
+        for name, text, count in (
+            ("hours_derived", "hours of modules derived", figures.hours_derived),
+            ("passports_derived", "passports and warnings of a module derived", figures.figures_derived),
+            ("changes", "modules whose books changed, each time", figures.changes),
+            ("failures", "modules whose books could not be derived, each time", figures.failures),
+            ("errors", "times that the books waited for database or spool", figures.errors),
+            ("due_dropped", "modules that were left out because too much was due", figures.due.dropped),
+            ("busy_seconds", "processor time of the books' thread", figures.busy_s),
+        ):
+            yield CounterMetricFamily(f"swapline_battery_{name}", text, value=float(count))
+        for name, text, value in (
+            ("keeping", "1 while battery books are kept", not figures.off),
+            ("working", "0 while the books wait for database or spool", not figures.error),
+            ("due", "hours and modules that are to be derived, the running hours included", figures.due.entry_count),
+            ("due_ready", "of those, what could be derived now", figures.due.ready_count),
+            ("behind_seconds", "for how long the oldest of those waits", figures.behind_s),
+            ("contradictions", "contradictions in the books", figures.counts.contradictions),
+            ("warnings", "early warnings in the books", figures.counts.warnings),
+        ):
+            yield GaugeMetricFamily(f"swapline_battery_{name}", text, value=float(value))

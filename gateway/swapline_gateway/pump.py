@@ -11,10 +11,12 @@ halves. A frame leaves the spool only when the sink has taken it, or for quarant
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from swapline_wire.error import WireError
 
+from .due import Touch
 from .error import GatewayError, SinkBusyError, SinkRejectedError, StorageError
 from .log import get
 from .pipeline import PipelineFigures
@@ -35,6 +37,18 @@ BACKOFF_S_MAX = 5.0  # after an outage of hours too: an attempt is a request of 
 RETRY_AFTER_S_MAX = 60.0  # a server may ask for patience, but not for an hour of it
 REJECTED = "sink_rejected"
 
+T = TypeVar("T")
+
+
+class DueNotes(Protocol):
+    """Who wants to know of rows that are stored now: the battery's books (`battery/keeper.py`)."""
+
+    def concerned(self, frames: Iterable[FrameRows]) -> list[Touch]:
+        """Return what is to be derived from these frames' rows."""
+
+    def wake(self) -> None:
+        """Say that it should be derived soon."""
+
 
 class Pump:
     """See the module's header."""
@@ -47,8 +61,10 @@ class Pump:
         sink: Sink,
         figures: PipelineFigures,
         backoff: Backoff,
+        keeper: DueNotes | None = None,
         linger_s: float = LINGER_S,
     ) -> None:
+        self._keeper = keeper
         self._spool = spool
         self._spool_worker = spool_worker
         self._sink = sink
@@ -177,16 +193,32 @@ class Pump:
         """Let go of what the sink has taken or refused."""
         refused = [(frames[index].frame, REJECTED, detail) for index, detail in written.refused]
         others = written.unsettled.union(index for index, _ in written.refused)
-        taken = [rows.frame for index, rows in enumerate(frames) if index not in others]
-        self._figures.sink_took(written, taken)
+        taken = [rows for index, rows in enumerate(frames) if index not in others]
+        self._figures.sink_took(written, [rows.frame for rows in taken])
         if taken:
-            await self._spool_worker.run(self._spool.remove, taken)
-        await self._set_aside(refused)
+            await self._let_go(self._spool.remove, [rows.frame for rows in taken], taken)
+        await self._set_aside(refused, [frames[index] for index, _ in written.refused])
 
-    async def _set_aside(self, refusals: Sequence[tuple[SpooledFrame, str, str]]) -> None:
+    async def _let_go(
+        self, call: Callable[[Sequence[T], Sequence[Touch]], None], what: Sequence[T], stored: Sequence[FrameRows]
+    ) -> None:
+        """Have the spool forget frames, and note in the same transaction what their rows make due."""
+
+        def let_go() -> bool:
+            touches = [] if self._keeper is None else self._keeper.concerned(stored)
+            call(what, touches)
+            return any(touch.is_custody for touch in touches)
+
+        if await self._spool_worker.run(let_go) and self._keeper is not None:
+            self._keeper.wake()
+
+    async def _set_aside(
+        self, refusals: Sequence[tuple[SpooledFrame, str, str]], stored: Sequence[FrameRows] = ()
+    ) -> None:
+        """Move frames to quarantine; of those in `stored` some rows are in the database."""
         if not refusals:
             return
-        await self._spool_worker.run(self._spool.set_aside, refusals)
+        await self._let_go(self._spool.set_aside, refusals, stored)
         for frame, reason, _ in refusals:
             self._figures.quarantined(frame.fleet, frame.node, reason)
         nodes = {(frame.fleet, frame.node) for frame, _, _ in refusals}

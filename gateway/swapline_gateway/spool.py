@@ -19,7 +19,9 @@ This header is its specification.
 5. `quarantine` keeps what could not be read or was rejected, with reason, topic, bytes and time. Same bytes again only
    raise a count. What was acknowledged is never pushed out; a node over its quarantine quota is no longer acknowledged
    (what the sink refuses of it counts too; its events and alarms are held from twice the quota on).
-6. A file that is damaged, at the start or later, is replaced by what can be read of it (`spool_file.py`). Nothing is
+6. `due` names the hours of modules that the battery's books have to derive again (`due.py`). It is written with
+   `remove` and `set_aside`, in their transaction.
+7. A file that is damaged, at the start or later, is replaced by what can be read of it (`spool_file.py`). Nothing is
    acknowledged meanwhile.
 
 One object belongs to one thread. A lock file keeps a second gateway away; the command line may look in and replay.
@@ -39,6 +41,7 @@ from typing import NamedTuple
 from swapline_wire import topic
 from swapline_wire.catalogue import ROUTINE
 
+from .due import Due, DueState, DueTable, Finish, Touch
 from .error import StorageError
 from .ingest import Item, Sender, Spoiled
 from .lock import Lock
@@ -135,6 +138,7 @@ class Spool:
         self._quarantine_bytes: dict[int, int] = {}
         self._quarantine_bytes_total = 0
         self._quarantine_count = 0
+        self._due = DueTable()
         self._log = get("spool")
         self._lock = Lock(path.with_name(path.name + ".lock"))
         try:
@@ -150,6 +154,7 @@ class Spool:
         count, size = self._connection.execute("SELECT COUNT(*), SUM(LENGTH(data)) FROM frame").fetchone()
         self.frame_count, self.size_bytes = count, size or 0
         self._count_quarantine()
+        self._due.begin(self._connection)
 
     def _count_quarantine(self) -> None:
         sql = "SELECT node_id, SUM(LENGTH(data) + ?), COUNT(*) FROM quarantine GROUP BY node_id"
@@ -411,9 +416,13 @@ class Spool:
         by_id = {row[0]: row for row in newest[::-1] + oldest[: count - len(newest)]}
         return list(by_id.values())
 
-    def remove(self, frames: Sequence[SpooledFrame]) -> None:
-        """Delete what the sink took. Raises `StorageError`; then the sink will be given it again, and drop it."""
+    def remove(self, frames: Sequence[SpooledFrame], touches: Sequence[Touch] = ()) -> None:
+        """Delete what the sink took, and note what is to be derived from it.
+
+        Raises `StorageError`; then the sink will be given it again, and drop it.
+        """
         with self._transaction() as connection:
+            self._due.touch(connection, touches, now_utc_ms())
             if frames:
                 connection.execute(_DELIVERED, (frames[-1].id,))
             deleted = connection.execute(
@@ -423,12 +432,13 @@ class Spool:
         self.frame_count = max(0, self.frame_count - deleted)
         self.size_bytes = max(0, self.size_bytes - sum(len(frame.data) for frame in frames))
 
-    def set_aside(self, refusals: Sequence[tuple[SpooledFrame, str, str]]) -> None:
+    def set_aside(self, refusals: Sequence[tuple[SpooledFrame, str, str]], touches: Sequence[Touch] = ()) -> None:
         """Move frames that the sink will never take, each with reason and detail, to quarantine: all or none.
 
-        They were acknowledged, so no quota counts. Raises `StorageError`.
+        They were acknowledged, so no quota counts. Some of their rows may be stored: `touches`. Raises `StorageError`.
         """
         with self._transaction() as connection:
+            self._due.touch(connection, touches, now_utc_ms())
             for frame, reason, detail in refusals:
                 sender = Sender(frame.fleet, frame.node)
                 found = connection.execute("SELECT journal, seq FROM frame WHERE id = ?", (frame.id,)).fetchone()
@@ -437,6 +447,27 @@ class Spool:
                 connection.execute("DELETE FROM frame WHERE id = ?", (frame.id,))
         self.frame_count = max(0, self.frame_count - len(refusals))
         self.size_bytes = max(0, self.size_bytes - sum(len(frame.data) for frame, _, _ in refusals))
+
+    def take_due(self, priority: int, count: int) -> list[Due]:
+        """Return hours to derive, those that wait for longest first. Raises `StorageError`."""
+        with self._transaction() as connection:
+            return self._due.take(connection, priority, count, now_utc_ms())
+
+    def finish_due(self, finishes: Sequence[Finish], touches: Sequence[Touch] = ()) -> None:
+        """Note what was derived, and what is to be derived from that. Raises `StorageError`."""
+        with self._transaction() as connection:
+            self._due.finish(connection, finishes)
+            self._due.touch(connection, touches, now_utc_ms())
+
+    def replace_due(self, *keys: tuple[str, int]) -> None:
+        """Forget what was due and make only this due. Raises `StorageError`."""
+        with self._transaction() as connection:
+            self._due.replace_all(connection, keys)
+
+    def due_state(self) -> DueState:
+        """Return how much is due. Raises `StorageError`."""
+        with self._transaction() as connection:
+            return self._due.state(connection, now_utc_ms())
 
     def backlog(self) -> Backlog:
         """Return what waits. Raises `StorageError`."""

@@ -7,7 +7,8 @@ A first page that cannot be read is replaced by that of a new file: all spools h
 
 When the copy is on the disk it becomes `<name>.mended`; the damaged file is put aside as `<name>.damaged-<ms>`, and the
 copy takes its name. A kill in between is finished by the next start. Ranges that are forgotten cost repeats, which the
-database drops. Frames that are gone were acknowledged: the gateway's next start declares them (`sinks/duckdb_loss.py`).
+database drops; what was due of the battery's books is not copied: everything is derived again. Frames that are gone
+were acknowledged: the gateway's next start declares them (`sinks/duckdb_loss.py`).
 """
 
 import os
@@ -24,6 +25,7 @@ from swapline_wire.decode import decode
 from swapline_wire.error import WireError
 from swapline_wire.frame import is_anchor
 
+from . import due
 from .log import get
 from .mended import beside, finish, sync_folder
 from .ranges import merge
@@ -56,12 +58,15 @@ CREATE TABLE quarantine (
 );
 """
 # `delivered` is a frame of the last batch that the database took, `repair` the files that were damaged.
-_SCHEMA_LATER = """
+_SCHEMA_LATER = (
+    """
 CREATE TABLE IF NOT EXISTS delivered (
     id INTEGER PRIMARY KEY CHECK (id = 1), node_id INTEGER NOT NULL, journal INTEGER NOT NULL, seq INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS repair (utc_ms INTEGER NOT NULL, error TEXT NOT NULL, frame_count INTEGER NOT NULL);
 """
+    + due.TABLE
+)
 
 _WIDTHS = {"node": 3, "frame": 9, "taken": 4, "quarantine": 14, "delivered": 4}  # columns
 _DESCRIPTION = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
@@ -83,7 +88,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         if not connection.execute("PRAGMA user_version").fetchone()[0]:
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        if connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'repair'").fetchone() == (0,):
+        if connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'due_ready'").fetchone() == (0,):
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA_LATER} COMMIT;")
     except BaseException:
         connection.close()
@@ -156,6 +161,7 @@ def mend(path: Path, error: Exception) -> None:
     with closing(connect(mending)) as new:
         frames, entries = _salvage(path, new)
         new.execute("INSERT INTO repair VALUES (?, ?, ?)", (now_utc_ms(), str(error), frames))
+        due.DueTable().replace_all(new, [due.EVERYTHING])  # what was due is known no more
     mending.rename(beside(path, ".mended"))
     sync_folder(path)
     finish(path, _COMPANIONS)

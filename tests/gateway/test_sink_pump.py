@@ -11,6 +11,7 @@ import pytest
 
 from swapline_bench.frame_source import FrameSource, module_row, row_of
 from swapline_gateway.config import Influxdb1Config, Influxdb2Config
+from swapline_gateway.due import Touch
 from swapline_gateway.error import SinkRejectedError, StorageError
 from swapline_gateway.ingest import Item, Sender, examine_message
 from swapline_gateway.pipeline import PipelineFigures
@@ -251,10 +252,10 @@ async def test_disk_that_fails_between_database_and_quarantine_costs_a_repeat(
         set_aside = rig.spool.set_aside
         failures = iter([StorageError("The disk does not answer.")])
 
-        def fail_once(refusals: Sequence[tuple[SpooledFrame, str, str]]) -> None:
+        def fail_once(refusals: Sequence[tuple[SpooledFrame, str, str]], touches: Sequence[Touch]) -> None:
             for error in failures:
                 raise error
-            set_aside(refusals)
+            set_aside(refusals, touches)
 
         monkeypatch.setattr(rig.spool, "set_aside", fail_once)
         without = source.frame([(1000, row_of(MODULE, voltage_v=5100))])

@@ -7,16 +7,31 @@ them (a rebuild); with a DuckDB file no gateway may run then.
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from swapline_gateway.config import DuckdbConfig, GatewayConfig
+from swapline_gateway.config import DuckdbConfig, GatewayConfig, SinkConfig
 from swapline_gateway.error import GatewayError, SinkBusyError, StorageError, UnavailableError
+from swapline_gateway.sinks.base import Sink
 
 from .answers import LIMIT, Answer, Answers, BookAnswers
 from .books import Books
 from .store import BatteryStore
 
+if TYPE_CHECKING:
+    from swapline_gateway.sinks.duckdb_file import DuckdbSink
+
 HTTP_TIMEOUT_S = 60.0
+
+
+def make_store(config: SinkConfig, sink: Sink) -> BatteryStore:
+    """Return the store of a gateway that writes to `sink`."""
+    if isinstance(config, DuckdbConfig):
+        from .store_duckdb import DuckdbStore  # noqa: PLC0415
+
+        return DuckdbStore(cast("DuckdbSink", sink).cursor)
+    from .store_influxql import InfluxqlStore  # noqa: PLC0415
+
+    return InfluxqlStore(config)
 
 
 @contextmanager

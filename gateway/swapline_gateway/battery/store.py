@@ -110,3 +110,15 @@ class BatteryStore(Protocol):
         newest_first: bool = False,
     ) -> list[Row]:
         """Return rows that are not void. `where`: conditions (field, one of = != < <= > >=, value), all of them."""
+
+    def count(self, table: Table) -> int:
+        """Return how many rows of a table are not void."""
+
+    def repair_count(self) -> int:
+        """Return how often the database was damaged and replaced, so that rows of our tables may be gone."""
+
+    def is_understood(self) -> bool:
+        """Say whether the database can be asked at all: some that take rows cannot. Raises `SinkBusyError`."""
+
+    def close(self) -> None:
+        """Let go of connections of its own."""

@@ -172,6 +172,25 @@ class DuckdbStore:
         )
         return [_row(table, values) for values in found]
 
+    def count(self, table: Table) -> int:
+        """See `BatteryStore.count`."""
+        if not self._columns(table.name):
+            return 0
+        ((count,),) = self._query(f'SELECT COUNT(*) FROM "{table.name}" WHERE NOT is_void', [])  # noqa: S608
+        return int(count)
+
+    def repair_count(self) -> int:
+        """See `BatteryStore.repair_count`."""
+        ((count,),) = self._query("SELECT COUNT(*) FROM repair", [])
+        return int(count)
+
+    def is_understood(self) -> bool:
+        """See `BatteryStore.is_understood`."""
+        return True
+
+    def close(self) -> None:
+        """Do nothing: the connection is who opened it's."""
+
     def _columns(self, table: str) -> frozenset[str]:
         """Return the columns of a table; they only become more, and where we write they are all there."""
         if table not in self._known_columns:

@@ -201,6 +201,17 @@ class InfluxqlStore:
         found.sort(key=lambda row: (-row.time_utc_ms if newest_first else row.time_utc_ms, row.key))
         return found[:limit]
 
+    def count(self, table: Table) -> int:
+        """See `BatteryStore.count`."""
+        series = self._client.query(
+            f'SELECT count("is_void") FROM {identifier(table.name)} WHERE "is_void" = false'  # noqa: S608
+        )
+        return int(series[0]["values"][0][1]) if series else 0
+
+    def repair_count(self) -> int:
+        """See `BatteryStore.repair_count`."""
+        return 0
+
     def _rows(
         self, table: str, columns: Sequence[str], where: str, start_utc_ms: int, end_utc_ms: int | None
     ) -> Iterator[Values]:

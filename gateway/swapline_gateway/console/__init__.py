@@ -4,7 +4,7 @@
 and a pipeline provider (the gateway's own health). It works without internet: every asset lies in `static/`.
 """
 
-from .document import alarms_document
+from .document import alarms_document, battery_document
 from .routes import add_routes
 
-__all__ = ["add_routes", "alarms_document"]
+__all__ = ["add_routes", "alarms_document", "battery_document"]

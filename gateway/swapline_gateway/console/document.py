@@ -17,6 +17,7 @@ HOUR_MS = 3_600_000
 PIPELINE_INTERVAL_S = 1.0
 STATIONS_INTERVAL_S = 30.0
 ALARMS_INTERVAL_S = 5.0  # its changes wake everybody; this is for what was missed
+BATTERY_INTERVAL_S = 2.0  # books change after what wakes everybody
 
 PipelineProvider = Callable[[], Mapping[str, Any]]
 
@@ -187,6 +188,15 @@ def alarms_document(figures: Callable[[], Mapping[str, int]]) -> BuiltDocument:
         return dict(figures())
 
     return BuiltDocument(build, concerns=lambda _batch: True, interval_s=ALARMS_INTERVAL_S)
+
+
+def battery_document(figures: Callable[[], Mapping[str, Any]]) -> BuiltDocument:
+    """Return the keeper's figures: a page that shows books asks for them again when `revision` grows."""
+
+    def build() -> dict[str, Any]:
+        return dict(figures())
+
+    return BuiltDocument(build, concerns=lambda _batch: True, interval_s=BATTERY_INTERVAL_S)
 
 
 def empty_document() -> BuiltDocument:
