@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from swapline_gateway.battery import record
+from swapline_gateway.battery.code import parse
 from swapline_gateway.battery.record import (
     Acknowledgement,
     Contradiction,
@@ -127,6 +128,7 @@ class FakeBooks:
         passport = self.passports.get(code)
         return {
             "code": code,
+            "parts": parse(code).as_json(),
             "ledger": self.ledgers.get(code, Ledger(code)).as_json(),
             "passport": passport.as_json() if passport else None,
             "warnings": _json(one for one in self.warnings if one.module == code),
@@ -240,8 +242,6 @@ def _contradictions(module: str, other: str, now_ms: int) -> list[Contradiction]
 
 def passport_of(module: str, start_ms: int, end_ms: int) -> Passport:
     """A passport of which one figure is not known yet."""
-    code = {"code": module, "maker": "08Y", "product_type": "P", "battery_type": "B", "specification": "1B"}
-    code |= {"traceability": "0001A0C", "production_date": "2023-05-13", "serial": "000001"}
     soc = {"below 10 %": 7_200.0, "10 to 20 %": 40_000.0, "20 to 80 %": 2_100_000.0, "80 to 90 %": 500_000.0,
            "above 90 %": 700_000.0}  # fmt: skip
     temperature = {
@@ -251,8 +251,8 @@ def passport_of(module: str, start_ms: int, end_ms: int) -> Passport:
         "above 45 degC": 300.0,
     }
     return Passport(
-        module, code, start_ms, end_ms, 3_340_000.0, 812.4, 768.1, "the BMS's counters", 15_570.2, 15_541.9, 30.06,
-        soc, temperature, 0.124,
+        module, parse(module).as_json(), start_ms, end_ms, 3_340_000.0, 812.4, 768.1, "the BMS's counters",
+        15_570.2, 15_541.9, 30.06, soc, temperature, 0.124,
         Estimate(503.2, 6.4, "Ah", "charge between rest points and anchors at full and empty", 41),
         Estimate(None, None, "mohm", "voltage over current, 10 s after a step", 3, "3 of 10 current steps were seen"),
         Estimate(18.4, 0.9, "mV", "median of the last ten rests", 38),

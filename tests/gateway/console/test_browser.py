@@ -2,32 +2,19 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Locator, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import BrowserContext, Page, expect
 
 from swapline_wire import catalogue
 
-from .conftest import Demo, code, fill
+from .browser_page import CONTRAST, DESK, PHONE, UNNAMED, open_page, tile
+from .demo import Demo, code, fill
 from .fleet_feed import Unit, module_values, vehicle_values
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
 
-expect.set_options(timeout=20_000)  # for machines that do something else as well
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DESK: ViewportSize = {"width": 1440, "height": 900}
-PHONE: ViewportSize = {"width": 390, "height": 844}
 PAGES = {
     "fleet": "/",
     "van": "/holder?fleet=demo&node=van-001",
@@ -37,74 +24,6 @@ PAGES = {
     "module": f"/module?code={code(1)}",
     "pipeline": "/pipeline",
 }
-# Luminance contrast of every visible text with the first opaque ground behind it (WCAG 2.2, 1.4.3).
-CONTRAST = """() => {
-  const channel = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const ground = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = parse(getComputedStyle(e).backgroundColor);
-      if (colour.length < 4 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const poor = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || element.closest("svg, noscript, script")) continue;
-    if (!element.checkVisibility()) continue;
-    const style = getComputedStyle(element);
-    const [a, b] = [light(parse(style.color)), light(ground(element))].sort((x, y) => y - x);
-    const size = parseFloat(style.fontSize);
-    const isLarge = size >= 24 || (size >= 18.7 && Number(style.fontWeight) >= 700);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < (isLarge ? 3 : 4.5)) poor.push(`${walker.currentNode.data.trim()}: ${ratio.toFixed(2)}`);
-  }
-  return poor;
-}"""
-UNNAMED = """() => [...document.querySelectorAll("a, button, input, select, [role=img]")]
-  .filter((e) => e.checkVisibility() && !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length))
-  .map((e) => e.outerHTML)"""
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser(require: Callable[[str], Path]) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=require("chromium"), args=ARGUMENTS)
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    context = await browser.new_context(viewport=DESK, color_scheme="light")
-    yield context
-    await context.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(context: BrowserContext, demo: Demo) -> AsyncIterator[Page]:
-    """A page that must not complain: no script error, no refused resource, no violated policy."""
-    complaints: list[str] = []
-    page = await context.new_page()
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: complaints.append(request.url) if not request.url.startswith(demo.url) else None)
-    yield page
-    expected = re.compile(r"ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|status of 50[23]")
-    assert [text for text in complaints if not expected.search(text)] == []
-
-
-async def open_page(page: Page, demo: Demo, path: str) -> None:
-    await page.goto(demo.url + path)
-    await expect(page.locator(".connection[data-status=live]")).to_have_text("Live")
-    await expect(page.locator(".page")).to_be_visible()
-
-
-def tile(page: Page, label: str) -> Locator:
-    return page.locator(".tile", has=page.get_by_text(label, exact=True)).locator("dd").first
 
 
 async def test_fleet_shows_every_van_its_status_and_the_figures(page: Page, demo: Demo) -> None:

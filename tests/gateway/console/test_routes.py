@@ -18,7 +18,7 @@ from swapline_gateway.console.live import LiveStreams
 from swapline_gateway.state import FleetState
 from swapline_wire.catalogue import STREAMS
 
-from .conftest import SPAN_MS, Demo, code
+from .demo import SPAN_MS, Demo, code
 from .fleet_feed import module_values, vehicle_values
 
 over_http = pytest.mark.asyncio(loop_scope="module")

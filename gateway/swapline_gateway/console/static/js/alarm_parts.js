@@ -30,8 +30,8 @@ function chooseAll(alarms, choice) {
   const open = alarms.filter((alarm) => !alarm.acknowledgement);
   if (!open.length) return nothing;
   const count = open.filter(choice.isChosen).length;
-  return html`<input type="checkbox" aria-label="Choose all that are not acknowledged" .checked=${count === open.length} .indeterminate=${count > 0 && count < open.length}
-    @change=${(event) => choice.toggle(open, event.target.checked)}>`;
+  return html`<label class="choose-all"><input type="checkbox" aria-label="Choose all that are not acknowledged" .checked=${count === open.length}
+    .indeterminate=${count > 0 && count < open.length} @change=${(event) => choice.toggle(open, event.target.checked)}><span>Choose all</span></label>`;
 }
 
 function alarmRow(alarm, page, { choice, isOfOneModule }) {

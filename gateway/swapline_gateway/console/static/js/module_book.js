@@ -4,9 +4,10 @@ import { html, nothing } from "./lit.js";
 import { age, number } from "./format.js";
 import { ask, fromBook, isStation } from "./books.js";
 import { alarmTable } from "./alarm_parts.js";
+import { codeSection } from "./code_parts.js";
 import { contradictionList, placeLink, swapTable, timeOf } from "./custody_parts.js";
 import { EVIDENCE } from "./custody_words.js";
-import { chip, empty, foldedSection, section, shortList } from "./parts.js";
+import { chip, empty, section, shortList } from "./parts.js";
 import { passport } from "./passport.js";
 import { warningList } from "./warnings.js";
 
@@ -117,13 +118,7 @@ function byDay(hours) {
   return sorted.flatMap((day, i) => (i && day.day - sorted[i - 1].day > DAY_MS ? [Object.assign([], { day: day.day - DAY_MS }), day] : [day]));
 }
 
-// The code taken apart, as its passport has it.
 export function codeParts(code, page) {
-  const parts = bookOf(code, page)?.passport?.code;
-  if (!parts) return nothing;
-  const entries = Object.entries(parts).filter(([name, value]) => value != null && typeof value !== "object" && name !== "code" && value !== "" && typeof value !== "boolean");
-  if (!entries.length) return nothing;
-  return foldedSection("Code", html`<dl class="facts wide code-parts">${entries.map(([name, value]) => html`<div><dt>${words(name)}</dt><dd>${value}</dd></div>`)}</dl>`);
+  const book = bookOf(code, page);
+  return codeSection(book?.parts ?? book?.passport?.code);
 }
-
-const words = (name) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");

@@ -61,7 +61,7 @@ class Timeline extends HTMLElement {
   #extent() {
     const { stays, contradictions, nowMs } = this.#config;
     const first = [...stays.map((stay) => stay.from_utc_ms), ...contradictions.map((one) => one.time_utc_ms)].reduce((low, time) => Math.min(low, time), nowMs - HOUR_MS);
-    return [first, nowMs + 0.02 * (nowMs - first)];
+    return [first, nowMs];
   }
 
   #shown() {
@@ -130,13 +130,11 @@ class Timeline extends HTMLElement {
     const height = Math.max(1, rows.length) * ROW;
     const { unit, times } = ticks(fromMs, toMs, Math.max(2, Math.floor(width / TICK_PIXELS)));
     const x = (time) => left + ((time - fromMs) / (toMs - fromMs)) * width;
-    const now = x(this.#config.nowMs);
     return html`<div class="timeline-plot" tabindex="0" role="group" aria-label="Timeline of holders: arrow keys move it, plus and minus zoom; the list below says the same"
         @keydown=${(event) => this.#onKey(event)} @pointerdown=${(event) => this.#onDown(event)} @pointermove=${(event) => this.#onMove(event)}
         @pointerup=${() => this.#onUp()} @pointercancel=${() => this.#onUp()} @dblclick=${(event) => this.#zoom(1 / ZOOM, this.#shareAt(event))}>
       <svg width=${this.#width} height=${height + AXIS} role="img" aria-label=${this.#summary(rows)}>
         ${times.map((time) => svg`<g class="tick"><path d="M${x(time)} 0V${height}"></path><text x=${x(time)} y=${height + 15} text-anchor=${anchor(x(time), left, left + width)}>${FORMATS[unit].format(time)}</text></g>`)}
-        ${now <= left + width ? svg`<path class="now" d="M${now} 0V${height}"></path>` : nothing}
         ${rows.map((row, index) => svg`<text class="row-name" x="0" y=${index * ROW + ROW / 2}>${shorten(row.label, left)}<title>${row.label}</title></text>`)}
         <svg x=${left} width=${width} height=${height}>${rows.map((row, index) => this.#row(row, index))}</svg>
       </svg>
@@ -155,7 +153,7 @@ class Timeline extends HTMLElement {
     const text = stays.length > 1 ? `${stays.length} stays` : bar.text;
     const room = Math.min(end, this.#plotWidth()) - Math.max(start, 0);
     const edge = (at, evidence) => svg`<path class="edge" data-event=${String(evidence === "event")} d="M${at} ${y}v${BAR}"></path>`;
-    return svg`<g class="stay" data-holder=${bar.isStation ? "station" : "van"} data-open=${String(last.until_utc_ms == null)}
+    return svg`<g class="stay" data-holder=${bar.isStation ? "station" : "van"} data-thin=${String(end - start < 8)}
         @pointerenter=${() => this.#describe(bar)} @click=${() => this.#describe(bar)}>
       <rect x=${start} y=${y} width=${end - start} height=${BAR} rx="2"></rect>
       ${edge(start, first.from_evidence)}${last.until_utc_ms == null ? nothing : edge(end, last.until_evidence)}

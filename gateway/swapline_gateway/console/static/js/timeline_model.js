@@ -34,7 +34,7 @@ function rowsOf(items, { key, label }, isStation) {
 // stays and contradictions in any order; the window is [fromMs, toMs] over `width` pixels.
 export function layOut({ stays, contradictions, fromMs, toMs, nowMs, width, isStation, isNarrow }) {
   const visible = stays.filter((stay) => stay.from_utc_ms < toMs && endOf(stay, nowMs) > fromMs).sort((one, other) => one.from_utc_ms - other.from_utc_ms);
-  const marked = contradictions.filter((one) => one.time_utc_ms < toMs && (one.until_utc_ms ?? one.time_utc_ms) >= fromMs);
+  const marked = contradictions.filter((one) => one.time_utc_ms < toMs && (one.until_utc_ms ?? nowMs) >= fromMs).sort((one, other) => one.time_utc_ms - other.time_utc_ms);
   const places = [...visible, ...marked.flatMap((one) => [one.place, one.other_place].filter(Boolean))];
   const all = groupings(isStation, isNarrow);
   const grouping = all.find((one) => new Set(places.map(one.key)).size <= ROWS_MAX) ?? all.at(-1);
