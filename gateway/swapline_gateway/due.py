@@ -165,7 +165,7 @@ class DueTable:
     def state(self, connection: sqlite3.Connection, now_utc_ms: int) -> DueState:
         """Return how much waits."""
         count, ready, oldest = connection.execute(
-            "SELECT COUNT(*), COUNT(*) FILTER (ready_utc_ms <= ?1), MIN(ready_utc_ms) FILTER (ready_utc_ms <= ?1)"
+            "SELECT COUNT(*), COUNT(*) FILTER (WHERE ready_utc_ms <= ?1), MIN(ready_utc_ms) FILTER (WHERE ready_utc_ms <= ?1)"
             " FROM due",
             (now_utc_ms,),
         ).fetchone()
