@@ -27,7 +27,7 @@ _SAME_STEP_MS = 2_000
 
 # What estimates are referred to: 25 degC, and the middle of charge, where resistance hardly depends on it.
 REFERENCE_C = 25.0
-SOC_PCT = (15.0, 92.0)
+SOC_PCT = (20.0, 92.0)
 TEMPERATURE_C = (5.0, 45.0)
 ACTIVATION_J_PER_MOL, ACTIVATION_SIGMA_J_PER_MOL = 20_000.0, 8_000.0
 _GAS_J_PER_MOL_K = 8.314
@@ -35,7 +35,7 @@ _ZERO_C_K = 273.15
 SAMPLES_MIN, SAMPLES_MAX = 5, 60
 SYSTEMATIC = 0.04  # direction of the step, hysteresis, gain of the current sensor
 OUTLIER_SIGMAS = 4.0
-_METHOD = "voltage 10 s after steps of the current of 0.1 C and more, 15 to 92 % of charge, referred to 25 degC"
+_METHOD = "voltage 10 s after steps of the current of 0.1 C and more, 20 to 92 % of charge, referred to 25 degC"
 
 
 @dataclass(frozen=True, slots=True)
