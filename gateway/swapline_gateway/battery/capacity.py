@@ -22,6 +22,7 @@ CHARGE_SHARE_MIN = 0.5  # of a capacity: shorter ways to full tell too little
 APART_MS_MAX = 3 * 86_400_000  # self-discharge is not read
 UNKNOWN_S_MAX = 1200.0  # between the two, without a reading: a swap takes some minutes
 UNKNOWN_C_SIGMA = 0.1  # of the current in that time
+GOOD = 1.5  # times the best sample's uncertainty: worse ones would add theirs, and say nothing new
 SAMPLES_MAX = 12  # the latest: a capacity changes over months
 CELL_DROP_V = 0.15  # drop of a cell in volts at 1 C, ohmic and polarisation, taken where no better is known
 DROP_SIGMA = 0.5  # of that drop
@@ -63,7 +64,9 @@ def estimate_capacity(life: Span) -> Estimate:
 
 
 def _combine(samples: Sequence[Sample]) -> Estimate:
-    """Weigh samples by their uncertainty; as most of it is common to them, more of them do not make it smaller."""
+    """Weigh the good samples; as most of their uncertainty is common to them, more of them do not make it smaller."""
+    best = min(sample.sigma_ah for sample in samples)
+    samples = [sample for sample in samples if sample.sigma_ah <= GOOD * best]
     weights = [(sample.capacity_ah / sample.sigma_ah) ** 2 for sample in samples]
     total = sum(weights)
     capacity_ah = sum(w * s.capacity_ah for w, s in zip(weights, samples, strict=True)) / total

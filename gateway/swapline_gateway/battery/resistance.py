@@ -82,8 +82,8 @@ def _step(points: Sequence[Point], times: Sequence[int], n: int, before: Point, 
         return None
     wander_a = STEADY_SHARE * abs(step_a)
     early = _between(points, times, n, after.time_ms - STEADY_BEFORE_MS)
-    late = points[n + 1 : bisect_right(times, pulse_ms)]
-    late = [point for point in late if point.time_ms >= after.time_ms + SETTLE_MS]
+    settled = bisect_right(times, after.time_ms + SETTLE_MS) - 1
+    late = points[settled : bisect_right(times, pulse_ms)]
     if not (_is_steady(early, before.current_a, wander_a) and _is_steady(late, current_a, wander_a)):
         return None
     resistance_mohm = 1000 * (voltage_v - before.voltage_v) / step_a
