@@ -95,6 +95,13 @@ class CellString:
             self.resistance_share[n] *= factor
         self._set_shares()
 
+    def shift_charge(self, charge_ah: float, *, cells: Iterable[int] = range(CELLS)) -> None:
+        """Let `cells` (from 0) hold so much more or less than they do. The books begin anew."""
+        for n in cells:
+            self.charge_ah[n] += charge_ah
+        self._locate_cells()
+        self._open_books()
+
     def leak(self, current_a: float, *, cell: int) -> None:
         """Give `cell` (from 0) a soft short: it loses `current_a` at all times, as after lithium plating."""
         self.leak_a[cell] = current_a

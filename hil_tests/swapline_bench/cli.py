@@ -48,6 +48,8 @@ def format_status(status: Status) -> str:
     ]
     if status.lost:
         parts.append(f"LOST {status.lost}")
+    if status.past:
+        parts.append(status.past)
     return "  ".join([*parts, *status.problems])
 
 
@@ -67,6 +69,12 @@ def format_status(status: Status) -> str:
 @click.option("--console/--no-console", default=True, show_default=True, help="Serve the web console.")
 @click.option("--console-port", type=click.IntRange(0, 65535), help="Its port, 0: any.  [default: 8080 if free]")
 @click.option("--seed", default=1, show_default=True, help="Of the simulated world.")
+@click.option(
+    "--past-days",
+    type=click.IntRange(0, 60),
+    help="Days that the fleet has been at work before, sent late.  [default: 14, fewer for many modules; 0: none]",
+)
+@click.option("--story/--no-story", default=True, show_default=True, help="Let one module fail.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout.")
 def demo(
     *,
@@ -79,6 +87,8 @@ def demo(
     console: bool,
     console_port: int | None,
     seed: int,
+    past_days: int | None,
+    story: bool,
     as_json: bool,
 ) -> None:
     """Run vans and swap stations on this machine: real firmware, real broker, real database, simulated batteries.
@@ -96,6 +106,8 @@ def demo(
         console=console,
         console_port=console_port,
         seed=seed,
+        past_days=past_days,
+        has_story=story,
     )
     line = StatusLine()
     line.say(f"data: {folder}")

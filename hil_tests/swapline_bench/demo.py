@@ -17,11 +17,14 @@ from typing import Any
 
 from swapline_bench import broker, bundle, demo_report, rig
 from swapline_bench.custody_check import Truth
+from swapline_bench.demo_past import GAP_S, PastRun, choose_days, past_s
 from swapline_bench.demo_report import Report
 from swapline_bench.gateway_process import GatewayProcess
 from swapline_bench.journal_reader import JournalError
 from swapline_bench.node_process import NodeError, NodeProcess, log_writer
+from swapline_bench.past import PastPlan
 from swapline_bench.services import HOST, Server, ServiceError, free_port, log_file, whole
+from swapline_bench.story import Story
 from swapline_bench.world import World
 from swapline_gateway.error import GatewayError, StorageError, UnavailableError
 
@@ -47,7 +50,10 @@ class GatewayStoppedError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class DemoConfig:
-    """What was asked for. `duration_s` None: until Ctrl-C; `console_port` None: 8080, or else a free one."""
+    """What was asked for. `duration_s` None: until Ctrl-C; `console_port` None: 8080, or else a free one.
+
+    `past_days`: how long the fleet has been at work before, None: as long as can be made soon, 0: not at all.
+    """
 
     vans: int
     stations: int
@@ -58,6 +64,8 @@ class DemoConfig:
     console: bool = True
     console_port: int | None = None
     seed: int = 1
+    past_days: int | None = 0  # None: as many as are there soon
+    has_story: bool = False
 
 
 @dataclass(slots=True)
@@ -72,6 +80,7 @@ class Status:
     swaps: int
     lost: int
     problems: list[str]
+    past: str = ""  # how far the past is, while it is on its way
 
 
 class Demo:
@@ -91,6 +100,9 @@ class Demo:
         self._on_status = on_status
         self._on_step = on_step
         self._gateway = GatewayProcess(config.data_dir / "gateway", {}, on_line=self._log_of("gateway"))
+        self._past = PastRun(config.data_dir / "past", on_log=self._log_of("past"))
+        self._past_plan: PastPlan | None = None
+        self._story: Story | None = None
         self._rigs: list[rig.HolderRig] = []
         self._power_cuts = 0
         self._restarts = 0
@@ -163,10 +175,13 @@ class Demo:
         stack.push_async_callback(whole, self._broker.close)
         await self._start_broker()
         stack.push_async_callback(whole, self._gateway.kill)
+        is_new = not self._gateway.database_path.exists()
         await self._start_gateway()
         if self.config.console:
             self._on_console(f"{self._gateway.url}/")
         self._make_world()
+        stack.push_async_callback(self._past.stop)
+        await self._start_past(is_new=is_new)
         for holder in self._rigs:
             stack.push_async_callback(holder.close)
         firmware = await compiled
@@ -224,6 +239,23 @@ class Demo:
         for station in self._world.stations:
             self._rigs.append(rig.make_station_rig(station, nodes / station.name))
 
+    async def _start_past(self, *, is_new: bool) -> None:
+        """Let the past be made and sent, and give the world's module what its past has left it with."""
+        config = self.config
+        days = choose_days(config.past_days, len(self._world.modules))
+        if days:
+            end_utc_ms = round((self._started_s - GAP_S) * 1000)
+            plan = PastPlan(FLEET, config.vans, config.stations, SLOT_COUNT, config.seed, days, end_utc_ms)
+            self._past_plan = self._past.prepare(plan, is_new=is_new)
+            if self._past_plan is not None:
+                self._on_step(f"past: {self._past_plan.days} days of {len(self._world.modules)} modules, sent late")
+                await self._past.start(self._broker.host, self._broker.port)
+            else:
+                self._on_step("past: none, because this --data-dir holds a fleet that had none when it began")
+        if config.has_story:
+            self._story = Story(self._world, past_s(days or 1), say=self._on_step)
+            self._story.begin()
+
     # ---- running
 
     async def _play(self) -> None:
@@ -275,6 +307,8 @@ class Demo:
             if figures:
                 self._rows_stored = figures["rows_stored"]
                 self._on_status(self._status(figures))
+            if self._story is not None and self._gateway.url:
+                await asyncio.to_thread(self._story.watch, self._gateway.url)
             await asyncio.sleep(STATUS_S)
 
     def _status(self, figures: dict[str, Any]) -> Status:
@@ -290,6 +324,7 @@ class Demo:
             swaps=sum(e.kind == "in" and e.request_id != 0 and e.holder.startswith("van") for e in custody),
             lost=sum(figures["lost"].values()),
             problems=figures["problems"],
+            past=self._past.progress.text() if self._past.is_running and self._past.progress else "",
         )
 
     # ---- stopping
@@ -304,6 +339,7 @@ class Demo:
             for error in await asyncio.gather(*(node.stop() for node in nodes), return_exceptions=True)
             if isinstance(error, BaseException)
         ]
+        await self._past.stop()
         await self._drain()
         self._on_step("stopping: gateway")
         code = await self._stop_server(self._gateway)
@@ -343,6 +379,7 @@ class Demo:
                 spool=gateway / "spool.sqlite",
                 journals={holder.name: data_dir / "nodes" / holder.name / "journal" for holder in self._rigs},
                 truth=Truth(self._world.custody, self._started_s, self._stopped_s, self._clock_utc_s),
+                past=data_dir / "past" if self._past_plan else None,
             )
         except JournalError as error:
             raise StorageError(str(error)) from error
@@ -357,6 +394,10 @@ class Demo:
         report.data_dir = str(self.config.data_dir)
         report.broker = self._broker.name
         report.problems += self._stop_errors
+        if self._past.problem:
+            report.problems.append(self._past.problem)
+        if self._story is not None:
+            report.story = self._story.told
         return report
 
 

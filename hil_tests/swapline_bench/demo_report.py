@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ import duckdb
 
 from swapline_bench.custody_check import Truth, check_arrivals, check_owners
 from swapline_bench.journal_reader import read_journal
+from swapline_bench.past import ACKNOWLEDGED, FRAMES, split_frames
 from swapline_wire import catalogue
+from swapline_wire.frame import read_prefix
 
 LOSS_NAMES = {
     value: name.removeprefix("LOSS_").lower() for name, value in vars(catalogue).items() if name.startswith("LOSS_")
@@ -59,8 +61,24 @@ class Books:
 
 
 @dataclass(slots=True)
+class PastBooks:
+    """What became of the past: frames that were made, by where they are."""
+
+    frames_sealed: int = 0
+    frames_stored: int = 0
+    frames_in_flight: int = 0
+    frames_unaccounted: int = 0
+    rows_stored: int = 0
+
+    @property
+    def is_balanced(self) -> bool:
+        """Say whether each frame is stored or waits somewhere."""
+        return self.frames_unaccounted == 0 and self.frames_sealed == self.frames_stored + self.frames_in_flight
+
+
+@dataclass(slots=True)
 class Report:
-    """What the demo did."""
+    """What the demo did. The past has books of its own: nothing else counts its frames and rows."""
 
     nodes: int = 0
     frames_sealed: int = 0
@@ -83,6 +101,8 @@ class Report:
     duration_s: float = 0.0
     data_dir: str = ""
     broker: str = ""
+    past: PastBooks | None = None
+    story: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -94,6 +114,7 @@ class Report:
             and self.frames_unaccounted == 0
             and self.frames_incomplete == 0
             and self.duplicates == 0
+            and (self.past is None or self.past.is_balanced)
         )
 
     @property
@@ -104,17 +125,22 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
         names = [name for name in Report.__dataclass_fields__ if name != "nodes"]
-        return {"runtime": "micropython", "nodes": self.nodes, **{name: getattr(self, name) for name in names}}
+        content = {name: getattr(self, name) for name in names}
+        content["past"] = None if self.past is None else asdict(self.past)
+        return {"runtime": "micropython", "nodes": self.nodes, **content}
 
 
-def close_books(*, database: Path, spool: Path, journals: Mapping[str, Path], truth: Truth) -> Report:
+def close_books(
+    *, database: Path, spool: Path, journals: Mapping[str, Path], truth: Truth, past: Path | None = None
+) -> Report:
     """Read every witness and return the report; nodes and gateway must have stopped.
 
-    `journals` maps nodes to journal folders.
+    `journals` maps nodes to journal folders. `past` is the folder of the past's frames.
     """
     books: dict[JournalKey, Books] = {}
     report = Report(nodes=len(journals))
     _read_journals(books, journals)
+    past_keys = set() if past is None else _read_past(books, past)
     _read_spool(books, spool)
     with closing(duckdb.connect(str(database), read_only=True)) as connection:
         _read_stored(books, connection)
@@ -125,8 +151,50 @@ def close_books(*, database: Path, spool: Path, journals: Mapping[str, Path], tr
         owners = check_owners(connection, truth)
     report.swaps, report.swaps_in_world = arrivals.swaps, arrivals.swaps_in_world
     report.custody_errors = [*arrivals.errors, *owners]
+    report.past = None if past is None else _add_up_past(report, {key: books.pop(key) for key in past_keys}, database)
     _add_up(report, books)
     return report
+
+
+def _read_past(books: dict[JournalKey, Books], folder: Path) -> set[JournalKey]:
+    """Take a node's file as its journal: it holds what is in it and was not acknowledged."""
+    keys = set()
+    for path in sorted(folder.glob(f"*{FRAMES}")):
+        prefixes = [read_prefix(frame) for frame in split_frames(path.read_bytes())]
+        if not prefixes:
+            continue
+        note = path.with_suffix(ACKNOWLEDGED)
+        acknowledged = int(note.read_text(encoding="utf-8")) if note.exists() else 0
+        key = (path.stem, prefixes[0].journal)
+        book = books.setdefault(key, Books())
+        book.sealed = len(prefixes)
+        book.held.update(prefix.seq for prefix in prefixes if prefix.seq > acknowledged)
+        keys.add(key)
+    return keys
+
+
+def _add_up_past(report: Report, books: Mapping[JournalKey, Books], database: Path) -> PastBooks:
+    """Return the past's books, and take its rows out of those of the demo."""
+    found = PastBooks()
+    journals = [journal for _, journal in books]
+    with closing(duckdb.connect(str(database), read_only=True)) as connection:
+        row = connection.execute(
+            "SELECT coalesce(sum(row_count), 0), coalesce(sum(value_count), 0) FROM frames"
+            " WHERE list_contains(?, journal)",
+            [journals],
+        ).fetchone()
+    assert row is not None
+    found.rows_stored = int(row[0])
+    report.rows_stored -= found.rows_stored
+    report.values_stored -= int(row[1])
+    for (node, journal), book in sorted(books.items()):
+        found.frames_sealed += book.sealed
+        found.frames_stored += len(book.stored)
+        found.frames_in_flight += len(book.in_flight)
+        found.frames_unaccounted += len(book.unaccounted) + len(book.unsealed)
+        if book.unaccounted:
+            report.problems.append(f"{node} past {journal:08x}: frames {_ranges(book.unaccounted)} are unaccounted for")
+    return found
 
 
 def _add_up(report: Report, books: Mapping[JournalKey, Books]) -> None:
@@ -216,10 +284,12 @@ def _scalar(connection: duckdb.DuckDBPyConnection, statement: str, values: Seque
 
 
 def first_stored_utc_s(database: Path, *, since_utc_s: float) -> float | None:
-    """Return when the first frame since a time was stored, in seconds of UTC; None if there is none."""
-    statement = "SELECT epoch_ms(min(stored_time)) FROM frames WHERE stored_time >= make_timestamp(?)"
+    """Return when the first frame of rows since a time was stored, in seconds of UTC; None if there is none."""
+    times = "stored_time >= make_timestamp(?) AND last_time >= make_timestamp(?)"
+    statement = f"SELECT epoch_ms(min(stored_time)) FROM frames WHERE {times}"  # noqa: S608
+    since_us = int(since_utc_s * 1_000_000)
     with closing(duckdb.connect(str(database), read_only=True)) as connection:
-        row = connection.execute(statement, [int(since_utc_s * 1_000_000)]).fetchone()
+        row = connection.execute(statement, [since_us, since_us]).fetchone()
     return None if row is None or row[0] is None else float(row[0]) / 1000
 
 
@@ -251,12 +321,19 @@ def format_report(report: Report) -> str:
         f"  swaps              {report.swaps:>9,}   of {report.swaps_in_world} in the world",
         f"  first row          {first_row}",
     ]
+    if report.past is not None:
+        past = report.past
+        lines.append(
+            f"  the past           {past.frames_stored:>9,}   of {past.frames_sealed:,} frames sent late are stored,"
+            f" {past.rows_stored:,} rows; {past.frames_in_flight:,} wait for the next start"
+        )
     if report.rows_lost:
         lines.append(f"  rows lost before sealing {report.rows_lost:,}")
     if report.power_cuts or report.node_restarts:
         lines.append(
             f"  power cuts {report.power_cuts}, restarts of nodes that ended by themselves {report.node_restarts}"
         )
+    lines += [f"  {sentence}" for sentence in report.story]
     lines += [f"  ! {problem}" for problem in (*report.problems, *report.custody_errors)]
     verdict = "every sealed frame is accounted for" if report.is_balanced else "THE BOOKS DO NOT BALANCE"
     return "\n".join([*lines, f"  {verdict}; data in {report.data_dir}"])

@@ -92,6 +92,12 @@ class Module:
         """Return equivalent full cycles as a BMS counts them: discharged charge by nominal capacity."""
         return int(self.charge_out_ah / CAPACITY_NOMINAL_AH)
 
+    def set_soc(self, soc: float) -> None:
+        """Let all cells, and the BMS's count, be as full as that: how a life in the bench begins."""
+        shift_ah = (soc - self.cells.soc) * self.cells.capacity_min_ah
+        self.cells.shift_charge(shift_ah)
+        self._counted_ah = min(max(self._counted_ah + shift_ah, 0.0), self.capacity_full_ah)
+
     # Faults. A leaking cell is `cells.leak`, a hot module `cells.cleanness`.
 
     def stick_sensor(self, sensor: int) -> None:

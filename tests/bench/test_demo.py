@@ -43,6 +43,9 @@ PROMISED = {
 }
 
 
+NO_PAST = ("--past-days", "0", "--no-story")
+
+
 def start_demo(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -72,7 +75,7 @@ def assert_good(summary: dict[str, Any], *, nodes: int) -> None:
 
 
 def test_a_short_demo_delivers_every_stream_and_balances(tmp_path: Path) -> None:
-    arguments = ("--vans", "1", "--stations", "1", "--duration", "20", "--json", "--console-port", "0")
+    arguments = ("--vans", "1", "--stations", "1", "--duration", "20", "--json", "--console-port", "0", *NO_PAST)
     code, out, err = finish(start_demo(*arguments, "--data-dir", str(tmp_path)))
     summary = json.loads(out.splitlines()[-1])
     assert code == 0, (summary, err, logs(tmp_path))
@@ -95,6 +98,7 @@ def test_ctrl_c_stops_everything_in_order_and_a_second_run_goes_on(tmp_path: Pat
     for _ in range(2):
         port = services.free_port()
         arguments = ("--vans", "1", "--stations", "1", "--json", "--console-port", str(port), "--broker", "amqtt")
+        arguments = (*arguments, *NO_PAST)
         process = start_demo(*arguments, "--data-dir", str(tmp_path))
         try:
             wait_for_rows(port)
@@ -249,6 +253,26 @@ def test_a_broker_on_a_taken_port_is_not_mistaken_for_ours(tmp_path: Path, kind:
             broker.start()
 
 
+def test_a_fleet_with_a_past_and_a_story_tells_it_and_balances_both(tmp_path: Path) -> None:
+    arguments = ("--vans", "1", "--duration", "55", "--json", "--console-port", "0", "--past-days", "2")
+    code, out, err = finish(start_demo(*arguments, "--data-dir", str(tmp_path)), timeout_s=120)
+    summary = json.loads(out.splitlines()[-1])
+    assert code == 0, (summary, err, logs(tmp_path))
+    past = summary["past"]
+    assert past["frames_stored"] == past["frames_sealed"] > 100
+    assert past["frames_in_flight"] == past["frames_unaccounted"] == 0
+    assert past["rows_stored"] > 10_000
+    assert summary["rows_stored"] < 10_000  # the past counts apart
+    assert any("ALARM" in sentence and "cell spread" in sentence for sentence in summary["story"])
+    with duckdb.connect(str(tmp_path / "gateway" / "swapline.duckdb"), read_only=True) as connection:
+        (spread,) = (
+            connection.execute("SELECT max(level) FROM alarm WHERE code = 5 AND node = 'van-001'").fetchone() or ()
+        )
+        assert spread >= 1
+        journals = connection.execute("SELECT count(DISTINCT journal) FROM frames GROUP BY node").fetchall()
+        assert journals == [(2,), (2,)]
+
+
 def test_the_status_line_is_compact() -> None:
     status = Status(
         elapsed_s=83.4, nodes_online=3, nodes=4, rows_stored=12345, frames_waiting=7, swaps=2, lost=0, problems=[]
@@ -256,3 +280,5 @@ def test_the_status_line_is_compact() -> None:
     assert format_status(status) == "1:23  nodes 3/4  rows 12,345  swaps 2  waiting 7"
     status.lost, status.problems = 5, ["no connection to the broker: refused"]
     assert format_status(status).endswith("LOST 5  no connection to the broker: refused")
+    status.problems, status.past = [], "past: sent 40 %"
+    assert format_status(status).endswith("LOST 5  past: sent 40 %")
