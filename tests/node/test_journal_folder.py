@@ -28,6 +28,7 @@ class Truth:
         self.acknowledged: set[int] = set()
         self.declared: set[int] = set()
         self.anchors: dict[int, tuple[int, int]] = {}
+        self.occupants = {""}  # one of them sits in bay 1
         self.boot = 0
         self._line = b""
 
@@ -39,6 +40,10 @@ class Truth:
                 self.durable.update(details[0])
             elif what == "anchor":
                 self.anchors[details[0]] = (details[1][0], details[1][1])
+            elif what == "occupying":
+                self.occupants.add(details[0])
+            elif what == "occupied":
+                self.occupants = {details[0]}
             elif what == "boot":
                 self.boot = details[0]
             elif what in ("acknowledged", "declared"):
@@ -84,6 +89,7 @@ def check(folder: Path, truth: Truth, frames: dict[int, bytes]) -> None:
     journal = open_journal(folder, LIMIT_BYTES)
     assert journal.boot > truth.boot
     assert journal.next_seq > max(truth.durable, default=0)
+    assert journal.occupants.get(1, ("", None))[0] in truth.occupants
     declared = truth.declared | {
         seq for drop in journal.undeclared_drops() for seq in range(drop.first_seq, drop.last_seq + 1)
     }

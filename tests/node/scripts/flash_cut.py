@@ -48,6 +48,7 @@ class Truth:
         self.acknowledged = set()
         self.declared = set()
         self.anchors = {}
+        self.occupants = {""}  # one of them sits in bay 1
         self.boot = 0
 
     def advance(self, operations):
@@ -62,6 +63,10 @@ class Truth:
                 self.declared.update(range(details[0], details[1] + 1))
             elif what == "anchor":
                 self.anchors[details[0]] = details[1]
+            elif what == "occupying":
+                self.occupants.add(details[0])
+            elif what == "occupied":
+                self.occupants = {details[0]}
             else:
                 self.boot = details[0]
             self.place += 1
@@ -141,6 +146,9 @@ def check(journal, truth):
         wrong.append("boot %d comes again" % journal.boot)
     if truth.durable and journal.next_seq <= max(truth.durable):
         wrong.append("number %d comes again" % journal.next_seq)
+    occupant, moment = journal.occupants.get(1, ("", None))
+    if occupant not in truth.occupants or bool(occupant) != bool(moment):
+        wrong.append("%s sits in the bay, not one of %s" % (occupant, sorted(truth.occupants)))
     declared = set(truth.declared)
     for drop in journal.undeclared_drops():
         declared.update(range(drop.first_seq, drop.last_seq + 1))

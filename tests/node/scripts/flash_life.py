@@ -76,8 +76,16 @@ def acknowledge(journal, life, first, last):
     journal.acknowledge(first, last)
 
 
+def occupy(journal, life, code):
+    life.note("occupying", code)
+    journal.occupy(1, code)
+    life.note("occupied", code)
+
+
 def live_online(journal, life):
     for i in range(6):
+        if i % 2:
+            occupy(journal, life, "" if i == 3 else f"{10 * journal.boot + i:024d}")
         seal(journal, life, [(ROUTINE, 2), (ROUTINE, 5)] + ([(EVENT, 1)] if i % 3 == 1 else []))
         acknowledge(journal, life, journal.next_seq - 3, journal.next_seq - 1)
         if i == 2:
