@@ -11,6 +11,7 @@ import click
 
 from swapline_bench.columns import put_by_columns
 from swapline_bench.fold_constants import fold_constants
+from swapline_bench.leave_out import leave_out
 from swapline_bench.short_names import name_members, said_by_callers, shorten, shorten_members, shorten_parameters
 
 PACKAGES = ("swapline_wire", "swapline_node")
@@ -70,11 +71,11 @@ def _sources(root: Path) -> list[Path]:
 
 
 def _folded(root: Path) -> dict[Path, str]:
-    """Return the sources of the packages with numbers instead of names of constants."""
+    """Return the sources of the packages: numbers for names of constants, and nothing that nobody asks for."""
     paths = {".".join(path.relative_to(root).with_suffix("").parts): path for path in _sources(root)}
     starts = [_read(root / name) for name in START_FILES]
     folded = fold_constants({name: _read(path) for name, path in paths.items()}, starts)
-    return {paths[name]: text for name, text in folded.items()}
+    return {paths[name]: text for name, text in leave_out(folded, starts).items()}
 
 
 def _read(path: Path) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SMALL_INT_MAX = 0x3FFFFFFF  # a larger one is an object of its own wherever it stands, on a board of 32 bits
-_KEPT_PACKAGE = "swapline_node.drivers."
+KEPT_PACKAGE = "swapline_node.drivers."
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -126,7 +126,7 @@ def _fold(module: _Module, kept: set[str]) -> str:
     lines = [line.encode() for line in module.source.splitlines(keepends=True)]  # `ast` counts UTF-8 bytes
     numbers = {**module.constants, **module.imported}
     dropped = module.constants.keys() - kept
-    if module.name.startswith(_KEPT_PACKAGE):
+    if module.name.startswith(KEPT_PACKAGE):
         dropped &= {"TYPE_CHECKING"}
     edits = [
         (node.lineno, node.col_offset, node.id)
@@ -143,7 +143,7 @@ def _fold(module: _Module, kept: set[str]) -> str:
             _leave_out(lines, node, {*module.imported, *({"const"} if node.module == "micropython" else ())})
     for node in module.tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in dropped:
-            _replace(lines, node, "")
+            replace(lines, node, "")
     return b"".join(lines).decode()
 
 
@@ -152,10 +152,10 @@ def _leave_out(lines: list[bytes], node: ast.ImportFrom, names: set[str]) -> Non
     rest = [alias for alias in node.names if alias.name not in names or alias.asname]
     if len(rest) < len(node.names):
         said = ", ".join(f"{alias.name} as {alias.asname}" if alias.asname else alias.name for alias in rest)
-        _replace(lines, node, f"from {'.' * node.level}{node.module or ''} import {said}" if said else "pass")
+        replace(lines, node, f"from {'.' * node.level}{node.module or ''} import {said}" if said else "pass")
 
 
-def _replace(lines: list[bytes], node: ast.stmt, text: str) -> None:
+def replace(lines: list[bytes], node: ast.stmt, text: str) -> None:
     """Put `text` on the statement's first line, and nothing on its others."""
     assert node.end_lineno is not None
     indent = lines[node.lineno - 1][: node.col_offset]
