@@ -3,7 +3,8 @@
 A `Source` is one stream of one bay. Its driver fills `source.values` with raw integers and commits them; the sampler
 marks impossible values, has them judged (`alarm.py`), keeps the row if a signal moved by its deadband or the stream's
 longest silence is over, and seals the frame into the journal when it is full, when the sealing interval is over, when
-the owner changes and before a step of the clock. Alarms and events are frames of their own, sealed at once.
+the owner changes and before a step of the clock. Alarms and events are frames of their own, sealed at once. Around an
+alarm every reading of its source is kept, those of the half minute before it too (`ring.py`).
 """
 
 import gc
@@ -25,9 +26,10 @@ from swapline_wire.catalogue import (
 )
 from swapline_wire.frame import CRC_BYTES, HEADER_BYTES, OWNER_BYTES_MAX, FrameBuilder
 
-from .alarm import is_judged, judge, leave, make_state
+from .alarm import CLEARED, is_judged, judge, leave, make_state
 from .once import call_once
 from .presence import Presence
+from .ring import BEFORE_MS, Ring
 
 TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ class Source:
         self.state = make_state(self.rules) if self.rules else _NO_RULES
         self.judged_ms = -_FRESH_MS_MAX
         self.is_lfp = True
+        self._is_raised = False
+        self._ring = None if self._all or not self.rules else Ring(len(self.values))
 
     @property
     def owner(self) -> str:
@@ -157,8 +161,10 @@ class Source:
             sampler.counters.rows_unchanged += 1
             return False
         now_ms = sampler.clock.uptime_ms()
+        ring = self._ring
         is_due = self._all or kept.is_stale or now_ms - kept.kept_ms >= self._silence_ms_max
-        if not is_due and not self._moved(kept.values):
+        is_kept = is_due or self._moved(kept.values) or (ring is not None and ring.is_open(now_ms))
+        if not is_kept and ring is None:
             sampler.counters.rows_unchanged += 1
             return False
         time_ms = now_ms if read_ms is None else read_ms
@@ -169,12 +175,17 @@ class Source:
                 time_ms += 1  # a row without fix, at the node's own time, happens to stand there
         else:
             time_ms = later(time_ms, kept.time_ms)
+        kept.time_ms = time_ms
+        if ring is not None:
+            ring.take(kept.values, self.values, time_ms, is_kept=is_kept)
+            if not is_kept:
+                sampler.counters.rows_unchanged += 1
+                return False
         if not self._all:
             kept.values[:] = self.values
         kept.is_stale = False
-        kept.time_ms = time_ms
         kept.kept_ms = now_ms
-        self._add(time_ms)
+        self._add(time_ms, self.values)
         sampler.counters.rows_kept += 1
         return True
 
@@ -189,11 +200,40 @@ class Source:
         changes = judge(self, now_ms, owner)
         if changes and owner is not None:
             self._sampler.commit()
+            if self._is_raised:
+                self._is_raised = False
+                self._tell_around(owner, now_ms)
         return changes > 0
 
     def tell(self, values: "list[int]", owner: str) -> bool:
         """Store one row of the alarm stream about this source; return whether the journal has it."""
-        return self._sampler.alarm(values, owner, self.bay)
+        is_told = self._sampler.alarm(values, owner, self.bay)
+        if is_told and values[1] != CLEARED:
+            self._is_raised = True
+        return is_told
+
+    def _tell_around(self, owner: str, now_ms: int) -> None:
+        """Keep every reading from now on, and add those that were left out before an alarm: the module's own."""
+        ring = self._ring
+        if ring is None or not ring.open(now_ms) or owner != self.owner:
+            return
+        self.seal()
+        counters = self._sampler.counters
+        rows = counters.rows_kept + ring.count(now_ms - BEFORE_MS)
+        try:
+            for kept in self._kept.values():
+                ring.tell(kept.values, now_ms - BEFORE_MS, self._add_left_out)
+        except MemoryError:
+            gc.collect()
+            counters.memory_errors += 1
+            counters.lose(LOSS_NO_MEMORY, rows=rows - counters.rows_kept)
+        self.seal()
+        ring.clear()
+        self._sampler.commit()
+
+    def _add_left_out(self, time_ms: int, values: "list[int]") -> None:
+        self._add(time_ms, values)
+        self._sampler.counters.rows_kept += 1
 
     def number_now(self, name: str) -> "int | None":
         """Return what a fresh reading says here; None if there is none, or it is no number."""
@@ -211,24 +251,31 @@ class Source:
         """Take note that the clock was stepped: the last rows' times are others now, in the new boot time."""
         for kept in self._kept.values():
             kept.time_ms -= step_ms
+        self._forget_left_out()
 
-    def _add(self, time_ms: int) -> None:
+    def _forget_left_out(self) -> None:
+        if self._ring is not None:
+            self._ring.clear()
+
+    def _add(self, time_ms: int, values: "list[int]") -> None:
         builder = self._builder
         if not builder.takes(time_ms):
             self.seal()
-        builder.add(time_ms, self.values)
+        builder.add(time_ms, values)
 
     def _lose_row(self) -> None:
         """Count a row that found no memory as lost. The next reading is kept, whatever has changed since."""
         gc.collect()
         for kept in self._kept.values():
             kept.is_stale = True
+        self._forget_left_out()
         self._sampler.counters.memory_errors += 1
         self._sampler.counters.lose(LOSS_NO_MEMORY, rows=1)
 
     def _change_owner(self, owner: str) -> None:
         self.seal()
         self._builder = FrameBuilder(self.stream, bay=self.bay, owner=owner, buffer_bytes=self._buffer_bytes)
+        self._forget_left_out()
         for kept in self._kept.values():
             kept.is_stale = True
 
