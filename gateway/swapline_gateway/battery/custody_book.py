@@ -2,7 +2,7 @@
 
 A refresh goes through three levels, each a function of what is stored below it:
 1. claims of each module, from its own hours and swap events (`custody.find_claims`);
-2. stays in each bay that has a changed claim (`custody.settle_bay`);
+2. stays in each bay that they claim (`custody.settle_bay`);
 3. swaps and contradictions of each module that was in a holder that was touched (`custody_judge.Judge`).
 
 Each reads a window only: back to where nothing that is open then reaches further. What ended before it stays as it is.
@@ -80,7 +80,7 @@ class Figures(NamedTuple):
 
 
 class _Claimed(NamedTuple):
-    """Level 1 of one module: bays with changed claims, and since when; holders; since when it was derived again.
+    """Level 1 of one module: bays that it claims, and since when; holders; since when it was derived again.
 
     `is_changed`: two places at one time were found, or taken back.
     """
@@ -170,7 +170,8 @@ class CustodyBook:
         self._store.put(rows)
         runs = runs_by_place(sightings, halves)
         is_changed = self._keep_overlaps(module, find_two_places(runs), start_ms)
-        places: dict[Place, int] = {}
+        # Also bays whose claims are as they were: another gateway may have settled them before it knew of these.
+        places = {stay.place: start_ms for stay in [*stays, *claims]}
         for row in rows:
             place = place_of(row.tags)
             places[place] = min(places.get(place, start_ms), row.time_utc_ms)

@@ -11,7 +11,7 @@ silent with others still in it (`MOVED_WHILE_OFFLINE`), and half a swap only aga
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Protocol
 
 from swapline_wire.catalogue_text import FOUND_GONE
@@ -99,10 +99,11 @@ class Judge:
         return verdict
 
     def _stays(self, module: str, since_utc_ms: int) -> list[Stay]:
-        """Return a module's stays that had not ended at that time, and the one before them."""
+        """Return a module's stays from the first one on that had not ended at that time, and the one before it."""
         tags = {"module": module}
         rows = self._store.read(STAY, tags=tags, where=[("until_utc_ms", ">=", since_utc_ms)])
         first_ms = rows[0].time_utc_ms if rows else since_utc_ms
+        rows = self._store.read(STAY, tags=tags, start_utc_ms=first_ms)
         before = self._store.read(STAY, tags=tags, end_utc_ms=first_ms, limit=1, newest_first=True)
         return [stay_of(row) for row in [*before, *rows]]
 
@@ -279,8 +280,8 @@ class Judge:
 
     def _gaps(self, stays: list[Stay]) -> Iterator[Contradiction]:
         """Yield departures after which the module was nowhere for too long."""
-        ends = [*(stay.from_utc_ms for stay in stays[1:]), None]
-        for stay, end_ms in zip(stays, ends, strict=True):
+        ends = [stay.from_utc_ms for stay in stays[1:]]
+        for stay, end_ms in zip_longest(stays, ends):
             left_ms = stay.until_utc_ms
             if stay.until_evidence in (None, BY_OTHER_PLACE, BY_DISPLACEMENT) or left_ms is None:
                 continue

@@ -3,12 +3,15 @@
 import click
 
 from .check import check
+from .custody import custody
+from .holder import holder
 from .missing import missing
+from .module import module
 from .quarantine import quarantine
 from .tap import tap
 
 
 def register(main: click.Group) -> None:
     """Hang the commands on the main group."""
-    for command in (check, missing, quarantine, tap):
+    for command in (check, custody, holder, missing, module, quarantine, tap):
         main.add_command(command)

@@ -1,0 +1,115 @@
+"""`swapline custody`: derive who held what again, and list what does not fit together."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from swapline_gateway import config as configuration
+from swapline_gateway.battery.access import open_answers, open_books
+from swapline_gateway.battery.answers import LIMIT, LIMIT_MAX
+from swapline_gateway.battery.books import Books
+from swapline_gateway.error import EXIT_PROBLEM
+
+from .listing import parse_time, table, when
+
+PROGRESS_S = 1.0
+_CONFIG = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), required=True, help="The gateway's TOML file."
+)
+
+
+@click.group()
+def custody() -> None:
+    """Look after the ledger of who held which module."""
+
+
+@custody.command()
+@_CONFIG
+@click.option("--module", help="Only this module, and what its places say of others.")
+@click.option("--check", "is_check", is_flag=True, help="Change nothing; exit with 1 if the ledger is not the same.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as one JSON object.")
+@click.pass_context
+def rebuild(context: click.Context, config_path: Path, module: str | None, *, is_check: bool, as_json: bool) -> None:
+    """Derive the ledger again from the stored readings and events alone, and write what differs.
+
+    Stopped half way, it may be run again. With a DuckDB file, stop the gateway meanwhile.
+    """
+    tell = _Progress()
+    with open_books(configuration.load(config_path), is_writing=not is_check) as books:
+        if not is_check:
+            _rebuild_hours(books, module, tell)
+        figures = books.custody.rebuild(tell, module=module, is_check=is_check)
+    tell.end()
+    if as_json:
+        click.echo(json.dumps(figures._asdict()))
+    else:
+        found = f"{figures.modules} modules, {figures.stays} stays, {figures.swaps} swaps"
+        verb = "differ" if is_check else "were written"
+        click.echo(f"{found}, {figures.contradictions} contradictions; {figures.rows_changed} rows {verb}.")
+    if is_check and figures.rows_changed:
+        if not as_json:
+            click.echo("`swapline custody rebuild` without --check writes them.")
+        context.exit(EXIT_PROBLEM)
+
+
+def _rebuild_hours(books: Books, module: str | None, tell: Callable[[str, int, int], None]) -> None:
+    codes = books.store.modules() if module is None else [module]
+    for done, code in enumerate(codes, 1):
+        books.hours.rebuild(code)
+        tell("hours of modules", done, len(codes))
+
+
+@custody.command()
+@_CONFIG
+@click.option("--since", metavar="TIME", help="Only those that began since then (UTC, or with a zone).")
+@click.option("--kind", help="Only this kind, as docs/modules.md names them.")
+@click.option(
+    "--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True, help="The newest so many."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def contradictions(config_path: Path, since: str | None, kind: str | None, limit: int, *, as_json: bool) -> None:
+    """List what the evidence says that cannot all be true, newest first."""
+    since_ms = 0 if since is None else parse_time(since)
+    with open_answers(configuration.load(config_path)) as answers:
+        found = answers.contradictions(since_utc_ms=since_ms, limit=limit)["contradictions"]
+    if kind is not None:
+        found = [one for one in found if one["kind"] == kind]
+    if as_json:
+        for one in found:
+            click.echo(json.dumps(one))
+        return
+    if not found:
+        click.echo("Nothing contradicts.")
+        return
+    rows = [
+        (when(one["time_utc_ms"]), when(one["until_utc_ms"], unknown="goes on"), one["kind"], one["text"])
+        for one in found
+    ]
+    for line in table(("since", "until", "kind", "what"), rows):
+        click.echo(line)
+
+
+class _Progress:
+    """Tells on stderr how far long work is: on a terminal in one line, else now and then."""
+
+    def __init__(self) -> None:
+        self._told_s = 0.0
+        self._is_terminal = sys.stderr.isatty()
+
+    def __call__(self, what: str, done: int, all_of_them: int) -> None:
+        now_s = time.monotonic()
+        if done < all_of_them and now_s - self._told_s < PROGRESS_S:
+            return
+        self._told_s = now_s
+        click.echo(f"{what}: {done} of {all_of_them}", err=True, nl=not self._is_terminal)
+        if self._is_terminal:
+            click.echo("\x1b[K\r", err=True, nl=False)
+
+    def end(self) -> None:
+        """Leave a clean line."""
+        if self._is_terminal:
+            click.echo("\x1b[K", err=True, nl=False)

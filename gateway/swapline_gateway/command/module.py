@@ -1,0 +1,156 @@
+"""`swapline module`: all that is known of one battery module."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from swapline_gateway import config as configuration
+from swapline_gateway.battery import code as module_code
+from swapline_gateway.battery.access import open_answers
+from swapline_gateway.error import GatewayError
+
+from .listing import number, place, table, when
+
+STAYS_MAX = 20  # the newest; `--json` has all
+_EVIDENCE = {
+    "event": "told",
+    "sighting": "first reading",
+    "displaced": "another module came",
+    "elsewhere": "seen elsewhere",
+    None: "",
+}
+_FIGURES = (
+    ("energy in", "energy_in_kwh", "kWh"),
+    ("energy out", "energy_out_kwh", "kWh"),
+    ("equivalent full cycles", "equivalent_full_cycles", ""),
+)
+_ESTIMATES = ("capacity", "resistance", "spread", "spread_trend")
+
+
+@click.command()
+@click.argument("code")
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), required=True, help="The gateway's TOML file."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object with everything.")
+def module(code: str, config_path: Path, *, as_json: bool) -> None:
+    """Say where a module is and was, how it was treated, and what does not fit together.
+
+    CODE is what its BMS says. The database may be open in a running gateway.
+    """
+    with open_answers(configuration.load(config_path)) as answers:
+        known = answers.codes()["codes"]
+        if code not in known:
+            raise GatewayError(_unknown(code, known))
+        answer = answers.module(code)
+    if as_json:
+        parts = module_code.parse(code).as_json()
+        click.echo(json.dumps(answer | {"parts": parts}))
+        return
+    for line in describe(code, answer):
+        click.echo(line)
+
+
+def _unknown(code: str, known: list[str]) -> str:
+    meant = module_code.suggest(code, known)
+    if meant:
+        return f"No module {code!r} is known; did you mean {' or '.join(meant)}?"
+    return f"No module {code!r} is known: {len(known)} others are."
+
+
+def describe(code: str, answer: dict[str, Any]) -> Iterator[str]:
+    """Yield what people read of one module."""
+    yield from _identity(module_code.parse(code))
+    ledger = answer["ledger"]
+    yield from _stays(ledger["stays"])
+    yield from _swaps(ledger["swaps"])
+    yield from _contradictions(ledger["contradictions"])
+    yield from _passport(answer.get("passport"))
+    warnings = answer.get("warnings") or []
+    if warnings:
+        yield _title("Early warnings")
+        yield from (f"  {one['text']}" for one in warnings)
+
+
+def _title(text: str) -> str:
+    return "\n" + click.style(text, bold=True)
+
+
+def _identity(code: module_code.ModuleCode) -> Iterator[str]:
+    yield click.style(code.text, bold=True)
+    if code.maker is not None:
+        made = code.production_date.isoformat() if code.production_date else "an unknown day"
+        yield f"  maker {code.maker}, {code.product}, {code.chemistry}, specification {code.specification}"
+        yield f"  traceability {code.traceability}, made on {made}, serial number {code.serial}"
+    for problem in code.problems:
+        yield click.style(f"  unusual: {problem}", fg="yellow")
+
+
+def _stays(stays: list[dict[str, Any]]) -> Iterator[str]:
+    yield _title("Holders")
+    if not stays:
+        yield "  Nothing is known of where it was."
+        return
+    if len(stays) > STAYS_MAX:
+        yield f"  ({len(stays) - STAYS_MAX} earlier ones left out; --json has them)"
+    rows = [
+        (
+            place(stay),
+            when(stay["from_utc_ms"]),
+            _EVIDENCE.get(stay["from_evidence"], stay["from_evidence"]),
+            when(stay["until_utc_ms"], unknown="still there"),
+            _EVIDENCE.get(stay["until_evidence"], ""),
+            when(stay["last_seen_utc_ms"]),
+        )
+        for stay in stays[-STAYS_MAX:]
+    ]
+    head = ("where", "from", "known by", "until", "known by", "last reading")
+    yield from (f"  {line}" for line in table(head, rows))
+
+
+def _swaps(swaps: list[dict[str, Any]]) -> Iterator[str]:
+    yield _title(f"Swaps ({len(swaps)})")
+    rows = [
+        (
+            when(swap["start_utc_ms"]),
+            swap["van"] or "",
+            swap["station"] or "",
+            swap["module_out"] or "",
+            swap["module_in"] or "",
+            number(swap["soc_out_pct"], "%"),
+            number(swap["soc_in_pct"], "%"),
+            number(swap["duration_s"], "s", 0),
+            number(swap["odometer_km"], "km"),
+        )
+        for swap in swaps[-STAYS_MAX:]
+    ]
+    if rows:
+        head = ("when", "van", "station", "out", "in", "SoC out", "SoC in", "took", "odometer")
+        yield from (f"  {line}" for line in table(head, rows))
+
+
+def _contradictions(found: list[dict[str, Any]]) -> Iterator[str]:
+    yield _title(f"Contradictions ({len(found)})")
+    for one in found:
+        yield click.style(f"  {when(one['time_utc_ms'])}  {one['kind'].replace('_', ' ')}: {one['text']}", fg="yellow")
+
+
+def _passport(passport: dict[str, Any] | None) -> Iterator[str]:
+    yield _title("Passport")
+    if passport is None:
+        yield "  Nothing is known of it yet."
+        return
+    for name, key, unit in _FIGURES:
+        yield f"  {name}: {number(passport[key], unit)}"
+    for name in _ESTIMATES:
+        yield f"  {name.replace('_', ' ')}: {_estimate(passport[name])}"
+
+
+def _estimate(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
+        return f"not yet known: {estimate['reason']}"
+    uncertainty = "" if estimate["uncertainty"] is None else f" +- {estimate['uncertainty']:.3g}"
+    return f"{estimate['value']:.4g}{uncertainty} {estimate['unit']} ({estimate['method']})"
