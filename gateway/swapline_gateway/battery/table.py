@@ -63,8 +63,12 @@ MODULE_HOUR = Table(
     | _SUMS
     | {"spread_mv": NUMBER, "head_mark": WHOLE, "tail_mark": WHOLE, "before_mark": WHOLE, "after_mark": WHOLE},
 )
-# The hours of one module and day of UTC, added up (`span.py`).
-MODULE_DAY = Table("module_day", ("module",), _VOID | _SUMS | {"first_utc_ms": WHOLE, "last_utc_ms": WHOLE})
+# The hours of one module and day of UTC, added up (`span.py`). `moments` is JSON: rests, anchors, steps.
+MODULE_DAY = Table(
+    "module_day",
+    ("module",),
+    _VOID | _SUMS | {"first_utc_ms": WHOLE, "last_utc_ms": WHOLE, "moments": TEXT},
+)
 # An end that is not known to have come. InfluxQL cannot ask for a field that is not there.
 FOREVER_UTC_MS = 253_402_300_799_000  # the last second of the year 9999
 
@@ -109,7 +113,8 @@ PASSPORT = Table(
     | {"capacity_ah": NUMBER, "capacity_sigma_ah": NUMBER, "resistance_mohm": NUMBER, "resistance_sigma_mohm": NUMBER}
     | {"spread_mv": NUMBER, "spread_trend_mv": NUMBER, "swap_count": WHOLE, "holder_count": WHOLE, "detail": TEXT},
 )
-WARNING = Table("warning", ("module", "kind"), _VOID | {"detail": TEXT})
+# The time is since when the sign is there. `detail` is JSON: the evidence.
+WARNING = Table("warning", ("module", "kind"), _VOID | {"score": NUMBER, "text": TEXT, "detail": TEXT})
 # The time is when the alarm was raised; `said_by`, for `by` is a word of query languages.
 ACKNOWLEDGEMENT = Table(
     "acknowledgement",
