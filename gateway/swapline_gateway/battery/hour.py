@@ -137,7 +137,10 @@ class ModuleHour:
 
     @classmethod
     def from_row(cls, row: table.Row) -> "ModuleHour":
-        """Return the hour that `as_row` gave."""
+        """Return the hour that `as_row` gave.
+
+        Raises `ValueError`, `KeyError` or `TypeError` if it is not of this version.
+        """
         module, stored = row.tags["module"], row.fields
         detail = json.loads(stored["detail"])
         sums = Sums(

@@ -8,6 +8,7 @@ business to forget old readings, and not a reason to forget what they said.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import groupby
 
 from .hour import CELL_SIGNALS, HOUR_MS, MARGIN_MS, SIGNALS, ModuleHour, summarise
@@ -19,6 +20,8 @@ from .table import MODULE_DAY, MODULE_HOUR, Row
 __all__ = ["HourBook", "join_sightings"]
 
 HOURS_PER_READ = 6  # about 20,000 rows of a busy module
+RECENT_MS = 200 * DAY_MS
+_OTHER_VERSION = (ValueError, KeyError, TypeError)
 _HEAD, _TAIL, _BEFORE, _AFTER = range(4)
 
 
@@ -53,7 +56,10 @@ class HourBook:
                     yield day.as_row(module)
 
     def days(self, module: str) -> list[Span]:
-        """Return all of a module's days, ascending; the last one up to now."""
+        """Return all of a module's days, ascending; the last one up to now.
+
+        Rests, anchors and steps only of the last `RECENT_MS`: estimates are of a module as it is now.
+        """
         days = self._stored_days(module, 0, None)
         first = days[-1].start_utc_ms if days else 0
         running = self.hours(module, first)
@@ -66,7 +72,13 @@ class HourBook:
 
     def _stored_days(self, module: str, start_utc_ms: int, end_utc_ms: int | None) -> list[Span]:
         rows = self._store.read(MODULE_DAY, tags={"module": module}, start_utc_ms=start_utc_ms, end_utc_ms=end_utc_ms)
-        return sorted(map(Span.from_row, rows), key=lambda day: day.start_utc_ms)
+        rows.sort(key=lambda row: row.time_utc_ms)
+        recent_utc_ms = rows[-1].time_utc_ms - RECENT_MS if rows else 0
+        days = []
+        for row in rows:
+            with suppress(*_OTHER_VERSION):
+                days.append(Span.from_row(row, has_moments=row.time_utc_ms >= recent_utc_ms))
+        return days
 
     def hours(self, module: str, start_utc_ms: int = 0, end_utc_ms: int | None = None) -> list[ModuleHour]:
         """Return a module's hours that begin in [start, end), ascending.
@@ -74,17 +86,21 @@ class HourBook:
         Hours behind the last stored one (the running hour; all of them where nobody keeps the book) are computed.
         """
         stored = self._stored(module, start_utc_ms, end_utc_ms)
-        span = self._store.span(module)
-        if span is None:
-            return stored
-        newest = self._store.read(MODULE_HOUR, tags={"module": module}, limit=1, newest_first=True)
-        first = newest[0].time_utc_ms if newest else span[0] // HOUR_MS * HOUR_MS
-        last = span[1] // HOUR_MS * HOUR_MS
-        end = last + HOUR_MS if end_utc_ms is None else min(end_utc_ms, last + HOUR_MS)
-        missing = range(max(first, -(-start_utc_ms // HOUR_MS) * HOUR_MS), end, HOUR_MS)
-        computed = list(self._derive(module, missing))
+        computed = list(self._derive(module, self._hours_behind(module, start_utc_ms, end_utc_ms)))
         times = {hour.hour_utc_ms for hour in computed}
         return sorted([h for h in stored if h.hour_utc_ms not in times] + computed, key=lambda h: h.hour_utc_ms)
+
+    def _hours_behind(self, module: str, start_utc_ms: int, end_utc_ms: int | None) -> range:
+        """Return the hours in [start, end) from the last stored one on."""
+        span = self._store.span(module)
+        if span is None:
+            return range(0)
+        newest = self._store.read(MODULE_HOUR, tags={"module": module}, limit=1, newest_first=True)
+        first = max(
+            newest[0].time_utc_ms if newest else span[0] // HOUR_MS * HOUR_MS, -(-start_utc_ms // HOUR_MS) * HOUR_MS
+        )
+        end = span[1] // HOUR_MS * HOUR_MS + HOUR_MS
+        return range(first, end if end_utc_ms is None else min(end_utc_ms, end), HOUR_MS)
 
     def rebuild(self, module: str, progress: Callable[[int, int], None] = lambda _done, _all: None) -> bool:
         """Derive all hours of a module again; `progress` gets days done and all. Returns whether something changed."""
@@ -99,8 +115,13 @@ class HourBook:
         return is_changed
 
     def _stored(self, module: str, start_utc_ms: int, end_utc_ms: int | None) -> list[ModuleHour]:
+        """Return stored hours. One of another version is as good as none: it is derived again with everything else."""
         rows = self._store.read(MODULE_HOUR, tags={"module": module}, start_utc_ms=start_utc_ms, end_utc_ms=end_utc_ms)
-        return sorted(map(ModuleHour.from_row, rows), key=lambda hour: hour.hour_utc_ms)
+        hours = []
+        for row in rows:
+            with suppress(*_OTHER_VERSION):
+                hours.append(ModuleHour.from_row(row))
+        return sorted(hours, key=lambda hour: hour.hour_utc_ms)
 
     def _stored_around(self, module: str, hours: list[int]) -> dict[int, ModuleHour]:
         found: dict[int, ModuleHour] = {}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from statistics import median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from . import table
 from .counter import COUNTERS, Count, join_counts
@@ -22,6 +22,7 @@ from .rest import Anchor, Rest
 DAY_MS = 24 * HOUR_MS
 SETTLED_MS = 1_800_000  # a shorter rest says little of a cell's open-circuit voltage
 _DIGITS = 9
+_NO_MOMENTS: Mapping[str, Any] = {"rests": (), "anchors": (), "steps": ()}
 _Moment = TypeVar("_Moment", Rest, Anchor)
 _FIGURES = ("soc_min_pct", "soc_max_pct", "temperature_min_c", "temperature_max_c", "rated_ah")
 
@@ -53,10 +54,12 @@ class Span:
             "soc_s": self.sums.soc_s,
             "temperature_s": self.sums.temperature_s,
             "charge_by_rate_ah": self.sums.charge_by_rate_ah,
+            "counts": {name: one.as_list() for name, one in self.counts.items()},
+        }
+        moments = {
             "rests": [rest.as_list() for rest in self.rests],
             "anchors": [anchor.as_list() for anchor in self.anchors],
             "steps": [step.as_list() for step in self.steps],
-            "counts": {name: one.as_list() for name, one in self.counts.items()},
         }
         return table.MODULE_DAY.row(
             self.start_utc_ms,
@@ -66,13 +69,18 @@ class Span:
             row_count=self.row_count,
             **{name: getattr(self.sums, name) for name in FLOATS_OF_SUMS},
             **{name: getattr(self, name) for name in _FIGURES},
-            detail=json.dumps(detail, separators=(",", ":"), sort_keys=True),
+            detail=_dump(detail),
+            moments=_dump(moments),
         )
 
     @classmethod
-    def from_row(cls, row: table.Row) -> "Span":
-        """Return the day that `as_row` gave."""
+    def from_row(cls, row: table.Row, *, has_moments: bool = True) -> "Span":
+        """Return the day that `as_row` gave; without rests, anchors and steps where nobody needs them.
+
+        Raises `ValueError`, `KeyError` or `TypeError` if it is not of this version.
+        """
         stored, detail = row.fields, json.loads(row.fields["detail"])
+        moments = json.loads(stored["moments"]) if has_moments else _NO_MOMENTS
         sums = Sums(
             **{name: float(stored.get(name) or 0.0) for name in FLOATS_OF_SUMS},
             soc_s=detail["soc_s"],
@@ -87,11 +95,15 @@ class Span:
             int(stored["row_count"]),
             sums,
             **{name: stored.get(name) for name in _FIGURES},
-            rests=tuple(Rest.from_list(one) for one in detail["rests"]),
-            anchors=tuple(Anchor(*one) for one in detail["anchors"]),
-            steps=tuple(Step(*one) for one in detail["steps"]),
+            rests=tuple(Rest.from_list(one) for one in moments["rests"]),
+            anchors=tuple(Anchor(*one) for one in moments["anchors"]),
+            steps=tuple(Step(*one) for one in moments["steps"]),
             counts={name: Count(*one) for name, one in detail["counts"].items()},
         )
+
+
+def _dump(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"), sort_keys=True)
 
 
 def span_of_hour(hour: ModuleHour) -> Span:

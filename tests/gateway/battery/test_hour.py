@@ -334,3 +334,30 @@ def test_days_add_up_to_what_the_hours_add_up_to() -> None:
     kept = [rest for rest in by_days.rests if rest.end_utc_ms - rest.start_utc_ms >= 1_800_000]
     assert [(r.start_utc_ms, r.end_utc_ms) for r in kept] == [(r.start_utc_ms, r.end_utc_ms) for r in longer]
     assert all(a.net_ah == pytest.approx(b.net_ah, abs=1e-6) for a, b in zip(kept, longer, strict=True))
+
+
+def test_hour_and_day_of_another_version_are_derived_again() -> None:
+    store = FakeStore()
+    store.add(MODULE, lively(make_random(6), 3 * 3600))
+    book = HourBook(store)
+    book.rebuild(MODULE)
+    before = dict(store.tables)
+    for key, row in before.items():
+        store.tables[key] = row._replace(fields={**row.fields, "detail": '{"of": "another version"}'})
+    assert book.hours(MODULE)[-1] == ModuleHour.from_row(before[MODULE_HOUR.name, DAY + 2 * HOUR_MS, (MODULE,)])
+    assert book.days(MODULE)
+    assert book.rebuild(MODULE) is True
+    assert store.tables == before
+
+
+def test_old_days_are_read_without_their_moments() -> None:
+    store = FakeStore()
+    store.add(MODULE, lively(make_random(7), 6 * 3600))
+    book = HourBook(store)
+    book.rebuild(MODULE)
+    store.add(MODULE, [(DAY + 201 * DAY_MS + n * 60_000, VAN, USUAL) for n in range(40)])
+    book.refresh(MODULE, [DAY + 201 * DAY_MS])
+    old, new = book.days(MODULE)
+    assert (old.rests, old.anchors, old.steps) == ((), (), ())
+    assert new.rests
+    assert old.sums.energy_in_kwh > 0
