@@ -157,8 +157,8 @@ class StateConfig(Section):
 class BatteryConfig(Section):
     """The battery's books: who held which module, passports, early warnings.
 
-    `share`: of one core, at most, while there is much to derive. `settle_s`: how long after deriving an hour it is
-    derived once more, where several gateways may write to one database.
+    `share`: of one core, at most, while there is much to derive. `settle_s`: after a swap, and where several gateways
+    may write to one database, hours are derived once more so much later.
     """
 
     keep: bool = True

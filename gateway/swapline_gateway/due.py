@@ -6,7 +6,7 @@ is done only if nothing touched it since it was taken.
 
 - An hour that runs is due when it is over, and its last rows have come. What may have changed custody (a swap event, a
   module in another place than before) is due at once.
-- Entries that are taken come again by themselves after a while: who took them may have been killed.
+- Entries that are taken come again: when the keeper begins anew after a kill or an error, or else after a while.
 - Beyond `limit` entries a module's hours become one entry, `WHOLE`; a module that is new beyond twice the limit (codes
   that somebody makes up) is left out and counted.
 """
@@ -19,6 +19,7 @@ HOUR_MS = 3_600_000
 WHOLE = -1  # instead of an hour: everything of this module; of the module "": of all
 FIGURES = -2  # instead of an hour: passport and warnings
 EVERYTHING = ("", WHOLE)
+HOLDER = "\n"  # before FLEET/NODE instead of a module: its own rows came late. No code begins so.
 
 CUSTODY_FIRST, HOURS_NEXT, FIGURES_THEN, WHOLE_LAST = range(4)  # priorities
 GRACE_MS = 300_000  # after an hour: its end counts rows of three minutes more, and frames are sealed after one
@@ -31,13 +32,14 @@ PENDING_MAX = 200_000
 TABLE = """
 CREATE TABLE IF NOT EXISTS due (
     module TEXT NOT NULL, hour_utc_ms INTEGER NOT NULL, priority INTEGER NOT NULL, ready_utc_ms INTEGER NOT NULL,
-    touched INTEGER NOT NULL, is_again INTEGER NOT NULL, PRIMARY KEY (module, hour_utc_ms)
+    touched INTEGER NOT NULL, is_again INTEGER NOT NULL, is_taken INTEGER NOT NULL,
+    PRIMARY KEY (module, hour_utc_ms)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS due_ready ON due (priority, ready_utc_ms);
 """
 _TOUCH = """
-INSERT INTO due VALUES (?, ?, ?, ?, 1, 0) ON CONFLICT DO UPDATE SET
-    touched = touched + 1, is_again = 0, priority = min(priority, excluded.priority),
+INSERT INTO due VALUES (?, ?, ?, ?, 1, 0, 0) ON CONFLICT DO UPDATE SET
+    touched = touched + 1, is_again = 0, is_taken = 0, priority = min(priority, excluded.priority),
     ready_utc_ms = min(ready_utc_ms, excluded.ready_utc_ms)
 """
 _TAKE = """
@@ -134,11 +136,15 @@ class DueTable:
         """Return entries that are ready, those that wait for longest first, and let nobody take them for a while."""
         rows = connection.execute(_TAKE, (priority, now_utc_ms, count)).fetchall()
         connection.executemany(
-            "UPDATE due SET ready_utc_ms = ? WHERE module = ? AND hour_utc_ms = ?",
+            "UPDATE due SET ready_utc_ms = ?, is_taken = 1 WHERE module = ? AND hour_utc_ms = ?",
             [(now_utc_ms + LEASE_MS, row[0], row[1]) for row in rows],
         )
         self._pending.difference_update((row[0], row[1]) for row in rows)
         return [Due(module, hour, touched, bool(again)) for module, hour, touched, again in rows]
+
+    def release(self, connection: sqlite3.Connection) -> None:
+        """Have entries that were taken and not finished ready again: who took them does not go on."""
+        connection.execute("UPDATE due SET ready_utc_ms = 0, is_taken = 0 WHERE is_taken = 1")
 
     def finish(self, connection: sqlite3.Connection, finishes: Collection[Finish]) -> None:
         """Let go of entries, or have them come again. What was touched meanwhile stays as it is."""
@@ -149,7 +155,7 @@ class DueTable:
                 continue
             values = (ready_ms, is_again, _priority(due.hour_utc_ms, is_custody=False))
             connection.execute(
-                "UPDATE due SET ready_utc_ms = ?, is_again = ?, priority = ?"
+                "UPDATE due SET ready_utc_ms = ?, is_again = ?, priority = ?, is_taken = 0"
                 " WHERE module = ? AND hour_utc_ms = ? AND touched = ?",
                 (*values, *key),
             )
@@ -165,11 +171,10 @@ class DueTable:
     def state(self, connection: sqlite3.Connection, now_utc_ms: int) -> DueState:
         """Return how much waits."""
         count, ready, oldest = connection.execute(
-            "SELECT COUNT(*), COUNT(*) FILTER (WHERE ready_utc_ms <= ?1), MIN(ready_utc_ms) FILTER (WHERE ready_utc_ms <= ?1)"
-            " FROM due",
+            "SELECT COUNT(*), SUM(ready_utc_ms <= ?1), MIN(ready_utc_ms) FILTER (WHERE ready_utc_ms <= ?1) FROM due",
             (now_utc_ms,),
         ).fetchone()
-        return DueState(count, ready, oldest, self.dropped)
+        return DueState(count, ready or 0, oldest, self.dropped)
 
 
 def _priority(hour_utc_ms: int, *, is_custody: bool) -> int:

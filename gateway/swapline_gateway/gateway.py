@@ -21,6 +21,7 @@ from .battery.keeper import Keeper
 from .config import DuckdbConfig, GatewayConfig
 from .error import ConfigurationError, GatewayError, StorageError
 from .inbox import Inbox
+from .ingest import is_urgent
 from .intake import Intake
 from .log import get
 from .pipeline import PipelineFigures
@@ -135,7 +136,7 @@ class Gateway:
 
     def _build(self) -> None:
         config, figures = self.config, self.figures
-        self._inbox = Inbox(bytes_max=config.mqtt.inbox_bytes_max)
+        self._inbox = Inbox(bytes_max=config.mqtt.inbox_bytes_max, is_urgent=lambda one: is_urgent(one.payload))
         backoff = Backoff(delay_s_max=config.mqtt.backoff_s_max)
         self._uplink = Uplink(config.mqtt, inbox=self._inbox, figures=figures, backoff=backoff)
         self._publisher = Publisher(config.state, uplink=self._uplink, figures=figures)

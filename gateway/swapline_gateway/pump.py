@@ -1,8 +1,9 @@
 """The pump: from the spool into the sink, in batches, until the spool is empty; then it waits for more.
 
 A sink that is busy is asked again with growing delays, for ever: the spool holds. Each failure halves the next batch
-and each success lets it grow by an eighth, as long as it takes no longer than half a second: a new frame waits for one
-batch at most before its own begins, however much of the past there is to write.
+and each success lets it grow by an eighth, as long as it takes no longer than a quarter of a second: a new frame waits
+for one batch at most before its own begins, however much of the past there is to write. Alarms and events are a batch
+of their own, which is done sooner than a full one; every second batch is a full one, so that they hold up nothing.
 
 What a sink never takes goes to quarantine: frames that cannot be decoded, frames that the sink names because it refuses
 rows of them (the other rows are stored), and, of a batch that a sink rejects as a whole, those that are found by
@@ -28,14 +29,16 @@ from .worker import Worker
 
 BATCH_FRAMES_MAX = 2000
 BATCH_FRAMES_MIN = 32
-BATCH_FRAMES_FIRST = 250
-BATCH_S_MAX = 0.5  # a frame of an outage's end is stored within 3 s of its sealing; two batches are a part of that
+BATCH_FRAMES_FIRST = 125
+BATCH_S_MAX = 0.25  # an alarm is stored within a second of its register's change, and may have to wait for one batch
+URGENT_FRAMES_MAX = 250
 BATCH_BYTES_MAX = 4 << 20
 IDLE_S_MAX = 2.0  # how late a frame is seen that the command line replayed behind our back
 LINGER_S = 0.2  # a transaction of one frame costs nearly as much as one of a hundred
 BACKOFF_S_MAX = 5.0  # after an outage of hours too: an attempt is a request of a few frames, and people wait
 RETRY_AFTER_S_MAX = 60.0  # a server may ask for patience, but not for an hour of it
 REJECTED = "sink_rejected"
+_PRIORITY_AT = 3  # in a frame's header
 
 T = TypeVar("T")
 
@@ -73,6 +76,7 @@ class Pump:
         self._backoff = backoff
         self._linger_s = linger_s
         self._frames_max = BATCH_FRAMES_FIRST
+        self._was_urgent = False
         self._work = asyncio.Event()
         self._urgent = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -119,6 +123,7 @@ class Pump:
             frames = await self._spool_worker.run(
                 self._spool.batch, frames_max=self._frames_max, bytes_max=BATCH_BYTES_MAX
             )
+            frames = self._urgent_only(frames)
             if frames:
                 await self._move(frames)
             self._figures.spool_works("pump")
@@ -131,6 +136,14 @@ class Pump:
             await self._wait(self._backoff.fail())
             return True
         return bool(frames)
+
+    def _urgent_only(self, frames: list[SpooledFrame]) -> list[SpooledFrame]:
+        """Return the urgent ones of a full batch, which stand in front, unless the last batch was of such."""
+        count = 0
+        if len(frames) >= self._frames_max and not self._was_urgent:
+            count = next((i for i, frame in enumerate(frames) if not is_urgent_frame(frame)), 0)
+        self._was_urgent = bool(count)
+        return frames[: min(count, URGENT_FRAMES_MAX)] if count else frames
 
     async def _wait(self, delay_s: float) -> None:
         """Wait before the next attempt. When the gateway ends there is one more at once; the spool holds the rest."""
@@ -225,6 +238,11 @@ class Pump:
         frame, reason, detail = refusals[0]
         first = {"reason": reason, "detail": detail, "fleet": frame.fleet, "node": frame.node}
         self._log.warning("frames set aside", frames=len(refusals), nodes=len(nodes), **first)
+
+
+def is_urgent_frame(frame: SpooledFrame) -> bool:
+    """Say whether a frame's header calls it an alarm or an event."""
+    return frame.data[_PRIORITY_AT : _PRIORITY_AT + 1] > b"\0"
 
 
 def _decode(frames: Sequence[SpooledFrame]) -> tuple[list[FrameRows], list[tuple[SpooledFrame, str, str]]]:

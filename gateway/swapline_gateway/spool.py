@@ -453,6 +453,11 @@ class Spool:
         with self._transaction() as connection:
             return self._due.take(connection, priority, count, now_utc_ms())
 
+    def release_due(self) -> None:
+        """Have what was taken and not finished ready again. Raises `StorageError`."""
+        with self._transaction() as connection:
+            self._due.release(connection)
+
     def finish_due(self, finishes: Sequence[Finish], touches: Sequence[Touch] = ()) -> None:
         """Note what was derived, and what is to be derived from that. Raises `StorageError`."""
         with self._transaction() as connection:

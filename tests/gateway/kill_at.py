@@ -2,8 +2,8 @@
 
     kill_at.py POINT N gateway --config FILE
 
-The points lie around the two commits that exactly-once depends on. Nothing of the gateway is replaced: each call does
-what it always does, and before or after it the process is gone.
+The points lie around the two commits that exactly-once depends on, and around those of the battery's books. Nothing of
+the gateway is replaced: each call does what it always does, and before or after it the process is gone.
 """
 
 import os
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from swapline_gateway.battery.store_duckdb import DuckdbStore
 from swapline_gateway.cli import main
 from swapline_gateway.intake import Intake
 from swapline_gateway.sinks.duckdb_file import DuckdbSink
@@ -26,6 +27,10 @@ POINTS: dict[str, tuple[type[Any], str, bool]] = {
     "inside_sink_transaction": (DuckdbSink, "_insert", True),
     "after_sink_commit_before_spool_delete": (DuckdbSink, "write", True),
     "after_spool_delete": (Spool, "remove", True),
+    "before_books_write": (DuckdbStore, "put", False),
+    "after_books_write": (DuckdbStore, "put", True),
+    "after_step_before_done": (Spool, "finish_due", False),
+    "after_done": (Spool, "finish_due", True),
     "after_influxdb_write_before_spool_delete": (Influxdb1Sink, "write", True),
 }
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
-from swapline_gateway.due import FIGURES, HOUR_MS, Touch
+from swapline_gateway.due import FIGURES, HOLDER, HOUR_MS, Touch
 from swapline_gateway.fleet_record import key_places
 from swapline_gateway.reading import FrameRows
 from swapline_wire.catalogue import BATTERY_IN, BATTERY_OUT
 
 MODULES_MAX = 200_000
+_HOLDER_STREAMS = ("vehicle", "position", "slot")  # by them a holder is known as van or station, and where a swap was
 
 
 class Concerns:
@@ -22,6 +23,9 @@ class Concerns:
         found: dict[tuple[str, int], bool] = {}
         for rows in frames:
             stream = rows.stream.name
+            if stream in _HOLDER_STREAMS:
+                found |= dict.fromkeys(_late_hours(rows), False)
+                continue
             if not rows.module or stream not in ("module", "cells", "event", "alarm"):
                 continue
             if stream == "alarm":
@@ -43,6 +47,17 @@ class Concerns:
         if len(self._places) > self._modules_max:
             del self._places[next(iter(self._places))]
         return before != place
+
+
+def _late_hours(rows: FrameRows) -> list[tuple[str, int]]:
+    """Return the hours that were over when a holder's own rows came: who was there may have been judged without them.
+
+    In the running hour the modules' own rows do it, when it is over.
+    """
+    running = rows.frame.received_utc_ms // HOUR_MS
+    times = rows.columns[0]
+    hours = range(min(times) // HOUR_MS, min(max(times) // HOUR_MS + 1, running))
+    return [(f"{HOLDER}{rows.frame.fleet}/{rows.frame.node}", hour * HOUR_MS) for hour in hours]
 
 
 def _is_swap(rows: FrameRows) -> bool:

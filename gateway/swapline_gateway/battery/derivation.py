@@ -9,13 +9,13 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
-from swapline_gateway.due import HOUR_MS
+from swapline_gateway.due import HOLDER, HOUR_MS
 from swapline_gateway.error import SinkBusyError
 from swapline_gateway.log import get
 
 from .books import Books
 from .store import BatteryStore
-from .table import BOOK_STATE, CONTRADICTION, WARNING
+from .table import BOOK_STATE, CONTRADICTION, STAY, WARNING
 
 # Raise it when a formula or a table changes: every gateway then derives everything stored again.
 BOOKS_VERSION = 1
@@ -64,8 +64,10 @@ class Derivation:
         """Derive hours, and the custody that stands on them. Raises `SinkBusyError`."""
         derived = Derived()
         by_module: dict[str, list[int]] = defaultdict(list)
-        for module, hour in due:
-            by_module[self.known_as(module)].append(hour)
+        by_holder: dict[str, list[int]] = defaultdict(list)
+        for name, hour in due:
+            owner = (by_holder, name) if name.startswith(HOLDER) else (by_module, self.known_as(name))
+            owner[0][owner[1]].append(hour)
         by_start: dict[int, list[str]] = defaultdict(list)
         for module, hours in by_module.items():
             if self._one(derived, module, self._refresh_hours, module, hours):
@@ -73,9 +75,22 @@ class Derivation:
             if module not in derived.failed:
                 derived.hour_count += len(hours)
                 by_start[min(hours)].append(module)
+        for holder, hours in by_holder.items():
+            by_start[min(hours)] += self._modules_of(holder, min(hours), max(hours) + HOUR_MS)
         for start_ms, modules in by_start.items():
-            self._custody(derived, modules, start_ms)
+            self._custody(derived, sorted(set(modules)), start_ms)
         return derived
+
+    def _modules_of(self, holder: str, start_utc_ms: int, end_utc_ms: int) -> list[str]:
+        """Return the modules that a van or station had in that time, as far as is known."""
+        fleet, node = holder.removeprefix(HOLDER).split("/")
+        rows = self._store.read(
+            STAY,
+            tags={"fleet": fleet, "node": node},
+            where=[("until_utc_ms", ">=", start_utc_ms)],
+            end_utc_ms=end_utc_ms,
+        )
+        return sorted({row.tags["module"] for row in rows})
 
     def _custody(self, derived: Derived, modules: Collection[str], since_utc_ms: int) -> None:
         """Refresh custody of all at once, and where that fails of each by itself."""

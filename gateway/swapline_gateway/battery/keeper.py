@@ -5,8 +5,9 @@ a few of them at a time: hours, then custody, which may make passports and warni
 result is in the database; a kill in between means that it is derived again, to the same result.
 
 Where several gateways write to one database, another one may have written rows of the same hour while this one derived
-it, and the older result may have been written last. So there every entry is derived once more after `settle_s`; what
-has not changed is not written again.
+it, and the older result may have been written last. So there every entry is derived once more after `settle_s`. So is,
+everywhere, what is derived at once because a module changed places: events overtake the rows around them. What has not
+changed is not written again.
 
 The work is done in a thread of its own, in steps of about half a second; between them it rests, so that it uses no more
 than its share of a core. Events and modules that turn up in another place come first.
@@ -36,7 +37,7 @@ from swapline_gateway.due import (
     is_running,
     ready_at,
 )
-from swapline_gateway.error import SinkBusyError, SinkError, StorageError
+from swapline_gateway.error import SinkError, StorageError
 from swapline_gateway.log import get
 from swapline_gateway.reading import FrameRows
 from swapline_gateway.retry import Backoff
@@ -139,6 +140,8 @@ class Keeper:
             return await self._stay_off("battery.keep is false")
         if not await self._work(self._is_understood):
             return await self._stay_off("the database takes rows but cannot be asked for them in InfluxQL")
+        await self._spool_worker.run(self._spool.release_due)
+        self._whole = None
         if await self._work(self._derivation.is_outdated):
             await self._begin_anew()
         return True
@@ -208,10 +211,11 @@ class Keeper:
         if not dues:
             return False
         begun_s = time.monotonic()
-        derived = await self._guarded(dues, self._derivation.hours, [(due.module, due.hour_utc_ms) for due in dues])
+        derived = await self._work(self._derivation.hours, [(due.module, due.hour_utc_ms) for due in dues])
         self._fit(len(dues), time.monotonic() - begun_s)
         self.figures.hours_derived += derived.hour_count
-        await self._finish(dues, derived, touches=_figures_of(derived.changed))
+        touches = _figures_of(derived.changed)
+        await self._finish(dues, derived, touches, is_again_wanted=self._is_shared or priority == CUSTODY_FIRST)
         return True
 
     def _fit(self, count: int, duration_s: float) -> None:
@@ -225,9 +229,9 @@ class Keeper:
         dues = await self._take(FIGURES_THEN, max(1, self._entries_max // 8))
         if not dues:
             return False
-        derived = await self._guarded(dues, self._derivation.figures, [due.module for due in dues])
+        derived = await self._work(self._derivation.figures, [due.module for due in dues])
         self.figures.figures_derived += len(dues)
-        await self._finish(dues, derived)
+        await self._finish(dues, derived, is_again_wanted=self._is_shared)
         return True
 
     async def _whole_step(self) -> bool:
@@ -237,46 +241,38 @@ class Keeper:
             if not dues:
                 return False
             if (dues[0].module, WHOLE) == EVERYTHING:
-                modules = await self._guarded(dues, self._derivation.modules)
+                modules = await self._work(self._derivation.modules)
                 touches = [Touch(module, WHOLE) for module in modules]
                 await self._spool_worker.run(self._spool.finish_due, [Finish(dues[0])], touches)
                 return True
             self._whole = (dues[0], None)
         due, start = self._whole
-        self._whole = None  # whatever happens below, it is not gone on with by mistake
-        derived, end = await self._guarded([due], self._derivation.whole, due.module, start)
+        derived, end = await self._work(self._derivation.whole, due.module, start)
         self.figures.hours_derived += derived.hour_count
         if end is not None:
             self._whole = (due, end)
             self._note(derived)
             return True
+        self._whole = None
         await self._finish([due], derived, touches=_figures_of({*derived.changed, due.module}))
         return True
 
-    async def _guarded(self, dues: Sequence[Due], call: Callable[..., T], *args: Any) -> T:
-        """Run a step; if the database ends it, its entries are ready again."""
-        try:
-            return await self._work(call, *args)
-        except SinkBusyError:
-            now_ms = now_utc_ms()
-            again = [Finish(due, now_ms, due.is_again) for due in dues]
-            await self._spool_worker.run(self._spool.finish_due, again)
-            raise
-
-    async def _finish(self, dues: Iterable[Due], derived: Derived, touches: Sequence[Touch] = ()) -> None:
+    async def _finish(
+        self, dues: Iterable[Due], derived: Derived, touches: Sequence[Touch] = (), *, is_again_wanted: bool = False
+    ) -> None:
         now_ms = now_utc_ms()
-        finishes = [self._next(due, derived, now_ms) for due in dues]
+        finishes = [self._next(due, derived, now_ms, is_again_wanted=is_again_wanted) for due in dues]
         await self._spool_worker.run(self._spool.finish_due, finishes, touches)
         self._note(derived)
 
-    def _next(self, due: Due, derived: Derived, now_ms: int) -> Finish:
+    def _next(self, due: Due, derived: Derived, now_ms: int, *, is_again_wanted: bool) -> Finish:
         """Return what becomes of an entry."""
         if self._derivation.known_as(due.module) in derived.failed:
             return Finish(due, now_ms + FAILED_AGAIN_MS, due.is_again)
+        if is_again_wanted and not due.is_again:
+            return Finish(due, now_ms + round(self._config.settle_s * 1000), is_again=True)
         if due.hour_utc_ms >= 0 and is_running(due.hour_utc_ms, now_ms):
             return Finish(due, ready_at(due.hour_utc_ms, now_ms))
-        if self._is_shared and not due.is_again and due.hour_utc_ms != WHOLE:
-            return Finish(due, now_ms + round(self._config.settle_s * 1000), is_again=True)
         return Finish(due)
 
     def _note(self, derived: Derived) -> None:

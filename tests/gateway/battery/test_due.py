@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,8 @@ def test_entry_that_was_taken_by_somebody_who_was_killed_comes_again(connection:
     assert len(table.take(connection, HOURS_NEXT, 10, taken_ms)) == 1
     assert table.take(connection, HOURS_NEXT, 10, taken_ms + LEASE_MS - 1) == []
     assert len(DueTable().take(connection, HOURS_NEXT, 10, taken_ms + LEASE_MS)) == 1
+    table.release(connection)
+    assert len(table.take(connection, HOURS_NEXT, 10, taken_ms)) == 1
 
 
 def test_entry_can_be_put_off(connection: sqlite3.Connection) -> None:
@@ -167,10 +170,16 @@ def test_swap_event_is_urgent_and_an_alarm_concerns_the_passport() -> None:
             frame([0], stream=EVENT_STREAM, code=BATTERY_IN),
             frame([HOUR_MS], stream=EVENT_STREAM, code=BOOT),
             frame([0], stream=ALARM_STREAM, code=3, level=2),
-            frame([0], stream=VEHICLE, speed_kmh=3),
         ]
     )
     assert found == [Touch(MODULE_CODE, PAST, True), Touch(MODULE_CODE, FIGURES, False)]
+
+
+def test_holder_s_own_rows_concern_it_when_they_come_late() -> None:
+    rows = frame([0, HOUR_MS], stream=VEHICLE, speed_kmh=3)
+    at = [replace(rows, frame=rows.frame._replace(received_utc_ms=PAST + hours * HOUR_MS)) for hours in (0, 1, 50)]
+    names = ("\ntest/van-001", PAST), ("\ntest/van-001", PAST + HOUR_MS)
+    assert [[one[:2] for one in Concerns().of([frame])] for frame in at] == [[], [names[0]], list(names)]
 
 
 def test_due_is_kept_with_the_frames_leaving_and_over_restarts(tmp_path: Path) -> None:
