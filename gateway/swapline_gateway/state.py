@@ -26,6 +26,7 @@ from typing import Any
 
 from swapline_wire import catalogue
 from swapline_wire.catalogue import OF_MODULE
+from swapline_wire.catalogue_text import SILENT
 from swapline_wire.decode import Decoded
 
 from .fleet_record import (
@@ -333,7 +334,7 @@ class FleetState:
         module = self._module(reading.module)
         if code == catalogue.BATTERY_IN:
             self._see(state, module, reading)
-        else:
+        elif reading.values.get("reason") != SILENT:  # a lost module: it does not answer, but nobody took it out
             self._see_leave(module, reading)
         self._announce(modules=(reading.module,))
 

@@ -49,14 +49,28 @@ def _values(reading: Reading | None, *names: str) -> dict[str, Value]:
     return {name: reading.values.get(name) if reading else None for name in names}
 
 
+def unknown_reading(fleet: FleetState, state: NodeState, bay: int) -> Reading | None:
+    """Return the newest reading of a module without a code that sits in this bay; None where there is none.
+
+    Such a module is told neither to come nor to leave. It left when its slot says so, or when a known one is there.
+    """
+    reading, slot = state.newest("module", bay), state.newest("slot", bay)
+    if reading is None or reading.module or fleet.occupant(state, bay) is not None:
+        return None
+    is_empty = slot is not None and slot.values.get("occupied") == 0 and slot.is_newer_than(reading)
+    return None if is_empty else reading
+
+
 def _module_reading(module: ModuleState | None) -> Reading | None:
     return module.readings.get(("module", ())) if module else None
 
 
 def _bay_summary(fleet: FleetState, state: NodeState, bay: int) -> dict[str, Any]:
     module = fleet.occupant(state, bay)
-    reading = _module_reading(module)
+    unknown = unknown_reading(fleet, state, bay)
+    reading = _module_reading(module) or unknown
     summary: dict[str, Any] = {"bay": bay, "module": module.code if module else None}
+    summary["unknown"] = unknown is not None
     summary |= _values(reading, "soc_pct", "current_a", "temperature_max_c")
     slot = state.newest("slot", bay)
     if slot is not None:
@@ -140,11 +154,13 @@ def _cells(module: ModuleState) -> dict[str, Any]:
 
 def _bay_detail(fleet: FleetState, state: NodeState, bay: int) -> dict[str, Any]:
     module, slot = fleet.occupant(state, bay), state.newest("slot", bay)
-    reading = _module_reading(module)
+    unknown = unknown_reading(fleet, state, bay)
+    reading = _module_reading(module) or unknown
     custody = module.custody if module else None
     return {
         "bay": bay,
         "module": module.code if module else None,
+        "unknown": unknown is not None,
         "since_utc_ms": custody.since_utc_ms if custody else None,
         "reading": reading.as_json() if reading else None,
         "slot": slot.as_json() if slot else None,

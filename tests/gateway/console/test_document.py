@@ -147,3 +147,21 @@ def test_stations_are_told_from_vans_for_books_that_only_name_them() -> None:
     Unit(state, "station-1").say_birth("station", [1, 2])
     with state.subscribe() as changes:
         assert view.refresh(changes.drain()) == {"set": {"demo/station-1": True}}
+
+
+def test_bay_shows_the_reading_of_a_module_without_a_code_until_its_slot_is_empty_or_a_known_one_is_there() -> None:
+    state = FleetState(now_utc_ms=lambda: NOW_UTC_MS)
+    station = Unit(state, "station-1", journal=2)
+
+    def bay() -> dict[str, Any]:
+        summary = projection.node_summary(state, state.nodes["demo", "station-1"])
+        found: dict[str, Any] = summary["bays"]["4"]
+        return found
+
+    station.send("module", [(1_000, module_values(80))], bay=4)
+    assert (bay()["module"], bay()["unknown"], bay()["soc_pct"]) == (None, True, 80)
+    station.send("slot", [(2_000, slot_values(occupied=False, charger_state=0))], bay=4)
+    assert (bay()["unknown"], bay()["soc_pct"]) == (False, None)
+    station.send("module", [(3_000, module_values(81))], bay=4)
+    station.send("module", [(4_000, module_values(60))], bay=4, owner=CODE)
+    assert (bay()["module"], bay()["unknown"], bay()["soc_pct"]) == (CODE, False, 60)

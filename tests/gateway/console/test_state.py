@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from swapline_gateway.state import FleetState
-from swapline_wire import catalogue
+from swapline_wire import catalogue, catalogue_text
 
 from .fleet_feed import ANCHOR_UTC_MS, Unit, cell_values, module_values, slot_values, vehicle_values
 
@@ -113,6 +113,37 @@ def test_custody_follows_the_module_and_the_move_is_noted(van: Unit, station: Un
         ("demo", "station-1"),
         4,
     )
+
+
+def test_silent_module_that_cannot_have_left_is_still_in_its_bay(station: Unit) -> None:
+    station.send("module", [(1_000, module_values(15))], bay=4, owner=CODE)
+    event: dict[str, float] = {"code": catalogue.BATTERY_OUT, "reason": catalogue_text.SILENT}
+    station.send("event", [(5_000, event)], bay=4, owner=CODE)
+    assert place_of(station.state, CODE) == ("station-1", 4, True)
+    event = {"code": catalogue.BATTERY_OUT, "reason": catalogue_text.LEFT}
+    station.send("event", [(9_000, event)], bay=4, owner=CODE)
+    assert place_of(station.state, CODE) == ("station-1", 4, False)
+
+
+def test_departure_that_is_told_late_does_not_take_the_module_from_its_new_place(van: Unit, station: Unit) -> None:
+    van.send("module", [(1_000, module_values(15))], bay=1, owner=CODE)
+    station.send("module", [(60_000, module_values(15))], bay=4, owner=CODE)
+    event: dict[str, float] = {"code": catalogue.BATTERY_OUT, "reason": catalogue_text.FOUND_GONE}
+    van.send("event", [(1_001, event)], bay=1, owner=CODE)
+    assert place_of(van.state, CODE) == ("station-1", 4, True)
+
+
+def test_rows_of_a_module_without_a_code_are_nobodys(van: Unit) -> None:
+    van.send("module", [(1_000, module_values(15))], bay=1, owner=CODE)
+    van.send("event", [(5_000, {"code": catalogue.BATTERY_OUT})], bay=1, owner=CODE)
+    van.send("module", [(9_000, module_values(80))], bay=1)
+    state = van.state
+    assert list(state.modules) == [CODE]
+    assert state.modules[CODE].readings["module", ()].values["soc_pct"] == 15
+    assert state.occupant(state.nodes["demo", "van-001"], 1) is None
+    newest = state.nodes["demo", "van-001"].newest("module", 1)
+    assert newest is not None
+    assert (newest.module, newest.values["soc_pct"]) == ("", 80)
 
 
 def test_back_fill_of_a_former_holder_does_not_take_the_module_back(van: Unit, station: Unit) -> None:
