@@ -9,9 +9,10 @@ from .missing import missing
 from .module import module
 from .quarantine import quarantine
 from .tap import tap
+from .warnings import warnings
 
 
 def register(main: click.Group) -> None:
     """Hang the commands on the main group."""
-    for command in (check, custody, holder, missing, module, quarantine, tap):
+    for command in (check, custody, holder, missing, module, quarantine, tap, warnings):
         main.add_command(command)
