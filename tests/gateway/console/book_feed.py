@@ -74,6 +74,8 @@ class FakeBooks:
     alarms: list[FakeAlarm] = field(default_factory=list)
     revision: int = 1
     is_away: bool = False
+    due: int = 0
+    off: str | None = None
     refused_code: int | None = None
     posted: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -93,7 +95,7 @@ class FakeBooks:
 
     def battery_figures(self) -> dict[str, Any]:
         counts = {"contradiction_count": len(self.contradictions), "warning_count": len(self.warnings)}
-        return {"revision": self.revision, **counts, "due": 0}
+        return {"revision": self.revision, **counts, "due": self.due, "behind_s": 3 * self.due, "off": self.off}
 
     def alarm_figures(self) -> dict[str, Any]:
         standing = [alarm for alarm in self.alarms if alarm.cleared_utc_ms is None]
@@ -180,12 +182,13 @@ def fill_books(books: FakeBooks, module: str, other: str, now_utc_ms: int) -> No
     books.ledgers[other] = Ledger(other, (Stay(other, Place("demo", "van-001", 2), now_utc_ms - HOUR_MS, "sighting"),))
     books.passports[module] = passport_of(module, start_ms, now_utc_ms)
     books.hours[module] = [_hour(start_ms, index) for index in range(40 * 24) if index % 24 not in {2, 3}]
-    evidence = {"spread_mv": 61.4, "growth_mv_per_30d": 22.7, "rest_count": 38, "first_utc_ms": start_ms}
-    text = "The spread of its cells at rest grows by 22.7 mV in 30 days, and is 4.1 times that of its siblings."
+    points = [[start_ms + day * DAY_MS, 4.0 + day * 0.75] for day in range(40)]
+    evidence = {"first_mv": 4.4, "last_mv": 34.1, "slope_mv_per_day": 0.76, "z": 8.2, "days": 40, "points": points}
+    text = "The cells drift apart: at rest they are 34 mV apart, and were 4 mV; 0.8 mV more each day."
     books.warnings = [
-        EarlyWarning(module, "spread_growing", 0.86, text, start_ms + 20 * DAY_MS, evidence),
+        EarlyWarning(module, "spread_grows", 0.86, text, start_ms + 20 * DAY_MS, evidence),
         EarlyWarning(
-            other, "stuck_sensor", 0.41, "Sensor 3 has not moved for 9 h while the others did.", start_ms, {"sensor": 3}
+            other, "sensor_stands_still", 0.41, "Sensor 3 stopped moving.", start_ms, {"sensors": [3], "value_c": 21.5}
         ),
     ]
     books.alarms = _alarms(module, now_utc_ms)
@@ -242,27 +245,20 @@ def _contradictions(module: str, other: str, now_ms: int) -> list[Contradiction]
 
 def passport_of(module: str, start_ms: int, end_ms: int) -> Passport:
     """A passport of which one figure is not known yet."""
-    soc = {"below 10 %": 7_200.0, "10 to 20 %": 40_000.0, "20 to 80 %": 2_100_000.0, "80 to 90 %": 500_000.0,
-           "above 90 %": 700_000.0}  # fmt: skip
-    temperature = {
-        "below 0 degC": 0.0,
-        "0 to 25 degC": 1_900_000.0,
-        "25 to 45 degC": 1_440_000.0,
-        "above 45 degC": 300.0,
-    }
+    soc = {"0-10": 7_200.0, "10-20": 40_000.0, "20-80": 2_100_000.0, "80-90": 500_000.0, "90-100": 700_000.0}
+    temperature = {"below 0": 0.0, "0-10": 1_900_000.0, "10-25": 1_440_000.0, "above 45": 300.0}
     return Passport(
         module, parse(module).as_json(), start_ms, end_ms, 3_340_000.0, 812.4, 768.1, "the BMS's counters",
         15_570.2, 15_541.9, 30.06, soc, temperature, 0.124,
         Estimate(503.2, 6.4, "Ah", "charge between rest points and anchors at full and empty", 41),
         Estimate(None, None, "mohm", "voltage over current, 10 s after a step", 3, "3 of 10 current steps were seen"),
         Estimate(18.4, 0.9, "mV", "median of the last ten rests", 38),
-        Estimate(22.7, 3.1, "mV in 30 d", "Theil-Sen slope over rests", 38),
+        Estimate(22.7, 3.1, "mV", "Theil-Sen slope over rests", 38),
         swap_count=24, holder_count=3, alarm_counts={"1": 2, "2": 1, "3": 0},
-        siblings={
-            "count": 11,
-            "capacity": {"median": 514.8, "percentile": 12},
-            "spread": {"median": 4.4, "percentile": 99},
-        },
+        siblings={"family": module[:7], "count": 11, "reason": "", "figures": {
+            "capacity_ah": {"value": 503.2, "median": 514.8, "percentile": 12, "count": 11},
+            "spread_mv": {"value": 18.4, "median": 4.4, "percentile": 99, "count": 11},
+        }},
     )  # fmt: skip
 
 

@@ -183,9 +183,9 @@ async def test_warnings_are_ranked_with_reasons_and_evidence(page: Page, demo: D
     warnings = page.locator(".warnings > li")
     await expect(warnings).to_have_count(2)
     await expect(warnings.nth(0)).to_contain_text(
-        re.compile(f"{code(1)}.*grows by 22.7 mV.*Growth.*22.7.mV / 30 days", re.DOTALL)
+        re.compile(f"{code(1)}.*0.8 mV more each day.*Growth.*0.760.mV / day", re.DOTALL)
     )
-    await expect(warnings.nth(1)).to_contain_text("Sensor 3 has not moved")
+    await expect(warnings.nth(1)).to_contain_text("Sensor 3 stopped moving")
     books.warnings = [EarlyWarning(f"M{n}", "hot_module", n / 20, "Warm.", now_utc_ms(), {}) for n in range(12)]
     books.change()
     await expect(warnings).to_have_count(5)
@@ -291,6 +291,19 @@ async def test_a_gateway_without_books_says_so_on_every_page(
     await expect(page.get_by_role("heading", name="Moves")).to_be_visible()
     assert not [url for url in asked if "api/battery" in url or "api/alarms" in url]
     await demo.stop()
+
+
+async def test_books_that_are_off_or_behind_say_why_and_how_far(page: Page, demo: Demo, books: FakeBooks) -> None:
+    books.due = 412
+    await open_page(page, demo, "/custody")
+    note = page.get_by_text("The books are 20 min behind: 412 hours wait to be taken in.")
+    await expect(note).to_be_visible()
+    books.due = 0
+    await expect(note).to_have_count(0)
+    books.off = "the database answers no InfluxQL"
+    await expect(page.get_by_text("The database answers no InfluxQL.").first).to_be_visible()
+    await page.get_by_role("link", name="Modules").click()
+    await expect(page.get_by_role("heading", name="Early warnings")).to_have_count(0)
 
 
 async def test_empty_books_are_said_in_words(page: Page, demo: Demo, books: FakeBooks) -> None:

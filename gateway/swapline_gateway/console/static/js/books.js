@@ -1,12 +1,14 @@
 // What the battery's books and the alarm book say: asked for when a page needs it, and again when their revision grew.
 
-import { html } from "./lit.js";
+import { html, nothing } from "./lit.js";
 import { ApiError, address, fetchJson, sentence } from "./api.js";
+import { age, number } from "./format.js";
 import { empty } from "./parts.js";
 
 const REFETCH_MS_MIN = 3_000; // a busy fleet changes its books every second; people do not read that fast
 const REFETCH_FACTOR = 5; // and an answer that takes long is asked for more rarely
 const RETRY_MS = 10_000;
+const BEHIND_S_MIN = 120; // rows of the running hour are always a little behind
 const ANSWERS_MAX = 30;
 
 const answers = new Map(); // address -> answer, the one asked for last at the end
@@ -59,10 +61,17 @@ const ABSENT = {
 export function fromBook(name, path, query, page, read) {
   const figures = page.books[name];
   if (!figures) return empty(...ABSENT[name]);
+  if (figures.off) return empty(ABSENT[name][0], sentence(figures.off));
   const { data, error } = ask(path, query, figures.revision, page);
   if (!data) return error ? empty("The books do not answer", `${error} Trying again by itself.`) : empty("Loading…");
   const note = error ? `${error} What you see is from before.` : data.problem && sentence(data.problem);
   return html`${note ? html`<p class="book-note" role="status">${note}</p>` : ""}${read(data)}`;
+}
+
+// Back-fill of weeks takes its time: what is shown meanwhile is not the last word.
+export function behindNote({ due, behind_s: behindS } = {}) {
+  if (!due || !(behindS >= BEHIND_S_MIN)) return nothing;
+  return html`<p class="book-note" role="status">The books are ${age(behindS * 1000)} behind: ${number(due)} hour${due === 1 ? " waits" : "s wait"} to be taken in.</p>`;
 }
 
 export const isStation = (page, place) => Boolean(page.books.stations?.[`${place.fleet}/${place.node}`]);

@@ -9,7 +9,7 @@ import { kindAdvice, kindLabel, kindTone } from "./custody_words.js";
 export function placeLink(place, page) {
   if (!place?.node) return nothing;
   const word = isStation(page, place) ? "slot" : "bay";
-  return html`<a href=${holderLink(place)}>${place.node}</a>${place.bay == null ? nothing : html` <span class="muted">${word} ${place.bay}</span>`}`;
+  return html`<a href=${holderLink(place)}>${place.node}</a>${!place.bay ? nothing : html` <span class="muted">${word} ${place.bay}</span>`}`;
 }
 
 export const timeOf = (utcMs, page) => html`<time datetime=${new Date(utcMs).toISOString()} title="${age(page.nowMs - utcMs)} ago">${clock(utcMs, page.nowMs)}</time>`;
@@ -53,9 +53,16 @@ function swapRow(swap, page) {
     <td data-label="Out of the van">${swapModule(swap.module_out, swap.soc_out_pct, swap.slot_in, "to")}</td>
     <td data-label="Into the van">${swapModule(swap.module_in, swap.soc_in_pct, swap.slot_out, "from")}</td>
     <td data-label="Took" class="right">${swap.duration_s > 0 ? value(number(swap.duration_s, 0), "s") : "–"}</td>
-    <td data-label="Odometer" class="right">${value(number(swap.odometer_km, 1), swap.odometer_km == null ? "" : "km")}</td>
+    <td data-label="Odometer" class="right">${odometer(swap)}</td>
     <td data-label="Told by">${tellers(swap)}</td>
   </tr>`;
+}
+
+// Events carry it; where they do not, it is from the van's row that is nearest in time.
+function odometer({ odometer_km: km, where_from: source }) {
+  if (km == null) return "–";
+  const isNear = source === "nearest";
+  return html`<span title=${isNear ? "from the van's row that is nearest in time" : ""}>${isNear ? "≈ " : ""}${value(number(km, 1), "km")}</span>`;
 }
 
 function swapModule(code, soc, slot, word) {

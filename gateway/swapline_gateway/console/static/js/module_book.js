@@ -2,7 +2,7 @@
 
 import { html, nothing } from "./lit.js";
 import { age, number } from "./format.js";
-import { ask, fromBook, isStation } from "./books.js";
+import { ask, behindNote, fromBook, isStation } from "./books.js";
 import { alarmTable } from "./alarm_parts.js";
 import { codeSection } from "./code_parts.js";
 import { contradictionList, placeLink, swapTable, timeOf } from "./custody_parts.js";
@@ -17,15 +17,17 @@ const ALARMS_MAX = 200;
 const LIST_STEP = 20;
 const DAY_MS = 86_400_000;
 
+export const hasBooks = (page) => Boolean(page.books.battery && !page.books.battery.off);
+
 // The answer, or null while there is none; for what stands outside of the book's own sections.
-export const bookOf = (code, page) => (page.books.battery ? ask(PATH, { code }, page.books.battery.revision, page).data : null);
+export const bookOf = (code, page) => (hasBooks(page) ? ask(PATH, { code }, page.books.battery.revision, page).data : null);
 
 const ofBook = (code, page, read) => fromBook("battery", PATH, { code }, page, read);
 const newestFirst = (name) => (one, other) => other[name] - one[name];
 
 export function bookSections(code, page) {
   return html`
-    ${warningsAndContradictions(code, page)}
+    ${behindNote(page.books.battery)} ${warningsAndContradictions(code, page)}
     ${section("Holders", ofBook(code, page, (book) => holders(code, book, page)))}
     ${section("Health", ofBook(code, page, (book) => html`${passport(book.passport, page)}${histories(code, book)}`))}
     ${section("Alarms", alarms(code, page))}

@@ -1,7 +1,7 @@
 // Custody: what does not fit together, and the swaps of the fleet.
 
 import { html, nothing } from "./lit.js";
-import { ask, fromBook } from "./books.js";
+import { ask, behindNote, fromBook } from "./books.js";
 import { contradictionList, swapTable } from "./custody_parts.js";
 import { kindLabel } from "./custody_words.js";
 import { empty, section, shortList } from "./parts.js";
@@ -16,8 +16,9 @@ const SWAPS_STEP = 20;
 
 export function view(_content, page) {
   const query = { limit: CONTRADICTIONS_MAX };
-  const known = page.books.battery && ask("api/battery/contradictions", query, page.books.battery.revision, page).data;
+  const known = page.books.battery && !page.books.battery.off && ask("api/battery/contradictions", query, page.books.battery.revision, page).data;
   return html`
+    ${behindNote(page.books.battery)}
     ${section("Contradictions", fromBook("battery", "api/battery/contradictions", query, page, (data) => contradictions(data.contradictions, page)), known ? controls(known.contradictions, page) : nothing)}
     ${section("Swaps", fromBook("battery", "api/battery/swaps", { limit: SWAPS_MAX }, page, (data) => swaps(data.swaps, page)))}
   `;

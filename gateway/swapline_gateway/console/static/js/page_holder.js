@@ -135,10 +135,13 @@ function positionMap(content, page) {
     </dl>`;
 }
 
+// A node that starts tells what changed while it was off; docs/node.md.
+const ARRIVALS = { 1: "found at the start", 2: "still there at the start" };
+const DEPARTURES = { 1: "gone at the start", 2: "silent" };
 const EVENTS = {
   boot: (values) => ["Started", [`boot ${values.count ?? "–"}`, values.reason ? word("node", "reset_cause", values.reason).toLowerCase() : ""].filter(Boolean).join(", ")],
-  battery_in: (values) => ["Module in", values.soc_pct == null ? "" : `${number(values.soc_pct, 1)} %`],
-  battery_out: (values) => ["Module out", [values.soc_pct != null && `${number(values.soc_pct, 1)} %`, values.duration_s != null && `after ${age(values.duration_s * 1000)}`].filter(Boolean).join(", ")],
+  battery_in: (values) => ["Module in", [values.soc_pct != null && `${number(values.soc_pct, 1)} %`, ARRIVALS[values.reason]].filter(Boolean).join(", ")],
+  battery_out: (values) => ["Module out", [DEPARTURES[values.reason], values.soc_pct != null && `${number(values.soc_pct, 1)} %`, values.duration_s != null && `after ${age(values.duration_s * 1000)}`].filter(Boolean).join(", ")],
   frames_dropped: (values) => ["Frames lost", `${values.count ?? "?"} frames, reason ${values.reason ?? "?"}`],
   rows_dropped: (values) => ["Rows lost", `${values.count ?? "?"} rows, reason ${values.reason ?? "?"}`],
   clock_step: (values) => ["Clock set", `by ${word("node", "clock_quality", values.reason)}`],

@@ -5,7 +5,7 @@ import { age, clock, flags, number, signalText } from "./format.js";
 import { nodeStatus, temperatureTone } from "./fleet_model.js";
 import { chip, empty, foldedSection, holderLink, placeWord, section, signalTable, signalTile, socTile, tile, value } from "./parts.js";
 import { chart, livePoint, rangePicker } from "./ranges.js";
-import { bookOf, bookSections, codeParts } from "./module_book.js";
+import { bookOf, bookSections, codeParts, hasBooks } from "./module_book.js";
 import { moveList } from "./moves.js";
 
 export const title = (query) => query.code ?? "Module";
@@ -21,10 +21,10 @@ export function view(content, page) {
   return html`
     ${heading(content, page)} ${protections(reading)} ${codeParts(code, page)}
     ${reading ? tiles(reading) : empty("No reading yet", "Its code was read, its figures were not.")}
-    ${page.books.battery ? bookSections(code, page) : nothing}
+    ${hasBooks(page) ? bookSections(code, page) : nothing}
     ${section("Cells", cells(content))}
     ${reading ? section("Charts", html`<div class="charts">${charts(content, page)}</div>`, rangePicker(page)) : nothing}
-    ${page.books.battery ? nothing : section("Moves", moveList(content.moves, page.nowMs, { isOfOneModule: true }))}
+    ${hasBooks(page) ? nothing : section("Moves", moveList(content.moves, page.nowMs, { isOfOneModule: true }))}
     ${reading ? foldedSection("All signals", signalTable(reading, page.nowMs)) : nothing}
   `;
 }

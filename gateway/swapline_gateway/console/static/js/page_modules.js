@@ -4,6 +4,7 @@ import { html, nothing, repeat } from "./lit.js";
 import { age, byName, number } from "./format.js";
 import { SOC_LOW_PCT, temperatureTone } from "./fleet_model.js";
 import { fromBook } from "./books.js";
+import { hasBooks } from "./module_book.js";
 import { chip, empty, holderLink, moduleLink, placeWord, section, socBar, value } from "./parts.js";
 import { warningList } from "./warnings.js";
 
@@ -22,7 +23,7 @@ const PLACES = {
 export function view(content, page) {
   const modules = Object.values(content.modules).sort((one, other) => byName(one.code, other.code));
   if (!modules.length) return empty("No module has been seen yet", "Modules appear when a van or a station reads their code.");
-  return html`${page.books.battery ? section("Early warnings", fromBook("battery", "api/battery/warnings", {}, page, (data) => warningList(data.warnings, page))) : nothing}
+  return html`${hasBooks(page) ? section("Early warnings", fromBook("battery", "api/battery/warnings", {}, page, (data) => warningList(data.warnings, page))) : nothing}
     ${section("Modules", table(modules, page), controls(modules, page))}`;
 }
 

@@ -6,12 +6,11 @@ import { chip, empty, moduleLink } from "./parts.js";
 
 const SHOWN = 5;
 const KINDS = {
-  spread: "Cells drift apart",
-  spread_growing: "Cells drift apart",
-  self_discharge: "Loses charge at rest",
-  leaking_cell: "A cell leaks",
-  stuck_sensor: "Sensor stopped moving",
-  hot_module: "Hotter than its siblings",
+  cell_falls_behind: "A cell falls behind",
+  spread_grows: "Cells drift apart",
+  loses_charge: "Loses charge",
+  sensor_stands_still: "Sensor stands still",
+  hotter_than_siblings: "Hotter than its siblings",
 };
 
 export const warningLabel = (kind) => KINDS[kind] ?? title(kind);
@@ -44,26 +43,47 @@ function warning(one, page, isOfOneModule) {
 }
 
 function evidence(figures, page) {
-  const entries = Object.entries(figures ?? {}).filter(([, value]) => value != null && !Array.isArray(value) && typeof value !== "object");
-  if (!entries.length) return nothing;
-  return html`<dl class="facts wide evidence">${entries.map(([name, value]) => html`<div><dt>${nameOf(name)}</dt><dd class="number">${textOf(name, value, page)}</dd></div>`)}</dl>`;
+  const entries = Object.entries(figures ?? {}).filter(([name, value]) => name !== "points" && value != null && textOf(name, value, page) !== null);
+  const points = isSeries(figures?.points) ? figures.points : [];
+  if (!entries.length && points.length < 2) return nothing;
+  return html`<dl class="facts wide evidence">
+    ${entries.map(([name, value]) => html`<div><dt>${nameOf(name)}</dt><dd class="number">${textOf(name, value, page)}</dd></div>`)}
+    ${points.length > 1 ? html`<div><dt>Course</dt><dd>${course(points)}</dd></div>` : nothing}
+  </dl>`;
 }
 
+const isSeries = (points) => Array.isArray(points) && points.every((point) => Array.isArray(point) && point.every(Number.isFinite));
+
+const COURSE = { width: 180, height: 30, margin: 3 };
+
+// A line without axes: the figures beside it say from where to where.
+function course(points) {
+  const [times, values] = [points.map(([time]) => time), points.map(([, value]) => value)];
+  const place = (value, all, length) => COURSE.margin + ((value - Math.min(...all)) / (Math.max(...all) - Math.min(...all) || 1)) * (length - 2 * COURSE.margin);
+  const at = (i) => `${place(times[i], times, COURSE.width).toFixed(1)} ${(COURSE.height - place(values[i], values, COURSE.height)).toFixed(1)}`;
+  return html`<svg class="course" width=${COURSE.width} height=${COURSE.height} role="img" aria-label="from ${figure(values[0])} to ${figure(values.at(-1))}"><path d="M${points.map((_, i) => at(i)).join("L")}"></path></svg>`;
+}
+
+const NAMES = { first_mv: "At first", last_mv: "Now", slope_mv_per_day: "Growth", z: "Standard errors", in_ah: "Charged", out_ah: "Discharged", current_a: "As a current", pct_per_day: "Loss", value_c: "It says" };
 // Figures carry their unit as the name's last word, as everywhere.
 const UNITS = { mv: "mV", v: "V", a: "A", c: "°C", k: "K", pct: "%", ah: "Ah", wh: "Wh", kwh: "kWh", w: "W", kw: "kW", mohm: "mΩ", h: "h", d: "days", s: "s", sigma: "σ" };
-const UNIT_AT_END = new RegExp(`_(${Object.keys(UNITS).join("|")})((?:_per_(?:d|day|h|30d|month))?)$`);
+const UNIT_AT_END = new RegExp(`(?:^|_)(${Object.keys(UNITS).join("|")})(_per_(?:d|day|h|30d|month))?$`);
+const RATES = { _per_d: " / day", _per_day: " / day", _per_h: " / h", _per_30d: " / 30 days", _per_month: " / month" };
 
 function nameOf(name) {
+  if (NAMES[name]) return NAMES[name];
   const plain = name.replace(/_utc_ms$/, "").replace(UNIT_AT_END, "").replaceAll("_", " ");
   return plain.charAt(0).toUpperCase() + plain.slice(1);
 }
 
+// null: not a thing to be written in a line.
 function textOf(name, value, page) {
+  if (Array.isArray(value)) return value.length <= 8 && value.every((one) => typeof one !== "object") ? value.join(", ") : null;
+  if (typeof value === "object") return null;
   if (name.endsWith("_utc_ms")) return clock(value, page.nowMs);
   if (typeof value !== "number") return typeof value === "boolean" ? (value ? "yes" : "no") : value;
   const match = UNIT_AT_END.exec(name);
-  const unit = match ? `\u00a0${UNITS[match[1]]}${match[2].replace("_per_30d", " / 30 days").replace("_per_month", " / month").replace(/_per_(d|day)$/, " / day").replace("_per_h", " / h")}` : "";
-  return `${figure(value)}${unit}`;
+  return match ? `${figure(value)}\u00a0${UNITS[match[1]]}${RATES[match[2]] ?? ""}` : figure(value);
 }
 
 // Three significant digits; whole numbers whole.
