@@ -35,6 +35,7 @@ from .draft import Draft
 from .hour import ModuleHour
 from .record import (
     BY_EVENT,
+    BY_OTHER_PLACE,
     HOUR_MS,
     SWAP_HALF_TOLD,
     TWO_MODULES,
@@ -55,6 +56,7 @@ from .table import CLAIM, CONTRADICTION, STAY, SWAP, Row, Table
 MARGIN_MS = HOUR_MS  # evidence may change what is so much older: runs that go on, clocks that differ
 LOOK_BACK_MS = 3 * HOUR_MS  # for the last proof of a claim; twice as far each time there is none
 DOUBT_MS = 6 * HOUR_MS  # of two places or modules at one time, whose rows' clocks are looked at
+SILENCE_MS_MAX = 30 * 24 * HOUR_MS  # a holder that speaks again after longer is judged by a rebuild only
 SWEEP_MS = HOUR_MS
 SWEEP_BACK_MS = 365 * 24 * HOUR_MS  # stays that began longer ago are swept by a rebuild only
 LIMIT = 500
@@ -305,9 +307,9 @@ class CustodyBook:
             tags = {"fleet": fleet, "node": node}
             for row in self._store.read(STAY, tags=tags, where=[("until_utc_ms", ">=", since)]):
                 touched.setdefault(row.tags["module"], start_ms)
-            for row in self._half_told_swaps(fleet, node):
-                module = row.tags["module"]
-                touched[module] = min(touched.get(module, start_ms), row.time_utc_ms)
+            silent = [(row.tags["module"], row.time_utc_ms) for row in self._half_told_swaps(fleet, node)]
+            for module, time_ms in silent + self._left_untold(tags, since):
+                touched[module] = min(touched.get(module, start_ms), time_ms)
         for module, left_ms in self._overdue():
             touched[module] = min(touched.get(module, start_ms), left_ms)
         return touched
@@ -329,6 +331,13 @@ class CustodyBook:
             for row in self._store.read(CONTRADICTION, tags={"kind": SWAP_HALF_TOLD})
         }
         return [row for row in silent if (row.tags["module"], row.time_utc_ms) not in known]
+
+    def _left_untold(self, tags: dict[str, str], before_ms: int) -> list[tuple[str, int]]:
+        """Return modules that turned up elsewhere before this holder spoke again: now it can be asked about them."""
+        since_ms = before_ms - SILENCE_MS_MAX
+        ends = [("until_utc_ms", ">=", since_ms), ("until_utc_ms", "<", before_ms)]
+        rows = self._store.read(STAY, tags=tags, where=[("until_evidence", "=", BY_OTHER_PLACE), *ends])
+        return [(row.tags["module"], row.fields["until_utc_ms"]) for row in rows]
 
     def _overdue(self) -> list[tuple[str, int]]:
         """Return modules that have left and were nowhere for too long since the last time that this was asked."""

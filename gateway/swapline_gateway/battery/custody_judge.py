@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise, zip_longest
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from swapline_wire.catalogue_text import FOUND_GONE
 
 from . import code
-from .custody import SLACK_MS
+from .custody import SKEW_MS, SLACK_MS
 from .custody_rows import place_tags, stay_of
 from .record import (
     ARRIVAL_WITHOUT_DEPARTURE,
     BY_DISPLACEMENT,
-    BY_EVENT,
     BY_OTHER_PLACE,
     CODE_UNUSUAL,
     DEPARTURE_WITHOUT_ARRIVAL,
@@ -84,12 +83,13 @@ class Judge:
         stays = self._stays(module, since_utc_ms - EXCHANGE_MS)
         moves = [Move(a, b) for a, b in pairwise(stays) if holder(a.place) != holder(b.place)]
         for move in moves:
-            swap = self._swap(move)
-            if swap is not None and self._is_owner(swap, module):
-                verdict.swaps.append(swap)
-                verdict.contradictions += self._half_told(swap)
-            if swap is None or not self._is_untold_by(swap, move.before.place):
-                verdict.contradictions += self._untold_departure(move)
+            found = self._swap(move)
+            if found is not None and module == (found.swap.module_out or found.swap.module_in):
+                verdict.swaps.append(found.swap)
+                verdict.contradictions += self._half_told(found)
+            is_covered = found is not None and self._is_untold_by(found.swap, move.before.place)
+            untold = self._untold_departure(move)
+            verdict.contradictions += [one for one in untold if one.kind == MOVED_WHILE_OFFLINE or not is_covered]
         verdict.contradictions += self._gaps(stays)
         verdict.contradictions += self._unusual(module)
         verdict.swaps = [swap for swap in verdict.swaps if swap.end_utc_ms >= since_utc_ms]
@@ -109,18 +109,20 @@ class Judge:
 
     # ---- swaps
 
-    def _swap(self, move: Move) -> Swap | None:
+    def _swap(self, move: Move) -> "_Found | None":
         """Return the swap that a module's move was part of."""
         if move.after is None:
             return None
         from_station, to_station = self._kind(move.before), self._kind(move.after)
         if from_station and to_station is False:
             removed = self._removed(move)
-            return make_swap(move, removed, self._whereabouts(move.after.place, move.after.from_utc_ms))
+            where = self._whereabouts(move.after.place, move.after.from_utc_ms)
+            return _Found(make_swap(move, removed, where), move, removed)
         if to_station and from_station is False:
             delivered = self._delivered(move) or self._handed_out(move)
             at_ms = move.before.until_utc_ms or move.after.from_utc_ms
-            return make_swap(delivered, move, self._whereabouts(move.before.place, at_ms))
+            where = self._whereabouts(move.before.place, at_ms)
+            return _Found(make_swap(delivered, move, where), delivered, move)
         return None
 
     def _removed(self, delivered: Move) -> Move | None:
@@ -175,9 +177,6 @@ class Judge:
         found = stay_of(rows[0]) if rows else None
         return found if found is not None and holder(found.place) != holder(stay.place) else None
 
-    def _is_owner(self, swap: Swap, module: str) -> bool:
-        return module == (swap.module_out or swap.module_in)
-
     def _kind(self, stay: Stay) -> bool | None:
         """Say whether a stay was in a station: it has slots, a van is a vehicle, and only stations charge modules."""
         key = holder(stay.place)
@@ -207,10 +206,14 @@ class Judge:
 
     # ---- contradictions
 
-    def _half_told(self, swap: Swap) -> Iterator[Contradiction]:
-        """Yield a swap that one side tells, and the other, which was heard after it, does not."""
+    def _half_told(self, found: "_Found") -> Iterator[Contradiction]:
+        """Yield a swap that one side tells, and the other, which was heard at its time and after it, does not."""
+        swap = found.swap
         if swap.told_by_van and swap.told_by_station:
             return
+        left = found.delivered if swap.told_by_van else found.removed
+        if left is not None and self._is_heard_at(left.before, _left_ms(left.before)) is False:
+            return  # `MOVED_WHILE_OFFLINE` says more
         van = Place(swap.fleet, swap.van or "", swap.bay or 0)
         station = Place(swap.fleet, swap.station or "", swap.slot_in or swap.slot_out or 0)
         silent, telling = (station, van) if swap.told_by_van else (van, station)
@@ -239,14 +242,18 @@ class Judge:
         before, after = move
         assert after is not None
         is_late = before.went is not None and before.went.reason == FOUND_GONE
-        if before.until_evidence == BY_EVENT and not is_late:
+        left_ms = _left_ms(before)
+        if before.until_evidence not in (BY_OTHER_PLACE, BY_DISPLACEMENT) and not is_late:
             return
-        left_ms = before.went.time_utc_ms if before.went else before.last_seen_utc_ms or before.from_utc_ms
+        if after.from_utc_ms < left_ms - SKEW_MS:
+            return  # it was in two places, which is another contradiction
         heard = self._is_heard_at(before, left_ms)
         if heard is None:
             return
         place = describe(before.place)
         if not heard:
+            if not self._is_heard_after(before.place, left_ms):
+                return  # its data may be on their way
             kind = MOVED_WHILE_OFFLINE
             words = f"{before.module} was last known in {place} at {_time(left_ms)}, when that fell silent; it was"
         elif before.until_evidence == BY_OTHER_PLACE:
@@ -299,6 +306,19 @@ class Judge:
             first = stay_of(row)
             words = f"{module!r} is no code of GB/T 34014: {'; '.join(problems)}"
             yield Contradiction(CODE_UNUSUAL, module, first.from_utc_ms, None, first.place, None, None, words)
+
+
+class _Found(NamedTuple):
+    """A swap and the moves that it consists of."""
+
+    swap: Swap
+    delivered: Move | None
+    removed: Move | None
+
+
+def _left_ms(stay: Stay) -> int:
+    """Return when a module left, or was last known to be there."""
+    return stay.went.time_utc_ms if stay.went else stay.last_seen_utc_ms or stay.from_utc_ms
 
 
 def describe(place: Place) -> str:
