@@ -257,18 +257,17 @@ def _figures(readings: ModuleRows, rows: Sequence[int]) -> dict[str, float | Non
     def known(name: str) -> list[float]:
         return [value for row in rows if (value := readings.columns[name][row]) is not None]
 
-    rated = [
-        100 * full_ah / soh
-        for row in rows
-        if (full_ah := readings.columns["capacity_full_ah"][row]) and (soh := readings.columns["soh_pct"][row])
-    ]
+    full = known("capacity_full_ah")
+    # A BMS without a state of health tells what it was set to: the capacity when new.
+    health = [value for value in known("soh_pct") if value > 0]
+    rated_ah = 100 * median(full) / median(health) if full and health else median(full) if full else None
     soc, low, high = known("soc_pct"), known("temperature_min_c"), known("temperature_max_c")
     return {
         "soc_min_pct": float(min(soc)) if soc else None,
         "soc_max_pct": float(max(soc)) if soc else None,
         "temperature_min_c": float(min(low)) if low else None,
         "temperature_max_c": float(max(high)) if high else None,
-        "rated_ah": round(median(rated), 3) if rated else None,
+        "rated_ah": round(rated_ah, 3) if rated_ah else None,
     }
 
 

@@ -50,7 +50,7 @@ def make_passport(
         round(charge_in, 2),
         round(charge_out, 2),
         # Half of what went in and out is one direction's share of it: losses count as little as possible.
-        round((charge_in + charge_out) / (2 * rated_ah), 3) if rated_ah else 0.0,
+        round((charge_in + charge_out) / (2 * rated_ah), 3) if rated_ah else None,
         {band: round(life.sums.soc_s.get(band, 0.0), 3) for band in SOC_BANDS},
         {band: round(life.sums.temperature_s.get(band, 0.0), 3) for band in TEMPERATURE_BANDS},
         _fast_charge_share(life),
@@ -122,6 +122,7 @@ def count_alarms(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 def figures_of(passport: Passport) -> dict[str, float]:
     """Return what siblings are compared in, as far as it is known."""
+    cycles = passport.equivalent_full_cycles
     hours = (passport.last_utc_ms - passport.first_utc_ms) / HOUR_MS
     warm_s = sum(seconds for band, seconds in passport.temperature_s.items() if band in {"35-45", "above 45"})
     known_s = sum(passport.temperature_s.values())
@@ -130,8 +131,8 @@ def figures_of(passport: Passport) -> dict[str, float]:
         "resistance_mohm": passport.resistance.value,
         "spread_mv": passport.spread.value,
         "spread_trend_mv": passport.spread_trend.value,
-        "equivalent_full_cycles": passport.equivalent_full_cycles,
-        "cycles_per_day": passport.equivalent_full_cycles / hours * 24 if hours else None,
+        "equivalent_full_cycles": cycles,
+        "cycles_per_day": cycles / hours * 24 if hours and cycles is not None else None,
         "warm_share": warm_s / known_s if known_s else None,
     }
     return {name: value for name, value in figures.items() if value is not None}

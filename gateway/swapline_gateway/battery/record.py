@@ -194,7 +194,7 @@ class Passport:
     energy_method: str
     charge_in_ah: float
     charge_out_ah: float
-    equivalent_full_cycles: float
+    equivalent_full_cycles: float | None  # None: the BMS tells no capacity to refer them to
     soc_s: Mapping[str, float]
     temperature_s: Mapping[str, float]
     fast_charge_share: float | None  # of the charge taken in, above `passport.FAST_CHARGE_C`

@@ -169,6 +169,12 @@ def test_hour_comes_back_from_its_row_as_it_was() -> None:
     assert ModuleHour.from_row(ModuleHour(MODULE, DAY).as_row()) == ModuleHour(MODULE, DAY)
 
 
+def test_rated_capacity_is_full_capacity_over_health_or_what_the_bms_was_set_to() -> None:
+    assert hour_of([reading(0), reading(60)]).rated_ah == 500.0
+    assert hour_of([reading(0, soh_pct=None), reading(60, soh_pct=None)]).rated_ah == 475.0
+    assert hour_of([reading(0, capacity_full_ah=None)]).rated_ah is None
+
+
 # Counters.
 
 

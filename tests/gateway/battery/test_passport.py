@@ -56,6 +56,7 @@ def counts(growth_in: float, growth_out: float, breaks: int = 0) -> dict[str, Co
 
 def test_equivalent_full_cycles_are_half_of_what_went_through() -> None:
     assert make_passport(CODE, span(SUMS)).equivalent_full_cycles == 0.5
+    assert make_passport(CODE, replace(span(SUMS), rated_ah=None)).equivalent_full_cycles is None
 
 
 def test_counters_that_agree_speak_for_the_energy() -> None:
