@@ -99,13 +99,18 @@ function bayCard(bay, nowMs) {
   const { reading, slot } = bay;
   const state = slot ? slotState(slot.values) : null;
   const faults = [...flags("module", "protections", reading?.values.protections), ...flags("slot", "faults", slot?.values.faults)];
-  return html`<li class="bay" data-empty=${String(!bay.module)}>
+  return html`<li class="bay" data-empty=${String(!bay.module && !bay.unknown)}>
     <header><span class="bay-name">${slot ? "Slot" : "Bay"} ${bay.bay}</span>
       ${bay.ready ? chip("good", "Ready") : state ? chip(state.tone, state.label) : nothing}
       ${faults.map((fault) => chip("bad", fault))}</header>
-    ${bay.module ? bayModule(bay, nowMs) : html`<p class="muted">${slot?.values.occupied ? "Occupied, module not read yet" : "Empty"}</p>`}
+    ${bay.module ? bayModule(bay, nowMs) : html`<p class="muted">${emptyText(bay)}</p>`}
     ${slot ? html`<dl class="facts">${fact("Charger", slot, "charger_power_kw", "kW")}${fact("Session", slot, "session_duration_s", "", (s) => age(s * 1000))}</dl>` : nothing}
   </li>`;
+}
+
+function emptyText({ unknown, reading, slot }) {
+  if (unknown) return `A module without a code, ${number(reading?.values.soc_pct, 0)} %`;
+  return slot?.values.occupied ? "Occupied, module not read yet" : "Empty";
 }
 
 function bayModule({ module, reading, since_utc_ms: since }, nowMs) {
