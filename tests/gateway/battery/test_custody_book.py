@@ -12,6 +12,7 @@ from swapline_gateway.battery.record import HOUR_MS, Place, SwapHalf
 from swapline_gateway.battery.table import CLAIM, CONTRADICTION, FOREVER_UTC_MS, STAY, SWAP, Row
 from swapline_wire.catalogue import TIME_ESTIMATED, TIME_NTP
 from swapline_wire.catalogue_text import FOUND_GONE, SILENT, STILL_THERE
+from tests.gateway.battery import life
 from tests.gateway.battery.memory_store import MemoryHours, MemoryStore, Reading, as_hours
 
 START_MS = 1_800_000_000_000 // HOUR_MS * HOUR_MS
@@ -194,3 +195,36 @@ def test_module_without_a_code_is_in_nobodys_custody() -> None:
     book = make_book(store)
     assert refresh(book, unknown) == set()
     assert store.tables == {}
+
+
+def hours_of(evidence: Iterable[Reading | SwapHalf]) -> list[list[Reading | SwapHalf]]:
+    """Return evidence by hour, as the keeper refreshes it."""
+    by_hour: dict[int, list[Reading | SwapHalf]] = {}
+    for one in sorted(evidence, key=lambda e: (e.time_utc_ms, e.module, e.place)):
+        by_hour.setdefault(one.time_utc_ms // HOUR_MS, []).append(one)
+    return [by_hour[hour] for hour in sorted(by_hour)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([life.VAN, life.SMALL]),
+    st.sets(st.sampled_from(("slot_out", "van_out", "van_in", "slot_in"))),
+    st.sampled_from([life.VAN, life.SMALL, life.HUB]),
+    st.integers(0, 300),
+    st.sampled_from([0, 7]),
+)
+def test_life_of_which_one_node_tells_a_part_late_gives_the_same_book(
+    van: str, dropped: set[str], late: str, since_minute: int, request_id: int
+) -> None:
+    told = life.swap_life(van=van, drop=tuple(dropped), request=request_id)
+    for hour in range(5, 11):  # life goes on, so that what is late comes after the windows of what was told
+        told.sit(life.code(9), life.place(life.HUB, 1), 60 * hour, 60 * hour + 60)
+    evidence = told.evidence
+    since_ms = life.START_MS + since_minute * MINUTE_MS
+    held_back = [one for one in evidence if one.place.node == late and one.time_utc_ms >= since_ms]
+    store = MemoryStore()
+    book = make_book(store)
+    for part in hours_of(set(evidence).difference(held_back)) + hours_of(held_back):
+        store.add(*part)
+        refresh(book, part)
+    assert store.rows(*TABLES) == derive_at_once(evidence)
