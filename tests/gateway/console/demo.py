@@ -83,13 +83,13 @@ def code(number: int) -> str:
     return f"08YPB1B{number:04d}A0C5D8F{number:06d}"
 
 
-def fill(demo: Demo) -> None:
-    """Two vans (one offline and low) and a station of four slots, two minutes of rows each."""
+def fill(demo: Demo, *, span_ms: int = SPAN_MS) -> None:
+    """Two vans (one offline and low) and a station of four slots, rows of two minutes each, or of the last of them."""
     first, second, station = demo.unit("van-001", 11), demo.unit("van-002", 12), demo.unit("station-1", 21)
     first.say_birth("van", [1, 2])
     second.say_birth("van", [1])
     station.say_birth("station", [1, 2, 3, 4], board="linux")
-    for start_ms in range(0, SPAN_MS, STEP_MS):
+    for start_ms in range(SPAN_MS - span_ms, SPAN_MS, STEP_MS):
         times = range(start_ms, start_ms + STEP_MS, 1_000)
         soc = 72 - start_ms / 60_000
         first.send("vehicle", [(t, vehicle_values(round(soc, 1), speed_kmh=40 + t % 7_000 / 1_000)) for t in times])

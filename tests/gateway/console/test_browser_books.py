@@ -13,7 +13,7 @@ from swapline_gateway.battery.record import Contradiction, EarlyWarning, Ledger,
 
 from .book_feed import DAY_MS, HOUR_MS, FakeAlarm, FakeBooks, fill_books
 from .browser_page import CONTRAST, UNNAMED, open_page, tile
-from .demo import Demo, code, fill
+from .demo import STEP_MS, Demo, code, fill
 from .fleet_feed import Unit, module_values
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,7 +35,7 @@ def books() -> FakeBooks:
 async def demo(make_demo: Callable[[], Demo], books: FakeBooks) -> AsyncIterator[Demo]:
     demo = make_demo()
     demo.books = books
-    fill(demo)
+    fill(demo, span_ms=STEP_MS)
     await demo.start()
     yield demo
     await demo.stop()
@@ -279,7 +279,7 @@ async def test_a_gateway_without_books_says_so_on_every_page(
     context: BrowserContext, make_demo: Callable[[], Demo]
 ) -> None:
     demo = make_demo()
-    fill(demo)
+    fill(demo, span_ms=STEP_MS)
     await demo.start()
     page = await context.new_page()
     asked: list[str] = []

@@ -7,7 +7,7 @@ import { empty } from "./parts.js";
 
 const REFETCH_MS_MIN = 3_000; // a busy fleet changes its books every second; people do not read that fast
 const REFETCH_FACTOR = 5; // and an answer that takes long is asked for more rarely
-const RETRY_MS = 10_000;
+const RETRY_MS = 5_000;
 const BEHIND_S_MIN = 120; // rows of the running hour are always a little behind
 const ANSWERS_MAX = 30;
 
