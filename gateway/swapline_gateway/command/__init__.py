@@ -2,6 +2,7 @@
 
 import click
 
+from .alarms import alarms
 from .check import check
 from .custody import custody
 from .holder import holder
@@ -14,5 +15,5 @@ from .warnings import warnings
 
 def register(main: click.Group) -> None:
     """Hang the commands on the main group."""
-    for command in (check, custody, holder, missing, module, quarantine, tap, warnings):
+    for command in (alarms, check, custody, holder, missing, module, quarantine, tap, warnings):
         main.add_command(command)
