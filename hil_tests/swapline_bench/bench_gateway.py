@@ -19,6 +19,7 @@ import aiomqtt
 import click
 
 from swapline_bench import services
+from swapline_bench.bench_alarm import alarm
 from swapline_bench.bench_backlog import backlog
 from swapline_bench.gateway_process import GatewayProcess
 from swapline_wire import catalogue, message, topic
@@ -172,6 +173,7 @@ def bench() -> None:
     """Measure what the README states."""
 
 
+bench.add_command(alarm)
 bench.add_command(backlog)
 
 
