@@ -6,6 +6,9 @@ Two bounds, so that memory is safe whatever the broker does and however slow the
   more than half of it waits. A broker sends only so many messages without it (mosquitto: 20), so it waits.
 - A broker that does not wait is met by the second bound, twice the first: messages beyond are dropped and counted.
   Their frames were not acknowledged, so the nodes send them again.
+
+Alarms do not stand in the line: `take` gives urgent messages by themselves, before the others. Whoever floods us with
+them only gets every second turn that way.
 """
 
 import asyncio
@@ -18,16 +21,29 @@ MESSAGE_BYTES = 600  # of memory that a message takes beside its payload: empty 
 PubAck = Callable[[aiomqtt.Message], object]
 
 
+def _is_never_urgent(_message: aiomqtt.Message) -> bool:
+    return False
+
+
 class Inbox(asyncio.Queue[aiomqtt.Message]):
     """The queue that an `aiomqtt.Client` fills. Also outlives connections: what came is still worked off."""
 
-    def __init__(self, *, bytes_max: int, message_bytes: int = MESSAGE_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        bytes_max: int,
+        message_bytes: int = MESSAGE_BYTES,
+        is_urgent: Callable[[aiomqtt.Message], bool] = _is_never_urgent,
+    ) -> None:
         super().__init__()
         self.size_bytes = 0
         self.dropped = 0
         self._message_bytes = message_bytes
         self._bytes_max = bytes_max
         self._messages: deque[aiomqtt.Message] = deque()
+        self._urgent: deque[aiomqtt.Message] = deque()
+        self._is_urgent = is_urgent
+        self._was_urgent = False
         self._held: deque[aiomqtt.Message] = deque()
         self._puback: PubAck = lambda _: None
         self._wakeup = asyncio.Event()
@@ -45,7 +61,7 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
             self.dropped += 1
             self._puback(item)
             return
-        self._messages.append(item)
+        (self._urgent if self._is_urgent(item) else self._messages).append(item)
         self.size_bytes += size
         if self.size_bytes > self._bytes_max:
             self._held.append(item)
@@ -59,14 +75,19 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
         raise AssertionError
 
     async def take(self, *, messages_max: int, bytes_max: int) -> list[aiomqtt.Message]:
-        """Wait for messages and return what is there, up to the limits; nothing once closed and empty."""
-        while not self._messages and not self._is_closed:
+        """Wait for messages and return what is there, up to the limits; nothing once closed and empty.
+
+        Urgent ones come by themselves: the smaller their group, the sooner it is done.
+        """
+        while not self._messages and not self._urgent and not self._is_closed:
             self._wakeup.clear()
             await self._wakeup.wait()
+        self._was_urgent = bool(self._urgent) and not (self._was_urgent and self._messages)
+        waiting = self._urgent if self._was_urgent else self._messages
         taken: list[aiomqtt.Message] = []
         size = 0
-        while self._messages and len(taken) < messages_max and size < bytes_max:
-            message = self._messages.popleft()
+        while waiting and len(taken) < messages_max and size < bytes_max:
+            message = waiting.popleft()
             size += self._message_bytes + len(message.payload)
             taken.append(message)
         self.size_bytes -= size

@@ -51,9 +51,8 @@ async def test_alarms_are_listed_and_acknowledged_by_the_running_gateway_and_lis
         assert listed.exit_code == 0
         assert "cell over-voltage" in listed.output
         assert "2 alarms, 1 of them stand." in listed.output
-        said = await asyncio.to_thread(
-            run, "acknowledge", "test/van-007", "1", "1", *using, "--by", "Ann", "--note", "x"
-        )
+        acknowledge = ("acknowledge", "test/van-007", "1", "1", *using)
+        said = await asyncio.to_thread(run, *acknowledge, "--by", "Ann", "--note", "called")
         assert (said.exit_code, said.output[:19]) == (0, "acknowledged by Ann")
         again = await asyncio.to_thread(run, *acknowledge, "--by", "Bob")
         assert "acknowledged by Ann" in again.output

@@ -69,3 +69,20 @@ async def test_group_is_bounded_in_messages_and_bytes(messages_max: int, bytes_m
     for mid in range(10):
         inbox.put_nowait(message(mid))
     assert len(await inbox.take(messages_max=messages_max, bytes_max=bytes_max)) == count
+
+
+def urgent(mid: int) -> aiomqtt.Message:
+    return aiomqtt.Message("t", b"!", 1, retain=False, mid=mid, properties=None)
+
+
+async def test_urgent_messages_come_first_and_by_themselves_but_only_every_second_time() -> None:
+    inbox = Inbox(bytes_max=1 << 20, is_urgent=lambda item: item.payload == b"!")
+    for mid in range(1, 7):
+        inbox.put_nowait(message(mid))
+    for mid in (11, 12, 13):
+        inbox.put_nowait(urgent(mid))
+    taken = [[item.mid for item in await inbox.take(messages_max=2, bytes_max=1 << 20)] for _ in range(5)]
+    assert taken == [[11, 12], [1, 2], [13], [3, 4], [5, 6]]
+    inbox.close()
+    assert await inbox.take(messages_max=2, bytes_max=1 << 20) == []
+    assert inbox.size_bytes == 0
