@@ -43,7 +43,7 @@ class FakeAlarm:
     bay: int = 0
     module: str = ""
     cleared_utc_ms: int | None = None
-    text: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
     acknowledgement: Acknowledgement | None = None
     fleet: str = "demo"
 
@@ -55,10 +55,9 @@ class FakeAlarm:
             "raised_utc_ms": self.raised_utc_ms,
             "cleared_utc_ms": self.cleared_utc_ms,
             "ending": "cleared" if self.cleared_utc_ms else None,
-            "text": self.text or f"level {self.level_max} {self.name}",
-            "value": None,
-            "unit": None,
-            "threshold": None,
+            "text": f"level {self.level_max} {self.name}",
+            **dict.fromkeys(("signal", "value", "unit", "threshold", "position")),
+            **self.figures,
             "acknowledgement": said.as_json() if said else None,
         }
 
@@ -279,11 +278,9 @@ def _alarms(module: str, now_ms: int) -> list[FakeAlarm]:
     seen = Acknowledgement(
         "demo", "van-002", 0, 99, "", now_ms - 5 * hour, now_ms - 4 * hour, "Ada", "towed to the yard"
     )
+    spread = {"signal": "cell_voltage_max_v", "value": 0.512, "threshold": 0.5, "unit": "V", "position": 4}
     return [
-        FakeAlarm(
-            "van-001", 5, "cell spread", 2, now_ms - 600_000, 1, module,
-            text="level 2 cell spread (cell 4): cell_voltage_max_v 3.41 V, limit 0.5 V",
-        ),
+        FakeAlarm("van-001", 5, "cell spread", 2, now_ms - 600_000, 1, module, figures=spread),
         FakeAlarm("station-1", 6, "over-temperature", 1, now_ms - hour, 2, "SOMETHING ELSE"),
         FakeAlarm("van-002", 99, "vehicle fault: steering", 3, now_ms - 5 * hour, acknowledgement=seen),
         FakeAlarm("van-001", 10, "discharge over-current", 1, now_ms - 30 * hour, 1, module, now_ms - 29 * hour),

@@ -1,7 +1,7 @@
 // Alarms as a list: the alarms page shows all, a module's page its own.
 
 import { html, nothing, repeat } from "./lit.js";
-import { age, clock } from "./format.js";
+import { age, clock, number, unitName } from "./format.js";
 import { chip, holderLink, moduleLink } from "./parts.js";
 import { isStation } from "./books.js";
 import { timeOf } from "./custody_parts.js";
@@ -56,12 +56,16 @@ function levelChip(alarm) {
   return chip(tone, `Level ${alarm.level_max}`);
 }
 
-// The sentence of the book repeats level and name, which stand in columns of their own here.
-function detailOf(alarm) {
-  const detail = alarm.text.replace(/^level \d+ /, "").replace(/^cleared: /, "");
-  const rest = detail.startsWith(alarm.name) ? detail.slice(alarm.name.length).replace(/^[\s:]+/, "") : detail;
-  return rest.replace(/^\(([^)]*)\):? ?/, "$1, ").replace(/, $/, "");
+// What a limit was passed by and where; the words of bits say everything already.
+function detailOf({ signal, value, unit, threshold, position }) {
+  if (value == null || !unit) return "";
+  const where = position == null ? "" : `${signal?.startsWith("temperature") ? "sensor" : "cell"} ${position}, `;
+  const text = (amount) => `${number(amount, decimalsIn(amount))}\u00a0${unitName(unit)}`;
+  return `${where}${text(value)}${threshold == null ? "" : `, limit ${text(threshold)}`}`;
 }
+
+// The book's figures are what the signal's own resolution leaves: no digit is made up here, and none is taken.
+const decimalsIn = (amount) => Math.min(4, String(amount).split(".")[1]?.length ?? 0);
 
 function stateOf(alarm, nowMs) {
   if (isStanding(alarm)) return html`<b>Stands</b> <span class="muted">for ${age(nowMs - alarm.raised_utc_ms)}</span>`;

@@ -23,10 +23,8 @@ const UNITS = {
 // What people read at a glance; the catalogue's full resolution stays in the data.
 const DECIMALS_SHOWN = { degC: 1, A: 1, kW: 2, "kW.h": 1, "A.h": 1, km: 1, "km/h": 1, deg: 5, m: 1, "%": 1, kohm: 0, "N.m": 0 };
 
-export const unitOf = (stream, name) => {
-  const unit = catalogue.streams[stream]?.[name]?.unit ?? "";
-  return UNITS[unit] ?? unit;
-};
+export const unitName = (unit) => UNITS[unit] ?? unit;
+export const unitOf = (stream, name) => unitName(catalogue.streams[stream]?.[name]?.unit ?? "");
 
 export function decimalsOf(stream, name) {
   const signal = catalogue.streams[stream]?.[name];
