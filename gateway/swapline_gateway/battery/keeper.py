@@ -52,6 +52,7 @@ STEP_ENTRIES_FIRST = 8
 STEP_ENTRIES_MAX = 64
 IDLE_S = 2.0  # how late an hour is seen that became ready by itself
 COUNT_S = 30.0  # between counts of what is in the books: other gateways write to them too
+RECOUNT_S = 3.0  # after a change of our own
 FAILED_AGAIN_MS = 900_000
 MODULES_MAX = 100_000
 
@@ -107,6 +108,7 @@ class Keeper:
         self._entries_max = STEP_ENTRIES_FIRST
         self._whole: tuple[Due, int | None] | None = None
         self._counted_s = -COUNT_S
+        self._counted_revision = self.revision
         self._log = get("battery")
 
     def module_revision(self, code: str) -> int:
@@ -294,14 +296,16 @@ class Keeper:
         self.figures.due = state
         waited_ms = 0 if state.oldest_utc_ms is None else now_utc_ms() - state.oldest_utc_ms
         self.figures.behind_s = max(0, waited_ms) / 1000
-        if time.monotonic() - self._counted_s < COUNT_S:
+        has_changed = self.revision != self._counted_revision
+        if time.monotonic() - self._counted_s < (RECOUNT_S if has_changed else COUNT_S):
             return
-        self._counted_s = time.monotonic()
+        self._counted_s, self._counted_revision = time.monotonic(), self.revision
         counts = await self._work(self._derivation.counts)
         if counts.is_outdated:  # the file was damaged, and replaced
             await self._begin_anew()
         if counts != self.figures.counts:
             self.revision += 1
+            self._counted_revision = self.revision
         self.figures.counts = counts
 
     def as_json(self) -> dict[str, Any]:
