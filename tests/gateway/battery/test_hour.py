@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from swapline_bench.randomness import make_random
 from swapline_gateway.battery.counter import Count, count, join_counts
-from swapline_gateway.battery.hour import MARGIN_MS, RUN_GAP_MS, SIGNALS, ModuleHour, join_sightings, summarise
+from swapline_gateway.battery.hour import (
+    CELL_SIGNALS,
+    MARGIN_MS,
+    RUN_GAP_MS,
+    SIGNALS,
+    ModuleHour,
+    join_sightings,
+    summarise,
+)
 from swapline_gateway.battery.hour_book import HourBook
 from swapline_gateway.battery.record import HOUR_MS, Place, Sighting
 from swapline_gateway.battery.rest import FULL
@@ -367,3 +375,34 @@ def test_old_days_are_read_without_their_moments() -> None:
     assert (old.rests, old.anchors, old.steps) == ((), (), ())
     assert new.rests
     assert old.sums.energy_in_kwh > 0
+
+
+# Cells and sensors.
+
+
+def cells_of(*told: tuple[float, Place, dict[str, float]]) -> ModuleRows:
+    columns: dict[str, Sequence[float | None]] = {
+        name: [values.get(name) for _, _, values in told] for name in CELL_SIGNALS
+    }
+    return ModuleRows([DAY + round(s * 1000) for s, _, _ in told], [place for _, place, _ in told], columns)
+
+
+def test_rest_tells_each_cell_and_the_hour_each_sensor() -> None:
+    cells = cells_of(
+        (100, VAN, {"segment": 0, "cell_01_v": 3.301, "cell_02_v": 3.290, "temperature_1_c": 20.0}),
+        (100, VAN, {"segment": 1, "cell_01_v": 3.305, "temperature_8_c": 31.0}),
+        (400, VAN, {"segment": 0, "cell_01_v": 3.300, "temperature_1_c": 22.5}),
+        (410, SLOT, {"segment": 0, "cell_01_v": 3.4}),  # somewhere else
+        (3500, VAN, {"segment": 0, "cell_01_v": 3.2, "temperature_1_c": 21.0}),  # after the rest
+    )
+    readings = [reading(s) for s in range(0, 1200, 60)]
+    hour = summarise(MODULE, rows_of(readings), DAY, cells)
+    (rest,) = hour.rests
+    assert rest.cells_mv == (3300, None, *[None] * 14, 3305)
+    assert hour.sensors_c == {1: (20.0, 22.5), 16: (31.0, 31.0)}
+    assert ModuleHour.from_row(hour.as_row()) == hour
+
+
+def test_segment_that_the_database_does_not_know_is_the_first() -> None:
+    hour = summarise(MODULE, rows_of([reading(0), reading(60)]), DAY, cells_of((30, VAN, {"temperature_2_c": 7.0})))
+    assert hour.sensors_c == {2: (7.0, 7.0)}

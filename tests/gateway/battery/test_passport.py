@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from swapline_bench.module_life import ModuleLife, frame_rows, make_module
+from swapline_bench.randomness import make_random
 from swapline_gateway.battery import table
 from swapline_gateway.battery.counter import Count
 from swapline_gateway.battery.hour_book import HourBook
@@ -20,7 +21,7 @@ from swapline_gateway.battery.spread import estimate_spread
 from swapline_wire.catalogue import CELLS, MODULE
 from tests.gateway.battery.conftest import Database
 from tests.gateway.battery.fake_store import FakeStore
-from tests.gateway.battery.module_truth import scaled, store_of
+from tests.gateway.battery.module_truth import WITHOUT_COUNTERS, scaled, store_of, truth_of
 from tests.gateway.battery.test_capacity import SLOT, VAN, rest
 
 CODE = "0SLPB0451800168380000001"
@@ -239,3 +240,63 @@ def test_books_in_a_database_are_the_same_again(database: Database) -> None:
     assert replace(made, siblings={}) == replace(expected, siblings={}) if expected else False
     seen = {sighting.place[1:] for hour in book.hours(code) for sighting in hour.sightings}
     assert seen == {VAN[1:], SLOT[1:]}
+
+
+def passport_of(life: ModuleLife) -> Passport:
+    store = store_of(life, (MODULE,))
+    made = PassportBook(store, HourBook(store)).passport(life.module.code)
+    assert made is not None
+    return made
+
+
+def driven_unread(signals: frozenset[str] | None) -> ModuleLife:
+    """Return a life in which an hour of driving was not read."""
+    life = ModuleLife(make_module(4), seed=4, power_factor=2.0, signals=signals)
+    life.drive(0.8)
+    life.be_unread(3600.0, current_a=-60.0)
+    life.rest(1800.0)
+    return life
+
+
+def test_hour_that_nobody_read_is_in_the_counters_and_else_unknown() -> None:
+    counted, uncounted = driven_unread(None), driven_unread(WITHOUT_COUNTERS)
+    truth = truth_of(counted.module)
+    with_counters, without = passport_of(counted), passport_of(uncounted)
+    assert with_counters.energy_out_kwh == pytest.approx(truth.energy_out_kwh, rel=0.005)
+    assert with_counters.charge_out_ah == pytest.approx(truth.charge_out_ah, rel=0.005)
+    assert without.charge_out_ah == pytest.approx(truth.charge_out_ah - 60.0, rel=0.01)
+    assert without.last_utc_ms - without.first_utc_ms - 1000 * without.known_s == pytest.approx(3_600_000, abs=5000)
+    assert "1.0 h that none covers are not in it" in without.energy_method
+
+
+def test_bms_that_was_replaced_is_noticed_and_the_readings_count() -> None:
+    life = ModuleLife(make_module(4), seed=4, power_factor=2.0)
+    life.drive(0.85)
+    life.module.energy_in_kwh = life.module.energy_out_kwh = 0.0
+    life.module.charge_in_ah = life.module.charge_out_ah = 0.0
+    life.drive(0.7)
+    made, truth = passport_of(life), truth_of(life.module)
+    assert "started anew" in made.energy_method
+    assert made.energy_out_kwh == pytest.approx(truth.energy_out_kwh, rel=0.005)
+    assert made.charge_out_ah == pytest.approx(truth.charge_out_ah, rel=0.005)
+
+
+def test_passport_is_the_same_in_any_order_of_arrival_through_any_gateway() -> None:
+    life = short_life(5.0)
+    whole = store_of(life, (MODULE, CELLS))
+    PassportBook(whole, HourBook(whole)).refresh([life.module.code])
+    HourBook(whole).rebuild(life.module.code)
+    random, pieces = make_random("order"), FakeStore()
+    readings = [(stream.name, one) for stream in (MODULE, CELLS) for one in scaled(life.kept, stream)]
+    batches = [readings[n : n + 700] for n in range(0, len(readings), 700)]
+    random.shuffle(batches)
+    replicas = [HourBook(pieces), HourBook(pieces)]
+    for batch in batches:
+        for name, one in batch:
+            pieces.add(life.module.code, [one], name)
+        replica = random.choice(replicas)
+        replica.refresh(life.module.code, {one[0] // HOUR_MS * HOUR_MS for _, one in batch})
+        PassportBook(pieces, replica).refresh([life.module.code])
+    assert [row.fields for row in pieces.read(table.PASSPORT)] == [row.fields for row in whole.read(table.PASSPORT)]
+    days = [[row.fields for row in store.read(table.MODULE_DAY)] for store in (whole, pieces)]
+    assert days[0] == days[1]
