@@ -106,17 +106,17 @@ class Gateway:
         )
         stack.push_async_callback(self._spool_worker.run, self._spool.close)
         self._sink = make_sink(config.sink, partial(books.read, config.spool.path))
-        self._keeper = self._make_keeper(stack)
+        self.keeper = self._make_keeper(stack)
         self._pump = Pump(
             spool=self._spool,
             spool_worker=self._spool_worker,
             sink=self._sink,
             figures=self.figures,
             backoff=Backoff(delay_s_max=BACKOFF_S_MAX),
-            keeper=self._keeper,
+            keeper=self.keeper,
         )
         stack.push_async_callback(self._pump.close)
-        stack.push_async_callback(self._keeper.close)
+        stack.push_async_callback(self.keeper.close)
         await self._pump.open()
         self._build()
         stack.push_async_callback(self._alarms.close)
@@ -167,7 +167,7 @@ class Gateway:
             figures=self.figures,
             history=self._make_history(stack),
             alarms=self._alarms,
-            keeper=self._keeper,
+            keeper=self.keeper,
             store=self._store,
         )
         stack.push_async_callback(server.close)
@@ -191,7 +191,7 @@ class Gateway:
                 ("pump", self._pump.run()),
                 ("publisher", self._publisher.run()),
                 ("alarms", self._alarms.run()),
-                ("keeper", self._keeper.run()),
+                ("keeper", self.keeper.run()),
                 ("tick", self._tick()),
                 ("ready", self._announce()),
                 ("restore", self._restore()),

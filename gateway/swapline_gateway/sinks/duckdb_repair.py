@@ -17,6 +17,7 @@ from pathlib import Path
 
 import duckdb
 
+from swapline_gateway.battery.table import TABLES
 from swapline_gateway.log import get
 from swapline_gateway.mended import beside, finish, sync_folder
 from swapline_wire.catalogue import STREAMS
@@ -39,7 +40,7 @@ def verify(connection: duckdb.DuckDBPyConnection, path: Path, *, bytes_max: int 
     """Read everything in a file that is not large. Raises `duckdb.Error` where it cannot be read."""
     if path.stat().st_size > bytes_max:
         return
-    for name in ("frames", "loss", *(stream.name for stream in STREAMS)):
+    for name in ("frames", "loss", *(stream.name for stream in STREAMS), *(table.name for table in TABLES)):
         connection.execute(f'SELECT max(hash(everything)) FROM "{name}" AS everything').fetchall()  # noqa: S608
 
 
