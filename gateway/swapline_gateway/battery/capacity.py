@@ -27,6 +27,7 @@ SAMPLES_MAX = 12  # the latest: a capacity changes over months
 CELL_DROP_V = 0.15  # drop of a cell in volts at 1 C, ohmic and polarisation, taken where no better is known
 DROP_SIGMA = 0.5  # of that drop
 LOW_SOC_MAX = 0.2
+LFP, UNKNOWN = "lithium iron phosphate", "unknown"  # see `code.ModuleCode.chemistry`
 _WAY = "charge between full and a rest or light load below the knee of the open-circuit voltage (LFP)"
 
 
@@ -49,9 +50,9 @@ class Sample(NamedTuple):
     sigma_ah: float
 
 
-def estimate_capacity(life: Span) -> Estimate:
-    """Return the capacity as of the last samples, or what is missing."""
-    if any((rest.cell_max_v or 0.0) > LFP_CELL_V_MAX for rest in life.rests):
+def estimate_capacity(life: Span, chemistry: str = LFP) -> Estimate:
+    """Return the capacity as of the last samples, or what is missing. `chemistry` is what the module's code says."""
+    if chemistry not in (LFP, UNKNOWN) or any((rest.cell_max_v or 0.0) > LFP_CELL_V_MAX for rest in life.rests):
         return _unknown("its cells are not LFP, whose open-circuit voltage is the only one known here")
     full_ah = life.rated_ah
     if not full_ah:

@@ -36,11 +36,11 @@ def make_passport(
     """
     charge_in, charge_out, _ = _totals(life, "charge_in_ah", "charge_out_ah", "Ah")
     energy_in, energy_out, energy_method = _totals(life, "energy_in_kwh", "energy_out_kwh", "kWh")
-    rated_ah = life.rated_ah
+    rated_ah, code = life.rated_ah, parse(module)
     spread, spread_trend = estimate_spread(life.rests)
     return Passport(
         module,
-        parse(module).as_json(),
+        code.as_json(),
         life.first_utc_ms,
         life.last_utc_ms,
         round(life.sums.known_s, 3),
@@ -54,7 +54,7 @@ def make_passport(
         {band: round(life.sums.soc_s.get(band, 0.0), 3) for band in SOC_BANDS},
         {band: round(life.sums.temperature_s.get(band, 0.0), 3) for band in TEMPERATURE_BANDS},
         _fast_charge_share(life),
-        estimate_capacity(life),
+        estimate_capacity(life, code.chemistry),
         estimate_resistance(life.steps),
         spread,
         spread_trend,

@@ -50,7 +50,6 @@ class Span:
     def as_row(self, module: str) -> table.Row:
         """Return the row of `module_day` that is stored; `from_row` takes it back."""
         detail = {
-            "end_utc_ms": self.end_utc_ms,
             "soc_s": self.sums.soc_s,
             "temperature_s": self.sums.temperature_s,
             "charge_by_rate_ah": self.sums.charge_by_rate_ah,
@@ -89,7 +88,7 @@ class Span:
         )
         return cls(
             row.time_utc_ms,
-            detail["end_utc_ms"],
+            row.time_utc_ms + DAY_MS,
             int(stored["first_utc_ms"]),
             int(stored["last_utc_ms"]),
             int(stored["row_count"]),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from swapline_gateway.battery.capacity import SIGMA_MAX, estimate_capacity
+from swapline_gateway.battery.code import parse
 from swapline_gateway.battery.integral import Sums
 from swapline_gateway.battery.open_circuit import charge_after_discharge, soc_at, volts_at
 from swapline_gateway.battery.record import HOUR_MS, Place
@@ -152,6 +153,13 @@ def test_what_is_missing_is_said(span: Span, reason: str) -> None:
     found = estimate_capacity(span)
     assert (found.value, found.uncertainty) == (None, None)
     assert reason in found.reason
+
+
+def test_code_of_another_chemistry_has_no_curve() -> None:
+    deep = cycles(lambda soc: volts_at(soc) - 0.008, [0.05])
+    assert "not LFP" in estimate_capacity(deep, "ternary lithium (NMC, NCA)").reason
+    assert estimate_capacity(deep, parse("of no standard").chemistry).value is not None
+    assert estimate_capacity(deep, parse("0SLPB0451800168380000001").chemistry).value is not None
 
 
 def test_short_rest_does_not_count() -> None:
