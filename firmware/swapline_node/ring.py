@@ -29,6 +29,7 @@ _WINDOW_AGAIN_MS = const(900000)
 # Half a minute of a driving van's modules or of a charger, read once a second: 14 bytes a reading, 16 of one in ten.
 _BYTES = const(200)
 _BYTES_PER_SIGNAL = const(12)
+_CLOCK_STEP_MS_MAX = const(1000)  # a gateway's time gets better by some ms with each message that was less late
 _HEAD_BYTES = const(3)
 _STEP_MS_MAX = const(0xFFFF)
 _RECORD_BYTES_MAX = const(255)
@@ -53,6 +54,15 @@ class Ring:
     def clear(self) -> None:
         """Forget everything: what comes is of another module or of another time."""
         self._start = self._end = 0
+
+    def shift(self, step_ms: int) -> None:
+        """Take note that the clock was stepped. What was read before stays at its UTC, as the rows beside it do.
+
+        It would come with the quality of the new clock, though, so after a step that matters it is forgotten.
+        """
+        self._last_ms -= step_ms
+        if abs(step_ms) > _CLOCK_STEP_MS_MAX:
+            self.clear()
 
     def is_open(self, now_ms: int) -> bool:
         """Say whether every reading is to be kept now: an alarm was raised within the last half minute."""

@@ -251,7 +251,8 @@ class Source:
         """Take note that the clock was stepped: the last rows' times are others now, in the new boot time."""
         for kept in self._kept.values():
             kept.time_ms -= step_ms
-        self._forget_left_out()
+        if self._ring is not None:
+            self._ring.shift(step_ms)
 
     def _forget_left_out(self) -> None:
         if self._ring is not None:

@@ -212,20 +212,38 @@ def test_reading_from_before_a_step_of_the_clock_is_not_attached(rig: Rig) -> No
     assert all(not 10_000 < time_ms < 40_000 for time_ms in times)
 
 
+def test_clock_that_is_set_for_the_first_time_takes_nothing_away(rig: Rig) -> None:
+    live(rig, 20)
+    rig.sampler.shift(0)
+    live(rig, 10)
+    rig.read(owner=CODE, **{**steady(30), "temperature_max_c": HOT})
+    assert rows(rig) == true_rows(0, 30)
+
+
+@pytest.mark.parametrize("step_ms", [-900, -40, 40, 900])
+def test_readings_from_before_a_small_step_of_the_clock_keep_their_utc(rig: Rig, step_ms: int) -> None:
+    live(rig, 20)
+    rig.sampler.seal_all()
+    rig.sampler.shift(step_ms)  # the anchor is later by that, so the same UTC is earlier since boot
+    live(rig, 9)
+    rig.read(owner=CODE, **{**steady(29), "temperature_max_c": HOT})
+    told = rows(rig)
+    before = [(time_ms - step_ms, voltage) for time_ms, voltage in true_rows(1, 19)]
+    assert told == sorted([(0, steady(0)["voltage_v"]), *before, *true_rows(20, 29)])
+
+
 @pytest.mark.parametrize("step_ms", [-200, -3000, -9000, 200, 3000])
-def test_no_two_rows_have_one_time_around_a_step_of_the_clock(rig: Rig, step_ms: int) -> None:
+def test_no_two_rows_have_one_utc_around_a_step_of_the_clock(rig: Rig, step_ms: int) -> None:
     live(rig, 40)
-    utc = {}
-    for row in rows(rig):
-        utc[row[0]] = row
+    early = {time_ms - step_ms for time_ms, _ in rows(rig)}
+    rig.store.frames.clear()
     rig.sampler.shift(step_ms)
     live(rig, 20)
     rig.read(owner=CODE, **{**steady(60), "temperature_max_c": HOT})
     live(rig, 20)
-    frames = [frame for frame in rig.store.frames if frame.stream is MODULE]
-    later = [row[0] for frame in frames for row in frame.rows if row[0] >= 40_000 or row[0] not in utc]
-    rig.sampler.seal_all()
-    assert len(later) == len(set(later))
+    late = [time_ms for time_ms, _ in rows(rig)]
+    assert len(late) == len(set(late))
+    assert not early & set(late)
 
 
 def test_times_of_readings_left_out_stay_apart_where_rows_follow_a_clock_that_went_back(rig: Rig) -> None:
