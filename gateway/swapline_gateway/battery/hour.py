@@ -6,6 +6,7 @@ the hours' sums are the sums of the whole.
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from statistics import median
@@ -178,7 +179,7 @@ def summarise(module: str, readings: ModuleRows, hour_utc_ms: int, cells: Module
     start, end = hour_utc_ms, hour_utc_ms + HOUR_MS
     assert start % HOUR_MS == 0, start
     times = readings.time_utc_ms
-    inside = [row for row in range(len(times)) if start <= times[row] < end]
+    inside = range(bisect_left(times, start), bisect_left(times, end))
     runs = _by_weight(split_runs(readings), times, start)
     integrator, steps = Integrator(start), list[Step]()
     for run in runs:

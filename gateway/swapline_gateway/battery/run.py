@@ -6,6 +6,7 @@ longer is unknown, never zero.
 """
 
 from binascii import crc32
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -74,7 +75,7 @@ def _joined(before: Sighting, after: Sighting) -> Sighting:
 def mark_rows(readings: ModuleRows, start_utc_ms: int, end_utc_ms: int) -> int:
     """Return a check sum of the rows in [start, end): whether an hour still stands on the rows beside it."""
     times, places = readings.time_utc_ms, readings.places
-    rows = [row for row in range(len(times)) if start_utc_ms <= times[row] < end_utc_ms]
+    rows = range(bisect_left(times, start_utc_ms), bisect_left(times, end_utc_ms))
     columns = [readings.columns[name] for name in sorted(readings.columns)]
     told = [(times[row], tuple(places[row]), [_number(column[row]) for column in columns]) for row in rows]
     return crc32(repr(told).encode()) if told else 0

@@ -300,3 +300,25 @@ def test_passport_is_the_same_in_any_order_of_arrival_through_any_gateway() -> N
     assert [row.fields for row in pieces.read(table.PASSPORT)] == [row.fields for row in whole.read(table.PASSPORT)]
     days = [[row.fields for row in store.read(table.MODULE_DAY)] for store in (whole, pieces)]
     assert days[0] == days[1]
+
+
+def test_book_knows_holders_alarms_and_siblings() -> None:
+    life = short_life(6.0)
+    store, code = store_of(life, (MODULE,)), life.module.code
+    begin = life.kept[0].time_utc_ms
+    for n, (node, bay) in enumerate((("van-001", "1"), ("station-001", "4"), ("van-002", "1"))):
+        tags = {"module": code, "fleet": "test", "node": node, "bay": bay}
+        store.put([table.STAY.row(begin + n * HOUR_MS, tags, from_evidence="sighting")])
+    store.put([table.STAY.row(begin, {"module": "another", "fleet": "test", "node": "van-9", "bay": "1"})])
+    store.alarm_rows = [{**alarm(begin + n, level), "module": code} for n, level in enumerate((1, 3, 0))]
+    store.alarm_rows.append({**alarm(begin, 2), "module": "another"})
+    book = PassportBook(store, HourBook(store))
+    for number in range(3):
+        store.add(code[:-3] + f"9{number:02d}", scaled(life.kept, MODULE))
+    book.refresh(store.modules())
+    made = book.passport(code)
+    assert made is not None
+    assert (made.swap_count, made.holder_count) == (2, 3)
+    assert made.alarm_counts == {"1": 0, "2": 0, "3": 1}
+    assert (made.siblings["family"], made.siblings["count"]) == (code[:7], 3)
+    assert made.siblings["figures"]["equivalent_full_cycles"]["percentile"] == 50.0
