@@ -219,7 +219,7 @@ def test_full_journal_is_asked_again_until_it_has_room(rig: Rig) -> None:
 def drifting(seed: int) -> Callable[[], int]:
     """Return a sensor of a healthy module: noise of a degree, a load's warmth, whole or tenths of degrees."""
     chance = random.Random(seed)  # noqa: S311 - to be repeated
-    state = {"mean": 300.0, "slope": 0.0}
+    state = {"mean": chance.choice((300.0, 600.0)), "slope": 0.0}
     resolution = chance.choice((1, 5, 10))
 
     def read() -> int:
