@@ -21,11 +21,13 @@ from swapline_wire.catalogue import TIME_GATEWAY
 from .custody import EPISODE_GAP_MS, Overlap, RunsOf, find_claims, find_two_places, runs_by_place, settle_bay
 from .custody_judge import KINDS, LOST_AFTER_MS, Judge, describe
 from .custody_rows import (
+    YEAR_MS,
     changes,
     contradiction_of,
     contradiction_row,
     place_of,
     place_tags,
+    read_lasting,
     stay_of,
     stay_row,
     swap_of,
@@ -58,7 +60,6 @@ LOOK_BACK_MS = 3 * HOUR_MS  # for the last proof of a claim; twice as far each t
 DOUBT_MS = 6 * HOUR_MS  # of two places or modules at one time, whose rows' clocks are looked at
 SILENCE_MS_MAX = 30 * 24 * HOUR_MS  # a holder that speaks again after longer is judged by a rebuild only
 SWEEP_MS = HOUR_MS
-SWEEP_BACK_MS = 365 * 24 * HOUR_MS  # stays that began longer ago are swept by a rebuild only
 LIMIT = 500
 
 Progress = Callable[[str, int, int], None]
@@ -187,7 +188,7 @@ class CustodyBook:
         """
         tags = {"module": module}
         while True:
-            rows = self._store.read(CLAIM, tags=tags, where=[("until_utc_ms", ">=", window_ms)])
+            rows = read_lasting(self._store, CLAIM, tags, window_ms)
             earlier = [row.time_utc_ms for row in rows if row.time_utc_ms < window_ms]
             overlaps = self._store.read(
                 CONTRADICTION,
@@ -265,9 +266,8 @@ class CustodyBook:
     def _claims_of_bay(self, tags: dict[str, str], start_ms: int) -> tuple[int, list[Row], list[Stay]]:
         """Return from when on a bay is derived again, its stored stays, and its claims since then."""
         while True:
-            since = [("until_utc_ms", ">=", start_ms)]
-            stored = self._store.read(STAY, tags=tags, where=since)
-            claims = [stay_of(row) for row in self._store.read(CLAIM, tags=tags, where=since)]
+            stored = read_lasting(self._store, STAY, tags, start_ms)
+            claims = [stay_of(row) for row in read_lasting(self._store, CLAIM, tags, start_ms)]
             # A claim without an end that was told may have lost the bay long ago; then its stay has ended.
             open_keys = {(row.tags["module"], row.time_utc_ms) for row in stored}
             live = [c for c in claims if c.from_utc_ms >= start_ms or _is_open(c, open_keys)]
@@ -305,30 +305,34 @@ class CustodyBook:
         since = start_ms - EXCHANGE_MS
         for fleet, node in sorted(nodes):
             tags = {"fleet": fleet, "node": node}
-            for row in self._store.read(STAY, tags=tags, where=[("until_utc_ms", ">=", since)]):
+            for row in read_lasting(self._store, STAY, tags, since):
                 touched.setdefault(row.tags["module"], start_ms)
-            silent = [(row.tags["module"], row.time_utc_ms) for row in self._half_told_swaps(fleet, node)]
+            silent = [(row.tags["module"], row.time_utc_ms) for row in self._half_told_swaps(fleet, node, since)]
             for module, time_ms in silent + self._left_untold(tags, since):
                 touched[module] = min(touched.get(module, start_ms), time_ms)
         for module, left_ms in self._overdue():
             touched[module] = min(touched.get(module, start_ms), left_ms)
         return touched
 
-    def _half_told_swaps(self, fleet: str, node: str) -> list[Row]:
+    def _half_told_swaps(self, fleet: str, node: str, before_ms: int) -> list[Row]:
         """Return swaps of which this holder has told nothing, and of which that is not held against it yet."""
+        since_ms = max(0, before_ms - SILENCE_MS_MAX)
         roles = (("van", "told_by_van", "told_by_station"), ("station", "told_by_station", "told_by_van"))
         silent = [
             row
             for role, told, told_by_other in roles
             for row in self._store.read(
-                SWAP, tags={"fleet": fleet, role: node}, where=[(told, "=", 0), (told_by_other, ">", 0)]
+                SWAP,
+                tags={"fleet": fleet, role: node},
+                where=[(told, "=", 0), (told_by_other, ">", 0)],
+                start_utc_ms=since_ms,
             )
         ]
         if not silent:
             return []
         known = {
             (row.tags["module"], row.time_utc_ms)
-            for row in self._store.read(CONTRADICTION, tags={"kind": SWAP_HALF_TOLD})
+            for row in self._store.read(CONTRADICTION, tags={"kind": SWAP_HALF_TOLD}, start_utc_ms=since_ms)
         }
         return [row for row in silent if (row.tags["module"], row.time_utc_ms) not in known]
 
@@ -336,7 +340,8 @@ class CustodyBook:
         """Return modules that turned up elsewhere before this holder spoke again: now it can be asked about them."""
         since_ms = before_ms - SILENCE_MS_MAX
         ends = [("until_utc_ms", ">=", since_ms), ("until_utc_ms", "<", before_ms)]
-        rows = self._store.read(STAY, tags=tags, where=[("until_evidence", "=", BY_OTHER_PLACE), *ends])
+        away = [("until_evidence", "=", BY_OTHER_PLACE), *ends]
+        rows = self._store.read(STAY, tags=tags, where=away, start_utc_ms=max(0, since_ms - YEAR_MS))
         return [(row.tags["module"], row.fields["until_utc_ms"]) for row in rows]
 
     def _overdue(self) -> list[tuple[str, int]]:
@@ -347,9 +352,9 @@ class CustodyBook:
             return []
         self._swept_utc_ms = now_ms
         before_ms = now_ms - LOST_AFTER_MS
-        since_ms = before_ms - SWEEP_BACK_MS if last_ms is None else last_ms - LOST_AFTER_MS - SWEEP_MS
+        since_ms = before_ms - YEAR_MS if last_ms is None else last_ms - LOST_AFTER_MS - SWEEP_MS
         left = [("until_evidence", "=", BY_EVENT), ("until_utc_ms", ">=", since_ms), ("until_utc_ms", "<", before_ms)]
-        rows = self._store.read(STAY, where=left, start_utc_ms=max(0, since_ms - SWEEP_BACK_MS))
+        rows = self._store.read(STAY, where=left, start_utc_ms=max(0, since_ms - YEAR_MS))
         latest: dict[str, int] = {}
         for row in rows:
             latest[row.tags["module"]] = max(latest.get(row.tags["module"], 0), row.fields["until_utc_ms"])

@@ -18,7 +18,7 @@ from swapline_wire.catalogue_text import FOUND_GONE
 
 from . import code
 from .custody import SKEW_MS, SLACK_MS
-from .custody_rows import place_tags, stay_of
+from .custody_rows import place_tags, read_lasting, stay_of
 from .record import (
     ARRIVAL_WITHOUT_DEPARTURE,
     BY_DISPLACEMENT,
@@ -101,7 +101,7 @@ class Judge:
     def _stays(self, module: str, since_utc_ms: int) -> list[Stay]:
         """Return a module's stays from the first one on that had not ended at that time, and the one before it."""
         tags = {"module": module}
-        rows = self._store.read(STAY, tags=tags, where=[("until_utc_ms", ">=", since_utc_ms)])
+        rows = read_lasting(self._store, STAY, tags, since_utc_ms)
         first_ms = rows[0].time_utc_ms if rows else since_utc_ms
         rows = self._store.read(STAY, tags=tags, start_utc_ms=first_ms)
         before = self._store.read(STAY, tags=tags, end_utc_ms=first_ms, limit=1, newest_first=True)
@@ -232,10 +232,11 @@ class Judge:
 
     def _is_heard_after(self, place: Place, time_ms: int) -> bool:
         tags = {"fleet": place.fleet, "node": place.node}
-        seen = [("last_seen_utc_ms", ">=", time_ms + HEARD_AFTER_MS)]
-        if self._store.read(STAY, tags=tags, where=seen, limit=1):
+        heard_ms = time_ms + HEARD_AFTER_MS
+        if self._store.read(STAY, tags=tags, start_utc_ms=heard_ms, limit=1):
             return True
-        return bool(self._store.read(STAY, tags=tags, start_utc_ms=time_ms + HEARD_AFTER_MS, limit=1))
+        rows = read_lasting(self._store, STAY, tags, heard_ms)
+        return any(row.fields.get("last_seen_utc_ms", 0) >= heard_ms for row in rows)
 
     def _untold_departure(self, move: Move) -> Iterator[Contradiction]:
         """Yield that a module turned up in another place, and nobody saw it leave the place before."""
@@ -268,9 +269,8 @@ class Judge:
     def _is_heard_at(self, stay: Stay, left_ms: int) -> bool | None:
         """Say whether others in the same holder were heard just after a module left; None if nobody else was there."""
         tags = {"fleet": stay.place.fleet, "node": stay.place.node}
-        there = [("until_utc_ms", ">=", left_ms - OFFLINE_MS)]
-        end_ms = left_ms + SLACK_MS
-        rows = self._store.read(STAY, tags=tags, where=there, end_utc_ms=end_ms)
+        rows = read_lasting(self._store, STAY, tags, left_ms - OFFLINE_MS)
+        rows = [row for row in rows if row.time_utc_ms < left_ms + SLACK_MS]
         others = [other for other in map(stay_of, rows) if other.place != stay.place]
         was_there = False
         for other in others:

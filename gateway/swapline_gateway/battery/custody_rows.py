@@ -4,9 +4,11 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from .record import Contradiction, Place, Stay, Swap, SwapHalf
+from .record import HOUR_MS, Contradiction, Place, Stay, Swap, SwapHalf
+from .store import BatteryStore
 from .table import CONTRADICTION, FOREVER_UTC_MS, SWAP, Row, Table
 
+YEAR_MS = 365 * 24 * HOUR_MS
 _HALF_FIELDS = tuple(field.name for field in fields(SwapHalf) if field.name not in ("place", "module"))
 _SWAP_FIELDS = tuple(name for name in SWAP.fields if name not in ("is_void", "duration_s"))
 
@@ -104,6 +106,19 @@ def contradiction_of(row: Row) -> Contradiction:
         other_module=told.get("other_module"),
         text=told.get("text", ""),
     )
+
+
+def read_lasting(store: BatteryStore, table: Table, tags: dict[str, str], since_utc_ms: int) -> list[Row]:
+    """Return the claims or stays that had not ended at a time.
+
+    Most began within a year before; a database that holds many years is asked for those first.
+    """
+    lasting = [("until_utc_ms", ">=", since_utc_ms)]
+    start_ms = max(0, since_utc_ms - YEAR_MS)
+    rows = store.read(table, tags=tags, where=lasting, start_utc_ms=start_ms)
+    if start_ms == 0 or any(row.time_utc_ms < since_utc_ms for row in rows):
+        return rows
+    return store.read(table, tags=tags, where=lasting)
 
 
 def changes(stored: list[Row], derived: list[Row]) -> list[Row]:
