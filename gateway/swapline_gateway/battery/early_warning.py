@@ -7,8 +7,8 @@ Methods, limits and what they were measured with: docs/modules.md.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from math import floor, log
-from statistics import median
+from itertools import combinations
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from .counter import join_counts
@@ -37,8 +37,8 @@ STEEPNESS_OTHER_MV = 8.0  # of cells that are not LFP; of the order of NMC's
 SAME_PCT = 0.3
 CELLS_MIN = 3  # fewer have no middle that one of them could differ from
 TREND_DAYS_MIN = 5
-CELL_Z_MIN = 3.6  # one in 6,000 by chance: a string has 16 cells
-SPREAD_Z_MIN = 3.1  # one in 1,000
+CELL_Z_MIN = 3.0  # one in 700 by chance: a string has 16 cells, but the growth below is not one of chance
+SPREAD_Z_MIN = 2.6  # one in 200
 LAG_PCT_MIN = 2.5  # growth over the window; balancing itself makes a per cent, see docs/modules.md
 
 LOSS_PCT_PER_DAY_MIN = 0.5  # LFP loses 2 to 3 % a month; a current sensor's offset of 50 mA makes 0.2 % of 518 Ah
@@ -52,13 +52,13 @@ OTHERS_MOVE_C_MIN = 3.0
 OTHERS_MIN = 2
 
 HOT_WINDOW_MS = 14 * DAY_MS
-HOT_C_MIN = 3.0
+HOT_C_MIN = 1.0  # sensors are no better; where they are worse, siblings differ by more
 HOT_SIGMAS_MIN = 4.0
-HOT_DAYS_MIN = 4
+HOT_DAYS, HOT_DAYS_MIN = 6, 4  # over which the mean is taken
+LOAD_SAME_C2 = 1e-4
 HOT_SIBLINGS_MIN = 3
-LOAD_MIN_C = 0.02  # C-rate: with less nothing gets warm
-LOAD_MEMORY_H = 4.0  # a module's time constant in still air
-LOAD_STEP = 1.5
+HOT_KNOWN_S_MIN = 16 * 3600.0  # of a day
+HOT_POINTS_MAX = 150
 
 _SEVERITY = {  # what is listed first among signs of the same size
     CELL_FALLS_BEHIND: 1.0,
@@ -74,7 +74,6 @@ class HeatHour(NamedTuple):
 
     hour_utc_ms: int
     known_s: float
-    net_a: float
     square_a2: float
     rise_c: float | None  # warmest sensor above the air inside
     rated_ah: float
@@ -89,7 +88,7 @@ def heat_hour(hour: ModuleHour) -> HeatHour | None:
     )
 
 
-HEAT_FIELDS = ("known_s", "charge_in_ah", "charge_out_ah", "current_square_a2h", "rise_c_h", "rise_h")
+HEAT_FIELDS = ("known_s", "current_square_a2h", "rise_c_h", "rise_h")
 
 
 def heat_of(hour_utc_ms: int, figures: Mapping[str, Any]) -> HeatHour | None:
@@ -97,12 +96,10 @@ def heat_of(hour_utc_ms: int, figures: Mapping[str, Any]) -> HeatHour | None:
     known_s, rated_ah = figures.get("known_s") or 0.0, figures.get("rated_ah")
     if known_s < HOUR_MS / 2000 or not rated_ah:
         return None
-    net_ah = (figures.get("charge_in_ah") or 0.0) - (figures.get("charge_out_ah") or 0.0)
     rise_h = figures.get("rise_h") or 0.0
     return HeatHour(
         hour_utc_ms,
         known_s,
-        net_ah * 3600 / known_s,
         (figures.get("current_square_a2h") or 0.0) * 3600 / known_s,
         (figures.get("rise_c_h") or 0.0) / rise_h if rise_h else None,
         rated_ah,
@@ -115,13 +112,13 @@ def find_warnings(hours: Sequence[ModuleHour], siblings: Mapping[str, Sequence[H
         return []
     start_utc_ms = hours[-1].hour_utc_ms - WINDOW_MS
     hours = [hour for hour in hours if hour.hour_utc_ms >= start_utc_ms]
-    cells = _cell_falls_behind(hours)
+    cells, still = _cell_falls_behind(hours), _sensor_stands_still(hours)
     found = [
         cells,
         _spread_grows(hours) if cells is None else None,
         _loses_charge(hours),
-        _sensor_stands_still(hours),
-        _hotter_than_siblings(hours, siblings),
+        still,
+        _hotter_than_siblings(hours, siblings) if still is None else None,  # that sensor may be the warmest one
     ]
     return rank([warning for warning in found if warning is not None])
 
@@ -368,79 +365,72 @@ def _still_since(hours: Sequence[ModuleHour], sensor: int, low: float, high: flo
 # Warmth against siblings.
 
 
+class _WarmDay(NamedTuple):
+    """A day's mean heating and mean warmth. Shorter means would show when it was heated, for modules cool in hours."""
+
+    day: int
+    load_c2: float  # mean square of the C-rate
+    rise_c: float
+
+
 def _hotter_than_siblings(
     hours: Sequence[ModuleHour], siblings: Mapping[str, Sequence[HeatHour]]
 ) -> EarlyWarning | None:
-    """Compare how much warmer than the air inside it gets, at the same power as its siblings did."""
+    """Compare how much warmer than the air inside it is, with what its siblings are at the same power."""
     start_utc_ms = hours[-1].hour_utc_ms - HOT_WINDOW_MS
     own = [heat for hour in hours if hour.hour_utc_ms >= start_utc_ms and (heat := heat_hour(hour)) is not None]
-    norms, sigma_c = _norms(siblings)
-    daily: defaultdict[int, list[float]] = defaultdict(list)
-    for load, time_utc_ms, rise_c in _loads(own):
-        if load in norms:
-            daily[time_utc_ms // DAY_MS].append(rise_c - norms[load])
-    excess = [(day, median(values)) for day, values in sorted(daily.items())]
+    others = {code: days for code, known in siblings.items() if len(days := _warm_days(known)) >= HOT_DAYS_MIN}
+    if len(others) < HOT_SIBLINGS_MIN:
+        return None
+    slope, level = _norm(others)
+    excess = [(one.day, one.rise_c - level - slope * one.load_c2) for one in _warm_days(own)]
     if len(excess) < HOT_DAYS_MIN:
         return None
-    usual = median(value for _, value in excess)
-    low = sorted(value for _, value in excess)[len(excess) // 4]
-    if usual < max(HOT_C_MIN, HOT_SIGMAS_MIN * sigma_c) or low < HOT_C_MIN / 2:
+    usual = fmean(value for _, value in excess[-HOT_DAYS:])
+    off = [fmean(one.rise_c - level - slope * one.load_c2 for one in days[-HOT_DAYS:]) for days in others.values()]
+    sigma_c = 1.4826 * median(abs(value) for value in off)
+    limit_c = max(HOT_C_MIN, HOT_SIGMAS_MIN * sigma_c)
+    if usual < limit_c:
         return None
-    since = next(
-        day
-        for n, (day, _) in enumerate(excess)
-        if all(v >= HOT_C_MIN / 2 for _, v in excess[n:]) or n == len(excess) - 1
-    )
+    since = next(day for n, (day, _) in enumerate(excess) if fmean(value for _, value in excess[n:]) >= limit_c / 2)
     text = (
-        f"It gets {usual:.1f} K hotter than its siblings at the same power, on {len(excess)} days;"
-        f" they differ by {sigma_c:.1f} K among themselves."
+        f"It gets {usual:.1f} K hotter than its siblings at the same power, in the mean of its last"
+        f" {min(len(excess), HOT_DAYS)} days; they differ by {sigma_c:.1f} K among themselves."
     )
     evidence = {
         "excess_c": round(usual, 1),
         "siblings_sigma_c": round(sigma_c, 2),
-        "siblings": len(siblings),
-        "days": len(excess),
+        "siblings": len(others),
+        "days": min(len(excess), HOT_DAYS),
         "points": [[day * DAY_MS, round(value, 1)] for day, value in excess],
     }
-    return EarlyWarning(
-        hours[-1].module,
-        HOTTER_THAN_SIBLINGS,
-        _score(HOTTER_THAN_SIBLINGS, usual / HOT_C_MIN),
-        text,
-        since * DAY_MS,
-        evidence,
-    )
+    score = _score(HOTTER_THAN_SIBLINGS, usual / limit_c)
+    return EarlyWarning(hours[-1].module, HOTTER_THAN_SIBLINGS, score, text, since * DAY_MS, evidence)
 
 
-Load = tuple[bool, int]  # charging; step of power
-
-
-def _loads(hours: Sequence[HeatHour]) -> Iterable[tuple[Load, int, float]]:
-    """Yield hours under load: the load with what is left of that of the hours before, the time, and the rise."""
-    memory, weight = 0.0, 0.0
-    before_utc_ms = None
+def _warm_days(hours: Iterable[HeatHour]) -> list[_WarmDay]:
+    """Return the days of which enough is known."""
+    by_day: defaultdict[int, list[HeatHour]] = defaultdict(list)
     for hour in hours:
-        gap_h = (hour.hour_utc_ms - before_utc_ms) / HOUR_MS if before_utc_ms is not None else 0.0
-        before_utc_ms = hour.hour_utc_ms
-        keep = 0.5 ** (gap_h / LOAD_MEMORY_H)
-        memory, weight = memory * keep + hour.square_a2, weight * keep + 1.0
-        rate_c = (memory / weight) ** 0.5 / hour.rated_ah
-        if hour.rise_c is not None and rate_c >= LOAD_MIN_C and abs(hour.net_a) >= LOAD_MIN_C * hour.rated_ah:
-            yield (hour.net_a > 0, floor(log(rate_c) / log(LOAD_STEP))), hour.hour_utc_ms, hour.rise_c
+        if hour.rise_c is not None:
+            by_day[hour.hour_utc_ms // DAY_MS].append(hour)
+    days = []
+    for day, known in sorted(by_day.items()):
+        seconds = sum(hour.known_s for hour in known)
+        if seconds >= HOT_KNOWN_S_MIN:
+            load_c2 = sum(hour.square_a2 / hour.rated_ah**2 * hour.known_s for hour in known) / seconds
+            rise_c = sum((hour.rise_c or 0.0) * hour.known_s for hour in known) / seconds
+            days.append(_WarmDay(day, load_c2, rise_c))
+    return days
 
 
-def _norms(siblings: Mapping[str, Sequence[HeatHour]]) -> tuple[dict[Load, float], float]:
-    """Return what siblings rise by at each load, and by how much they differ from it among themselves (1 sigma)."""
-    by_load: defaultdict[Load, dict[str, float]] = defaultdict(dict)
-    for code, hours in sorted(siblings.items()):
-        rises: defaultdict[Load, list[float]] = defaultdict(list)
-        for load, _, rise_c in _loads(hours):
-            rises[load].append(rise_c)
-        for load, values in rises.items():
-            by_load[load][code] = median(values)
-    norms, deviations = {}, []
-    for load, rises_c in by_load.items():
-        if len(rises_c) >= HOT_SIBLINGS_MIN:
-            norms[load] = median(rises_c.values())
-            deviations += [abs(value - norms[load]) for value in rises_c.values()]
-    return norms, 1.4826 * median(deviations) if deviations else 0.0
+def _norm(siblings: Mapping[str, Sequence[_WarmDay]]) -> tuple[float, float]:
+    """Return slope and level of the line of warmth over heating that most siblings' days lie on (Theil and Sen)."""
+    days = [one for known in siblings.values() for one in known]
+    slopes = [
+        (later.rise_c - one.rise_c) / (later.load_c2 - one.load_c2)
+        for one, later in combinations(days[:: max(1, len(days) // HOT_POINTS_MAX)], 2)
+        if abs(later.load_c2 - one.load_c2) > LOAD_SAME_C2
+    ]
+    slope = max(0.0, median(slopes)) if slopes else 0.0
+    return slope, median(one.rise_c - slope * one.load_c2 for one in days)

@@ -51,7 +51,7 @@ class WarningBook:
         """Derive these modules' warnings, write those that are new or other, and take back those that are over."""
         rows: list[Row] = []
         for module in sorted(modules):
-            wanted = {row.key: row for row in map(_to_row, self.derive(module))}
+            wanted = {row.key: row for row in map(to_row, self.derive(module))}
             stored = {row.key: row for row in self._store.read(WARNING, tags={"module": module})}
             rows += [row.void() for key, row in stored.items() if key not in wanted]
             rows += [row for key, row in wanted.items() if stored.get(key) != row]
@@ -87,7 +87,8 @@ class WarningBook:
         return [heat for heat in known[1] if heat.hour_utc_ms >= start_utc_ms]
 
 
-def _to_row(warning: EarlyWarning) -> Row:
+def to_row(warning: EarlyWarning) -> Row:
+    """Return a warning as it is stored."""
     return WARNING.row(
         warning.since_utc_ms,
         {"module": warning.module, "kind": warning.kind},

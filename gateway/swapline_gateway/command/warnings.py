@@ -18,7 +18,7 @@ from swapline_gateway.battery.access import open_answers
 @click.option("--module", "code", help="Only warnings of this module.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: `warnings`, with their evidence.")
 def warnings(*, config_path: Path, code: str | None, as_json: bool) -> None:
-    """List early warnings: slow signs that a module may fail, long before it alarms.
+    r"""List early warnings: slow signs that a module may fail, long before it alarms.
 
     \b
     cell_falls_behind     one cell loses charge against its string
