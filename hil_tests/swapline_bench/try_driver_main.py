@@ -32,11 +32,15 @@ class Store:
         self.id = 1
         self.boot = 1
         self.next_seq = 1
+        self.occupants = {}
 
     def append(self, frame, seq, _priority):
         print("frame", binascii.hexlify(bytes(frame)).decode())
         self.next_seq = seq + 1
         return 0
+
+    def occupy(self, bay, code):
+        self.occupants[bay] = (code, None)
 
     def commit(self):
         return True

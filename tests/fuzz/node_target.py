@@ -88,12 +88,16 @@ class Store:
         self.id = 1
         self.boot = 1
         self.next_seq = 1
+        self.occupants: dict[int, tuple[str, Any]] = {}
         self.pending_frames = 0
 
     def append(self, sealed: memoryview, seq: int, _priority: int) -> int:
         frame.verify(sealed)
         self.next_seq = seq + 1
         return 0
+
+    def occupy(self, bay: int, code: str) -> None:
+        self.occupants[bay] = (code, None)
 
     def commit(self) -> bool:
         return True

@@ -21,9 +21,14 @@ from swapline_node.sampler import Sampler
 class Store:
     """The journal's place: prints the frames."""
 
-    id = 1
-    boot = 1
-    next_seq = 1
+    def __init__(self) -> None:
+        self.id = 1
+        self.boot = 1
+        self.next_seq = 1
+        self.occupants = {}
+
+    def occupy(self, bay: int, code: str) -> None:
+        self.occupants[bay] = (code, None)
 
     def append(self, frame: memoryview, seq: int, priority: int) -> int:  # noqa: ARG002
         print("frame", binascii.hexlify(bytes(frame)).decode())
