@@ -155,7 +155,7 @@ class CustodyBook:
 
     @staticmethod
     def _count(store: BatteryStore, table: Table, module: str | None) -> int:
-        return len(store.read(table, tags=None if module is None else {"module": module}))
+        return store.count(table) if module is None else len(store.read(table, tags={"module": module}))
 
     # ---- level 1: claims
 

@@ -66,6 +66,17 @@ class Draft:
         rows.sort(key=lambda row: row.time_utc_ms, reverse=newest_first)
         return rows[:limit]
 
+    def count(self, table: Table) -> int:
+        """See `BatteryStore.count`."""
+        count = self._store.count(table)
+        for row in self._drafted.get(table.name, {}).values():
+            time_ms = row.time_utc_ms
+            if row.fields.get("is_void"):
+                count -= 1
+            elif not self._store.read(table, tags=row.tags, start_utc_ms=time_ms, end_utc_ms=time_ms + 1, limit=1):
+                count += 1
+        return count
+
 
 def matches(row: Row, tags: dict[str, str], where: Sequence[tuple[str, str, Any]], span: tuple[float, float]) -> bool:
     """Say whether a question asks for this row."""

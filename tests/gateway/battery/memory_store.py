@@ -103,6 +103,9 @@ class MemoryStore:
         rows.sort(key=lambda row: row.time_utc_ms, reverse=newest_first)
         return rows[:limit]
 
+    def count(self, table: Table) -> int:
+        return len(self.read(table))
+
     def rows(self, *tables: Table) -> dict[Any, dict[str, Any]]:
         """Return everything in these tables that is not void."""
         return {row.key: row.fields for table in tables for row in self.read(table)}
