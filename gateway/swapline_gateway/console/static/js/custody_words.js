@@ -1,21 +1,21 @@
-// Words for custody: on what evidence a stay begins and ends, and what each kind of contradiction means and asks for.
+// Words for custody: on what evidence a stay begins and ends, and what each kind of contradiction asks for (docs/modules.md).
 
 export const EVIDENCE = {
   event: "told by the node",
-  sighting: "first or last reading there",
+  sighting: "first reading there",
   displaced: "another module answered there",
-  elsewhere: "the module answered elsewhere",
+  elsewhere: "it answered elsewhere",
 };
 
-// kind -> [what it is called, how much it matters, what to do]. docs/modules.md says more.
+// kind -> [what it is called, how much it matters, what to do]
 export const KINDS = {
-  two_places: ["In two places", "bad", "Look for two modules with the same code, or a node whose clock is wrong. Until it is found, figures of this module mix two."],
-  two_modules: ["Two modules in a bay", "bad", "Look for crossed wiring, or two nodes that are configured with the same name or bay."],
-  arrival_without_departure: ["Arrived, never left", "warn", "Check whether the former holder was without power or link then. Late back-fill may settle it by itself."],
-  departure_without_arrival: ["Left, never arrived", "bad", "Find the module: its last holder is known. It may sit where no node reads it, or was taken."],
-  swap_half_told: ["Half a swap", "warn", "Check the side that told nothing: its node's wiring to the bay, and whether it still runs."],
-  moved_while_offline: ["Moved unseen", "warn", "Ask who moved it. If nobody did, look after the former holder's node."],
-  code_unusual: ["Unusual code", "off", "Compare with the label on the module. If the label is right, nothing needs to be done."],
+  two_places: ["In two places", "bad", "Look at the labels of both: two modules have one code, because a BMS was cloned or replaced."],
+  two_modules: ["Two modules in a bay", "bad", "Look for two BMSs on one line, or two devices that are configured as one bay."],
+  arrival_without_departure: ["Arrived, never left", "warn", "Look for a bay whose line is broken, or for lost events: swapline missing."],
+  departure_without_arrival: ["Left, never arrived", "bad", "Find it: in a workshop, stolen, or in a holder without a working node."],
+  swap_half_told: ["Half a swap", "warn", "Look at the node that tells nothing of it: it runs, but does not read that bay."],
+  moved_while_offline: ["Moved unseen", "warn", "Somebody moved it while the power was off: ask who."],
+  code_unusual: ["Unusual code", "off", "Compare it with the label, and set the code in the BMS."],
 };
 
 export const kindLabel = (kind) => KINDS[kind]?.[0] ?? kind.replaceAll("_", " ");

@@ -68,7 +68,7 @@ function usageTiles(content) {
     ${tile("Equivalent full cycles", number(content.equivalent_full_cycles, 1), { note: siblingNote(content.siblings, "equivalent_full_cycles") })}
     ${tile("Energy in", figure(content.energy_in_kwh), { unit: "kWh", note: `charge ${figure(content.charge_in_ah)} Ah` })}
     ${tile("Energy out", figure(content.energy_out_kwh), { unit: "kWh", note: `charge ${figure(content.charge_out_ah)} Ah` })}
-    ${tile("Fast charge", content.fast_charge_share == null ? "–" : number(100 * content.fast_charge_share, 1), { unit: "%", note: "of the charge taken in" })}
+    ${tile("Fast charge", content.fast_charge_share == null ? "–" : number(100 * content.fast_charge_share, 1), { unit: "%", note: "of the charge, above 1 C" })}
     ${tile("Swaps", number(content.swap_count), { note: `${number(content.holder_count)} holder${content.holder_count === 1 ? "" : "s"}` })}
     ${tile("Alarms", number(alarmCount), { note: LEVELS.map((level) => `${number(alarms[level] ?? 0)} of level ${level}`).join(", "), tone: alarms["3"] ? "bad" : "" })}`;
 }

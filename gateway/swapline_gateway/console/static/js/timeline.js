@@ -148,14 +148,15 @@ class Timeline extends HTMLElement {
   }
 
   #bar(bar, y) {
-    const { start, end, stays } = bar;
+    const { start, end, seenEnd, stays } = bar;
     const [first, last] = [stays[0], stays.at(-1)];
     const text = stays.length > 1 ? `${stays.length} stays` : bar.text;
     const room = Math.min(end, this.#plotWidth()) - Math.max(start, 0);
     const edge = (at, evidence) => svg`<path class="edge" data-event=${String(evidence === "event")} d="M${at} ${y}v${BAR}"></path>`;
     return svg`<g class="stay" data-holder=${bar.isStation ? "station" : "van"} data-thin=${String(end - start < 8)}
         @pointerenter=${() => this.#describe(bar)} @click=${() => this.#describe(bar)}>
-      <rect x=${start} y=${y} width=${end - start} height=${BAR} rx="2"></rect>
+      <rect x=${start} y=${y} width=${seenEnd - start} height=${BAR} rx="2"></rect>
+      ${seenEnd < end ? svg`<rect class="unseen" x=${seenEnd} y=${y} width=${end - seenEnd} height=${BAR}></rect>` : nothing}
       ${edge(start, first.from_evidence)}${last.until_utc_ms == null ? nothing : edge(end, last.until_evidence)}
       ${text && room > 7 * text.length + 8 ? svg`<text x=${Math.max(start, 0) + 5} y=${y + BAR / 2}>${text}</text>` : nothing}</g>`;
   }
@@ -170,6 +171,7 @@ class Timeline extends HTMLElement {
   #legend() {
     return html`<ul class="legend timeline-legend">
       <li><i data-kind="van" aria-hidden="true"></i>In a van</li><li><i data-kind="station" aria-hidden="true"></i>In a station</li>
+      <li><i data-kind="unseen" aria-hidden="true"></i>Not seen, not known to have left</li>
       <li><i data-kind="event" aria-hidden="true"></i>Told by the node</li><li><i data-kind="inferred" aria-hidden="true"></i>Inferred</li>
       <li><i data-kind="mark" aria-hidden="true"></i>Contradiction</li></ul>`;
   }

@@ -5,6 +5,7 @@ import { byName } from "./format.js";
 export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
 const ROWS_MAX = 10;
+const UNSEEN_MS_MIN = 180_000; // three of the longest silences of a node that runs
 const BAR_PIXELS_MIN = 2;
 const MERGE_PIXELS = 1;
 
@@ -59,9 +60,16 @@ function addBar(row, stay, { x, width, nowMs, text, isStation }) {
   if (last && start - last.end < MERGE_PIXELS && (isThin(end, start) || isThin(last.end, last.start)) && last.isStation === isStation) {
     last.end = Math.max(last.end, end);
     last.stays.push(stay);
+    last.seenEnd = end;
     return;
   }
-  row.bars.push({ start, end, text, isStation, stays: [stay] });
+  row.bars.push({ start, end, seenEnd: seenEnd(stay, { x, start, end, nowMs }), text, isStation, stays: [stay] });
+}
+
+// Up to where it was proved to be there. What was not told ends only where it is proved to be over; between, nobody knows.
+function seenEnd(stay, { x, start, end, nowMs }) {
+  const isTold = stay.until_evidence === "event" || stay.last_seen_utc_ms == null || endOf(stay, nowMs) - stay.last_seen_utc_ms < UNSEEN_MS_MIN;
+  return isTold ? end : Math.max(start, Math.min(end, x(stay.last_seen_utc_ms)));
 }
 
 function addMark(row, contradiction, x) {
