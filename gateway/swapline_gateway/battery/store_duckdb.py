@@ -5,10 +5,11 @@ books write the books' tables. So the sink never waits for us. A write replaces 
 there already, word for word, are left alone.
 """
 
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from threading import Timer
 from typing import Any
 
 import duckdb
@@ -24,9 +25,58 @@ from .table import NUMBER, TEXT, TRUTH, WHOLE, Row, Table
 OpenCursor = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 TIME_END_MS = 1 << 47  # later than any clock says
+WATCH_INTERVAL_S = 0.25
 QUERY_S_MAX = 10.0  # less than a damaged file's repair waits for readers
 _BETWEEN = "stored.time BETWEEN make_timestamp(?) AND make_timestamp(?)"
 _ARROW_TYPES = {TEXT: pa.string(), WHOLE: pa.int64(), NUMBER: pa.float64(), TRUTH: pa.bool_()}
+
+
+class _Watch:
+    """Interrupts what takes too long: one thread for all questions, as one for each costs more than the question.
+
+    It ends soon after the last question, so that it keeps no process from ending.
+    """
+
+    def __init__(self, *, interval_s: float = WATCH_INTERVAL_S) -> None:
+        self._interval_s = interval_s
+        self._limits: dict[int, tuple[float, duckdb.DuckDBPyConnection]] = {}
+        self._lock = threading.Lock()
+        self._count = 0
+        self._is_running = False
+
+    @contextmanager
+    def limit(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
+        """Interrupt the cursor's work when the block takes longer; never after the block."""
+        with self._lock:
+            self._limits[id(cursor)] = (time.monotonic() + seconds, cursor)
+            self._count += 1
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, name="swapline-watch").start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._limits[id(cursor)]
+
+    def _run(self) -> None:
+        seen = -1
+        while True:
+            time.sleep(self._interval_s)
+            with self._lock:
+                self._interrupt_overdue()
+                if not self._limits and self._count == seen:
+                    self._is_running = False
+                    return
+                seen = self._count
+
+    def _interrupt_overdue(self) -> None:
+        for end_s, cursor in self._limits.values():
+            if time.monotonic() > end_s:
+                cursor.interrupt()
+
+
+_WATCH = _Watch()
 
 
 class DuckdbStore:
@@ -214,13 +264,8 @@ class DuckdbStore:
                 if self._query_s_max is None:
                     yield cursor
                     return
-                deadline = Timer(self._query_s_max, cursor.interrupt)
-                deadline.start()
-                try:
+                with _WATCH.limit(cursor, self._query_s_max):
                     yield cursor
-                finally:
-                    deadline.cancel()
-                    deadline.join()  # or it could interrupt a cursor that is closed
         except (duckdb.Error, GatewayError) as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SinkBusyError(f"the database does not answer: {said}") from error
@@ -239,21 +284,19 @@ def _replace(cursor: duckdb.DuckDBPyConnection, table: Table, rows: Sequence[Row
     span = [_microseconds(min(times)), _microseconds(max(times))]
     keys = ("time", *table.tags)
     same_key = " AND ".join(f'stored."{name}" = incoming."{name}"' for name in keys)
-    same = " AND ".join([same_key, *(f'stored."{n}" IS NOT DISTINCT FROM incoming."{n}"' for n in table.fields)])
-    cursor.register("offered", incoming)
-    cursor.execute(
-        "CREATE OR REPLACE TEMP TABLE incoming AS SELECT * FROM offered AS incoming WHERE NOT EXISTS ("  # noqa: S608
-        f'FROM "{table.name}" AS stored WHERE {_BETWEEN} AND {same})',
-        span,
-    )
-    cursor.unregister("offered")
+    same_fields = " AND ".join(f'stored."{name}" IS NOT DISTINCT FROM incoming."{name}"' for name in table.fields)
+    cursor.register("incoming", incoming)
     cursor.execute(
         f'DELETE FROM "{table.name}" AS stored USING incoming'  # noqa: S608
-        f" WHERE {_BETWEEN} AND {same_key}",
+        f" WHERE {_BETWEEN} AND {same_key} AND NOT ({same_fields})",
         span,
     )
-    cursor.execute(f'INSERT INTO "{table.name}" BY NAME SELECT * FROM incoming')  # noqa: S608
-    cursor.execute("DROP TABLE incoming")
+    cursor.execute(
+        f'INSERT INTO "{table.name}" BY NAME SELECT * FROM incoming WHERE NOT EXISTS ('  # noqa: S608
+        f'FROM "{table.name}" AS stored WHERE {_BETWEEN} AND {same_key})',
+        span,
+    )
+    cursor.unregister("incoming")
 
 
 def _row(table: Table, values: Sequence[Any]) -> Row:

@@ -1,13 +1,16 @@
 """What every store promises, asked of the DuckDB file and of a real InfluxDB 1.x: the same answers."""
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from swapline_bench.frame_source import MODULE_CODE, FrameSource, module_row, row_of
 from swapline_gateway.battery.record import Place
+from swapline_gateway.battery.store_duckdb import DuckdbStore
 from swapline_gateway.battery.table import NUMBER, TABLES, TEXT, TRUTH, WHOLE, Row, Table
+from swapline_gateway.error import SinkBusyError
+from swapline_gateway.sinks.duckdb_file import DuckdbSink
 from swapline_wire.catalogue import ALARM_STREAM, BATTERY_IN, BATTERY_OUT, BOOT, CELLS, EVENT_STREAM, MODULE, VEHICLE
 from tests.gateway.battery.conftest import Database
 from tests.gateway.written import write
@@ -202,3 +205,14 @@ def test_more_rows_than_one_answer_holds_come_whole(database: Database, monkeypa
 
 def test_unknown_table_of_a_newer_version_is_empty(database: Database) -> None:
     assert database.store.read(Table("table_of_tomorrow", ("module",), {"is_void": "truth"})) == []
+
+
+def test_question_that_takes_too_long_is_interrupted(duckdb_file: Database) -> None:
+    sink = cast("DuckdbSink", duckdb_file.sink)
+    endless = "(SELECT COUNT(*) FROM range(100000000) AS a, range(100000000) AS b WHERE a.range * 7 < b.range)"
+    with sink.cursor() as cursor:
+        cursor.execute(f"DROP TABLE note; CREATE VIEW note AS SELECT {endless} AS count, false AS is_void")
+    impatient = DuckdbStore(sink.cursor, query_s_max=0.2)
+    with pytest.raises(SinkBusyError, match="INTERRUPT"):
+        impatient.count(NOTE)
+    assert impatient.modules() == []
