@@ -7,8 +7,9 @@ the real gateway, a real InfluxDB 1.x. Two figures of each change:
 - `mqtt`: until a subscriber has the gateway's `alarm` message;
 - `database`: until the row is in an answer of the database, which is asked again and again.
 
-Everything runs on this machine, so what takes its processors is in the figures. For how long the node, the gateway,
-broker and database, and the simulated devices waited for one is known; `without_waiting` leaves it out.
+Everything runs on this machine, so what takes its processors is in the figures. `waited_share` says for which share of
+the time gateway and nodes were ready to run and had no processor: where that is more than some hundredths, the figures
+are about the machine.
 """
 
 import asyncio
@@ -31,7 +32,6 @@ import urllib3
 
 from swapline_bench import bundle, cpu_wait, services
 from swapline_bench.gateway_process import GatewayProcess
-from swapline_bench.lag_watch import LagWatch
 from swapline_bench.node_process import NodeProcess
 from swapline_bench.rig import HolderRig, make_station_rig, make_van_rig
 from swapline_bench.world import World
@@ -66,11 +66,8 @@ class Change:
 
     source: str
     changed_s: float
-    waited_s: float
     message_s: float = math.nan
     row_s: float = math.nan
-    own_message_s: float = math.nan
-    own_row_s: float = math.nan
 
 
 @dataclass(slots=True)
@@ -165,7 +162,6 @@ class AlarmBench:
         self._stack = AsyncExitStack()
         self._world = World(van_count=VANS, modules_per_van=(2,), slot_count=2, speed=1.0)
         self._rigs: list[HolderRig] = []
-        self._lag = LagWatch()
         self._pids: dict[str, int] = {}  # of the nodes
         self._fleet: asyncio.subprocess.Process
 
@@ -193,8 +189,6 @@ class AlarmBench:
             aiomqtt.Client(self._broker.host, self._broker.port, max_queued_incoming_messages=0)
         )
         self._rows = Rows(self._database.url)
-        self._lag.start()
-        self._stack.callback(self._lag.stop)
         await self._start_nodes()
         self._pids = {rig.name: rig.node.pid for rig in self._rigs if rig.node is not None}
 
@@ -260,7 +254,7 @@ class AlarmBench:
     async def end_fleet(self) -> dict[str, Any]:
         """Let them stop; return what they did."""
         async with asyncio.timeout(FLEET_END_S_MAX):
-            out, _ = await self._fleet.communicate()
+            out, _ = await self._fleet.communicate(b"")  # without input it would not close
         if self._fleet.returncode:
             raise BenchError("The nodes with the backlog ended early: see above.")
         found: dict[str, Any] = json.loads(out.splitlines()[-1])
@@ -282,7 +276,7 @@ class AlarmBench:
             source.told.clear()
             source.stored.clear()
             source.is_set = not source.is_set
-            source.change = Change(source.name, time.monotonic(), self._waited_s(source))
+            source.change = Change(source.name, time.monotonic())
             self.changes.append(source.change)
             source.set(source.is_set)
             try:
@@ -294,9 +288,10 @@ class AlarmBench:
                 raise BenchError(f"{source.node}, {source.name}: no {what} in {TOLD_S_MAX:.0f} s.") from error
             on_progress(len(self.changes))
 
-    def _waited_s(self, source: Source) -> float:
-        """Return for how long, in all, the processes on this source's way waited for a processor."""
-        return cpu_wait.waited_s([self._pids[source.node], self._broker.pid, self._gateway.pid, self._database.pid])
+    def waited_s(self) -> dict[str, float]:
+        """Return for how long gateway and nodes, on average, have waited for a processor."""
+        nodes_s = cpu_wait.waited_s(self._pids.values()) / len(self._pids)
+        return {"gateway": cpu_wait.main_thread_waited_s(self._gateway.pid), "nodes": nodes_s}
 
     async def _listen(self) -> None:
         async for received in self._client.messages:
@@ -309,19 +304,13 @@ class AlarmBench:
                 raise BenchError(f"The same alarm twice: {received.topic} {told}.")
             change = source.change
             change.message_s = now_s - change.changed_s
-            change.own_message_s = max(0.0, change.message_s - self._lost_s(source, change))
             source.told.set()
             self._rows.expect(source, told["time_utc_ms"])
-
-    def _lost_s(self, source: Source, change: Change) -> float:
-        """Return for how long somebody on its way waited for a processor since this change."""
-        return self._waited_s(source) - change.waited_s + self._lag.stalled_s(change.changed_s)
 
     def _take_row(self, source: Source) -> None:
         change = source.change
         assert change is not None
         change.row_s = time.monotonic() - change.changed_s
-        change.own_row_s = max(0.0, change.row_s - self._lost_s(source, change))
         source.stored.set()
 
 
@@ -352,7 +341,9 @@ def quantiles_ms(values_s: list[float]) -> dict[str, int]:
     return {name: round(1000 * ordered[max(0, math.ceil(len(ordered) * share) - 1)]) for name, share in ranks.items()}
 
 
-def result_of(changes: list[Change], load: Load, fleet: dict[str, Any]) -> dict[str, Any]:
+def result_of(
+    changes: list[Change], load: Load, fleet: dict[str, Any], waited_share: dict[str, float]
+) -> dict[str, Any]:
     """Return everything that was measured."""
     by_source = {
         name: {
@@ -366,10 +357,7 @@ def result_of(changes: list[Change], load: Load, fleet: dict[str, Any]) -> dict[
         "mqtt": quantiles_ms([change.message_s for change in changes]),
         "database": quantiles_ms([change.row_s for change in changes]),
         "alarms": len(changes),
-        "without_waiting": {
-            "mqtt": quantiles_ms([change.own_message_s for change in changes]),
-            "database": quantiles_ms([change.own_row_s for change in changes]),
-        },
+        "waited_share": waited_share,
         "by_source": by_source,
         "nodes": load.nodes,
         "backlog": fleet,
@@ -381,11 +369,14 @@ async def run(folder: Path, load: Load, say: Callable[[str], None]) -> dict[str,
     async with AlarmBench(folder, load, say) as path:
         if load.nodes:
             await path.start_fleet()
+        before, begun_s = path.waited_s(), time.monotonic()
         await path.measure(Progress(load.changes, say))
+        took_s = time.monotonic() - begun_s
+        waited_share = {name: round((value - before[name]) / took_s, 3) for name, value in path.waited_s().items()}
         fleet = await path.end_fleet() if load.nodes else {}
     if load.nodes and not fleet["left"]:
         raise BenchError(f"The backlog was drained before the end ({fleet}): give the nodes more --frames.")
-    return result_of(path.changes, load, fleet)
+    return result_of(path.changes, load, fleet, waited_share)
 
 
 @click.command()
@@ -404,7 +395,8 @@ def alarm(*, changes: int, nodes: int, frames: int, as_json: bool) -> None:
         click.echo(json.dumps(result))
         return
     for where, of in (("until the message", "mqtt"), ("until the row", "database")):
-        for words, figures in ((where, result[of]), (f"{where}, without waiting", result["without_waiting"][of])):
-            shown = "  ".join(f"{name.removesuffix('_ms')} {value:>5} ms" for name, value in figures.items())
-            click.echo(f"{words:<36} {shown}")
+        shown = "  ".join(f"{name.removesuffix('_ms')} {value:>5} ms" for name, value in result[of].items())
+        click.echo(f"{where:<18} {shown}")
+    for name, share in result["waited_share"].items():
+        click.echo(f"{name} had no processor for {share:.0%} of the time")
     click.echo(f"{result['alarms']} alarms, beside {result['backlog'].get('frames_per_s', 0):,} frames/s of backlog")

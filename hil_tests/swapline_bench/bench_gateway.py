@@ -21,6 +21,7 @@ import click
 from swapline_bench import services
 from swapline_bench.bench_alarm import alarm
 from swapline_bench.bench_backlog import backlog
+from swapline_bench.bench_week import week
 from swapline_bench.gateway_process import GatewayProcess
 from swapline_wire import catalogue, message, topic
 from swapline_wire.decode import decode
@@ -175,6 +176,7 @@ def bench() -> None:
 
 bench.add_command(alarm)
 bench.add_command(backlog)
+bench.add_command(week)
 
 
 @bench.command()

@@ -7,6 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+def main_thread_waited_s(pid: int) -> float:
+    """Return for how long a process's first thread was ready to run and did not."""
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
 def waited_s(pids: Iterable[int]) -> float:
     """Return for how long, since they began, all threads of these processes were ready to run and did not."""
     total_ns = 0
