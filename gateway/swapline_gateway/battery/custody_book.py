@@ -370,11 +370,10 @@ class CustodyBook:
         tags = {"module": module}
         swaps = self._store.read(SWAP, tags=tags, where=[("end_utc_ms", ">=", since_ms)])
         rows = changes(swaps, [swap_row(swap) for swap in verdict.swaps])
-        for kind in KINDS:
-            ended = [("until_utc_ms", ">=", since_ms)]
-            stored = self._store.read(CONTRADICTION, tags={"kind": kind, **tags}, where=ended)
-            found = [contradiction_row(one) for one in verdict.contradictions if one.kind == kind]
-            rows += changes(stored, found)
+        ended = [("until_utc_ms", ">=", since_ms)]
+        stored = self._store.read(CONTRADICTION, tags=tags, where=ended)
+        found = [contradiction_row(one) for one in verdict.contradictions]
+        rows += changes([row for row in stored if row.tags["kind"] in KINDS], found)
         self._store.put(rows)
         return bool(rows)
 

@@ -1,5 +1,6 @@
 """The book of custody, kept piece by piece, in any order, by two gateways: what deriving everything comes to."""
 
+import contextlib
 import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -123,6 +124,42 @@ def test_two_gateways_that_work_at_once_leave_the_same_book_after_settling(piece
         store.put(stale.written)
     for part in random.sample(parts, len(parts)):  # the keeper comes back to everything after `settle_s`
         refresh(book, part)
+    assert store.rows(*TABLES) == derive_at_once(evidence)
+
+
+class StoppedError(Exception):
+    pass
+
+
+class StoppingStore(MemoryStore):
+    """Stops at one of its writes."""
+
+    writes_left = 1 << 30
+
+    def put(self, rows: Iterable[Row]) -> None:
+        found = list(rows)
+        if found and self.writes_left == 0:
+            raise StoppedError
+        self.writes_left -= bool(found)
+        super().put(found)
+
+
+@settings(max_examples=40, deadline=None)
+@given(anything, st.integers(0, 12))
+def test_refresh_that_was_stopped_at_any_write_is_made_good_by_the_next_one(
+    pieces: list[Evidence], writes: int
+) -> None:
+    evidence = [one for piece in pieces for one in piece]
+    store = StoppingStore()
+    store.add(*evidence[: len(evidence) // 2])
+    if len(evidence) > 1:
+        refresh(make_book(store), evidence[: len(evidence) // 2])
+    store.add(*evidence)
+    store.writes_left = writes
+    with contextlib.suppress(StoppedError):
+        refresh(make_book(store), evidence)
+    store.writes_left = 1 << 30
+    refresh(make_book(store), evidence)
     assert store.rows(*TABLES) == derive_at_once(evidence)
 
 
