@@ -74,8 +74,7 @@ class Journal:
         self.id = 0
         self.boot = 0
         self.next_seq = 1
-        self.is_first_boot = True
-        self.was_stopped_cleanly = True
+        self.is_first_boot = self.was_stopped_cleanly = True
         self.pending_frames = 0
         self.anchors: "dict[int, tuple[int, int]]" = {}  # boot -> (UTC ms of its millisecond 0, time quality)
         self.families: "list[list[Segment]]" = [[], [], []]  # by priority, oldest first
