@@ -254,6 +254,14 @@ async def test_past_alarms_are_filtered_and_may_be_acknowledged_later(page: Page
     await expect(rows).to_have_count(1)
 
 
+async def test_a_holder_leads_to_its_alarms(page: Page, demo: Demo) -> None:
+    hot = {"code": 6.0, "level": 1, "stream": 2, "value": 561, "threshold": 550}
+    demo.units["van-001"].send("alarm", [(demo.now_ms, hot)], bay=2, owner=code(2))
+    await open_page(page, demo, "/holder?fleet=demo&node=van-001")
+    await page.get_by_role("link", name="Acknowledge, and who has").click()
+    await expect(page.locator(".alarm-list tbody th")).to_have_text([re.compile("Cell spread")])
+
+
 async def test_a_module_page_has_its_own_alarms(page: Page, demo: Demo) -> None:
     await open_page(page, demo, MODULE)
     rows = page.locator(".alarm-list tbody tr")

@@ -1,6 +1,7 @@
 // One holder: a van or a station, its figures, what sits in its bays, charts, everything that it reports.
 
 import { html, nothing } from "./lit.js";
+import { address } from "./api.js";
 import { age, clock, flags, number, signalText, title as titleOf, unitOf, word } from "./format.js";
 import { dataAge, nodeStatus, slotState, stationFigures, temperatureTone } from "./fleet_model.js";
 import { chip, empty, foldedSection, moduleLink, placeWord, section, signalTable, signalTile, socBar, socTile, tile, value } from "./parts.js";
@@ -53,6 +54,7 @@ function alarmList(content, page) {
         ${alarm.bay ? html`<span class="muted">${placeWord(content.summary.holder)} ${alarm.bay}</span>` : nothing}
         <span class="muted">since ${clock(alarm.time_utc_ms, page.nowMs)}</span></li>`,
     )}
+    ${page.books.alarms && content.alarms.length ? html`<li><a href=${address("alarms", { find: `${content.summary.fleet}/${content.summary.node}` })}>Acknowledge, and who has</a></li>` : nothing}
   </ul>`;
 }
 
