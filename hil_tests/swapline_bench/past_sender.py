@@ -23,9 +23,9 @@ from swapline_wire.frame import read_prefix
 
 WORKERS_MAX = 2
 NICENESS = 10
-BYTES_PER_S_MAX = 4_000_000  # of all nodes: a fifth of what a gateway takes on a quiet machine
+BYTES_PER_S_MAX = 2_000_000  # of all nodes: two thirds of what a gateway takes on a quiet machine
 MESSAGE_BYTES_MAX = 12_000
-FRAMES_WAITING_MAX = 192  # of one node, without an answer
+FRAMES_WAITING_MAX = 96  # of one node, without an answer
 ANSWER_S_MAX = 5.0  # then what was not acknowledged is sent again
 CONNECT_AGAIN_S = 1.0
 _MADE = "complete"  # a file that says that all frames are there
