@@ -27,8 +27,8 @@ _WINDOW_MS_MAX = const(60000)  # alarms that follow each other make it longer, u
 _WINDOWS_MAX = const(3)  # that a source may open one after the other; then one each quarter of an hour
 _WINDOW_AGAIN_MS = const(900000)
 # Half a minute of a driving van's modules or of a charger, read once a second: 14 bytes a reading, 16 of one in ten.
-_BYTES = const(200)
-_BYTES_PER_SIGNAL = const(12)
+_BYTES = const(100)
+_BYTES_PER_SIGNAL = const(14)
 _CLOCK_STEP_MS_MAX = const(1000)  # a gateway's time gets better by some ms with each message that was less late
 _HEAD_BYTES = const(3)
 _STEP_MS_MAX = const(0xFFFF)
@@ -169,9 +169,9 @@ class Ring:
         return end
 
     def _make_room(self, length: int) -> bool:
-        """Let the oldest records go, an eighth of all at least, for what is left is moved; return whether it is so."""
+        """Let the oldest records go, a sixteenth at least, for what is left is moved; return whether it is so."""
         buffer = self._buffer
-        room = max(length, len(buffer) >> 3)
+        room = max(length, len(buffer) >> 4)
         if room > len(buffer):
             self.clear()
             return False

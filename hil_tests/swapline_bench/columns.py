@@ -19,11 +19,20 @@ def put_by_columns(source: str, module: str) -> str:
     lines = source.splitlines(keepends=True)
     for node in reversed(ast.parse(source).body):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and _is_stream(node.value):
-            assert node.end_lineno is not None
             statement = _statement(node.targets[0].id, namespace, is_own="Columns" in source)
-            blank = "\n" * (node.end_lineno - node.lineno)
-            lines[node.lineno - 1 : node.end_lineno] = [statement + "\n" + blank]
+            _replace(lines, node, statement)
+        elif isinstance(node, ast.FunctionDef) and node.name == "columns":
+            _replace(lines, node, "def columns(signals): return signals")  # there are no others any more
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "CODES":
+            _replace(lines, node, f"CODES = {namespace['CODES']!r}")  # so that nobody asks for the formats
     return "".join(lines)
+
+
+def _replace(lines: list[str], node: ast.stmt, statement: str) -> None:
+    """Put `statement` on the first line of `node`, and nothing on its others."""
+    assert node.end_lineno is not None
+    blank = "\n" * (node.end_lineno - node.lineno)
+    lines[node.lineno - 1 : node.end_lineno] = [statement + "\n" + blank]
 
 
 def _is_stream(value: ast.expr) -> bool:
