@@ -17,6 +17,7 @@ import pytest
 from swapline_bench.bench_alarm import Source, sources_of
 from swapline_bench.end_to_end import FLEET, EndToEnd
 from swapline_bench.gateway_process import GatewayProcess
+from swapline_bench.module import Module
 from swapline_bench.rig import HolderRig, make_van_rig
 from swapline_bench.services import whole
 from swapline_bench.world import World
@@ -27,7 +28,7 @@ from swapline_gateway.config import load
 from swapline_wire.catalogue import ALARM_STREAM
 
 pytestmark = pytest.mark.promise("every injected fault is raised exactly once")
-CELL_SPREAD = 5
+CELL_HIGH, CELL_SPREAD, HOT, TEMPERATURE_SPREAD = 1, 5, 6, 8
 VAN_INSULATION, DECELERATION = 12, 13
 AGAIN_S_MAX = 120.0
 
@@ -100,17 +101,27 @@ async def test_faults_of_all_kinds_are_one_alarm_each_through_drivers_gateway_an
         await van.fault(0, 98, lambda: van.sources["vcu"].set(True))
         await van.fault(0, VAN_INSULATION, lambda: setattr(van.van, "insulation_kohm", 20))
         await van.fault(0, DECELERATION, lambda: setattr(van.van, "acceleration_mps2", -25.0))
-        await van.fault(2, CELL_SPREAD, lambda: spread(modules[1]))
+        await van.fault(2, CELL_SPREAD, lambda: shift_cell(modules[1], -0.4))
+        await van.fault(1, CELL_HIGH, lambda: shift_cell(modules[0], 0.6))
+        van.injected.append((1, CELL_SPREAD))  # one cell is so high that the spread is, too
+        await van.told(1, CELL_SPREAD, 1)
+        await van.fault(1, HOT, lambda: heat_sensor(modules[0], 70.0))
+        van.injected.append((1, TEMPERATURE_SPREAD))
+        await van.told(1, TEMPERATURE_SPREAD, 1)
         await path.stop()
     found = book(tmp_path)
     assert keys(found) == sorted(van.injected)
     assert {alarm.key.module for alarm in found} == {"", modules[0].code, modules[1].code}
 
 
-def spread(module: object) -> None:
-    """Let a cell stand far below the others."""
-    offsets = module._cell_offset_v  # type: ignore[attr-defined]  # noqa: SLF001 (a simulated fault of the measurement)
-    offsets[3] -= 0.4
+def shift_cell(module: Module, shift_v: float) -> None:
+    """Let a cell stand far from the others, as its BMS sees it."""
+    module._cell_offset_v[3] += shift_v  # noqa: SLF001 (the bench has no such fault of its own)
+
+
+def heat_sensor(module: Module, temperature_c: float) -> None:
+    """Let a sensor show what is too hot."""
+    module._stuck_c[1] = temperature_c  # noqa: SLF001
 
 
 async def in_book(gateway: GatewayProcess, condition: Callable[[list[dict[str, Any]]], object]) -> None:
