@@ -214,6 +214,7 @@ class Demo:
             "spool": {"path": "spool.sqlite"},
             "sink": {"type": "duckdb", "path": self._gateway.database_path.name},
             "http": {"host": HOST, "port": self._http_port, "console": self.config.console},
+            "battery": {"share": 0.9, "settle_s": 30},  # weeks come at once, and people watch
             "log": {"format": "console"},
         }
         try:
