@@ -34,10 +34,10 @@ def _asked_for(tree: ast.AST) -> set[str]:
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     imported = {alias.asname or alias.name.partition(".")[0] for node in imports for alias in node.names}
     found = {alias.name for node in imports for alias in node.names}
-    own = {_own_text(node) for node in getattr(tree, "body", []) if isinstance(node, ast.Assign)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in own:
-            found.add(node.value)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") != "namedtuple":  # other texts ask for nothing
+            texts = [part.value for part in node.args if isinstance(part, ast.Constant)]
+            found |= {text for text in texts if isinstance(text, str)}
         elif isinstance(node, ast.Attribute):
             root: ast.expr = node
             while isinstance(root, ast.Attribute):
@@ -45,17 +45,6 @@ def _asked_for(tree: ast.AST) -> set[str]:
             if not isinstance(root, ast.Name) or root.id in imported:  # else it is a member of an object
                 found.add(node.attr)
     return found
-
-
-def _own_text(node: ast.Assign) -> ast.expr:
-    """Return what may be a text that asks for nothing: a constant's, or the name that a tuple's type is given."""
-    if (
-        isinstance(node.value, ast.Call)
-        and isinstance(node.value.func, ast.Name)
-        and node.value.func.id == "namedtuple"
-    ):
-        return node.value.args[0]
-    return node.value
 
 
 def _used(*nodes: ast.AST) -> Counter[str]:
