@@ -55,7 +55,8 @@ class Trip:
         index = len(self.served_utc_ms)
         if not self._is_known:
             self._is_known = True
-        elif index < len(self.samples):
+            return -1.5 * REFRESH_S  # before the first sample, or the controller would not refresh for it
+        if index < len(self.samples):
             for name, value in self.samples[index].values.items():
                 setattr(self._van, name, float(value))
             self.served_utc_ms.append(time.time() * 1000)
