@@ -1,18 +1,13 @@
 """History out of the DuckDB file, through cursors of the sink's own connection: a file has one process."""
 
-from threading import Timer
 from typing import Any
 
-import duckdb
-
-from .error import GatewayError, SinkBusyError
+from .duckdb_cursor import QUERY_S_MAX, ask
 from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, SeriesQuery, is_averaged
 from .missing import MISSING_MAX, Missing
 from .sinks.duckdb_file import DuckdbSink
 from .worker import Worker
 
-# Nobody waits longer for a chart, and the thread that answers is also waited for at the gateway's end.
-QUERY_S_MAX = 10.0
 _FLOW = """
 SELECT fleet, node, SUM(frame_count)::BIGINT, SUM(row_count)::BIGINT, SUM(value_count)::BIGINT,
     SUM(seq_max - seq_min + 1 - frame_count)::BIGINT, SUM(delay_sum) / SUM(frame_count), MAX(delay_max)
@@ -91,17 +86,7 @@ class DuckdbHistory:
         return [Missing(*row) for row in rows]
 
     def _query(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-        try:
-            with self._sink.cursor() as cursor:
-                deadline = Timer(self._query_s_max, cursor.interrupt)
-                deadline.start()
-                try:
-                    return cursor.execute(sql, parameters).fetchall()
-                finally:
-                    deadline.cancel()
-                    deadline.join()  # or it could interrupt a cursor that is closed
-        except (duckdb.Error, GatewayError) as error:
-            raise SinkBusyError(f"the database does not answer: {error}") from error
+        return ask(self._sink.cursor, sql, parameters, self._query_s_max)
 
     def close(self) -> None:
         """End the thread."""

@@ -11,6 +11,8 @@ from swapline_gateway.fleet_record import NodeKey
 from .book import AlarmKey, AlarmRow, Boot
 
 LAST_UTC_MS = 1 << 43  # the year 2248: later than any row may be
+FRAME_MS_MAX = 86_400_000  # a frame's first row is no older than this before any of its others
+ANSWER_MS_MAX = 30 * 86_400_000  # after a restart, a bay that nobody answered in for so long stays "lost"
 
 
 class Span(NamedTuple):

@@ -1,25 +1,15 @@
 """The alarm book's questions to the DuckDB file, through cursors that somebody lends."""
 
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from collections.abc import Collection
 from datetime import UTC, datetime
-from threading import Timer
 from typing import Any
 
-import duckdb
-
-from swapline_gateway.error import GatewayError, SinkBusyError
+from swapline_gateway.duckdb_cursor import QUERY_S_MAX, OpenCursor, ask
 from swapline_gateway.fleet_record import RAISED_AGAIN_S, NodeKey
 from swapline_wire.catalogue import ALARM_STREAM, BOOT, KEY
 
 from .book import RAISED_AGAIN_MS, AlarmKey, AlarmRow, Boot
-from .source import LAST_UTC_MS, Span
-
-OpenCursor = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
-
-QUERY_S_MAX = 10.0  # less than a damaged file's repair waits for readers
-ANSWER_MS_MAX = 30 * 86_400_000  # after a restart, a bay that nobody answered in for so long stays "lost"
-FRAME_MS_MAX = 86_400_000  # a frame's first row is no older than this before any of its others
+from .source import ANSWER_MS_MAX, FRAME_MS_MAX, LAST_UTC_MS, Span
 
 _VALUES = tuple(signal.name for signal in ALARM_STREAM.signals if signal.kind != KEY)
 # The run is in the table of frames, which its min-max indexes narrow to that time.
@@ -95,18 +85,7 @@ class DuckdbAlarms:
         return None if found is None else int(found)
 
     def _query(self, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-        try:
-            with self._open_cursor() as cursor:
-                deadline = Timer(self._query_s_max, cursor.interrupt)
-                deadline.start()
-                try:
-                    return cursor.execute(sql, parameters).fetchall()
-                finally:
-                    deadline.cancel()
-                    deadline.join()  # or it could interrupt a cursor that is closed
-        except (duckdb.Error, GatewayError) as error:
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SinkBusyError(f"the database does not answer: {said}") from error
+        return ask(self._open_cursor, sql, parameters, self._query_s_max)
 
 
 def _where(span: Span) -> tuple[str, list[Any]]:

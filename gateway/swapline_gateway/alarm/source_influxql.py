@@ -15,11 +15,9 @@ from swapline_gateway.sinks.line_protocol import tag_value
 from swapline_wire.catalogue import ALARM_STREAM, BOOT, EVENT_STREAM, KEY
 
 from .book import RAISED_AGAIN_MS, AlarmKey, AlarmRow, Boot
-from .source import LAST_UTC_MS, Span
+from .source import ANSWER_MS_MAX, FRAME_MS_MAX, LAST_UTC_MS, Span
 
 _VALUES = tuple(signal.name for signal in ALARM_STREAM.signals if signal.kind != KEY)
-_FRAME_MS_MAX = 86_400_000  # a frame's first row is no older than this before any of its others
-_ANSWER_MS_MAX = 30 * 86_400_000
 
 
 class _Frame(NamedTuple):
@@ -54,7 +52,7 @@ class InfluxqlAlarms:
 
     def _frames(self, stream: str, span: Span) -> dict[NodeKey, list[_Frame]]:
         """Return the frames of a stream, in the order of their first rows."""
-        wider = span._replace(start_utc_ms=max(0, span.start_utc_ms - _FRAME_MS_MAX))
+        wider = span._replace(start_utc_ms=max(0, span.start_utc_ms - FRAME_MS_MAX))
         frames: dict[NodeKey, list[_Frame]] = defaultdict(list)
         for group in self._client.query(
             f'SELECT "boot", "span_ms" FROM "frames" WHERE {_where(wider)} AND "stream" = {text(stream)}'  # noqa: S608
@@ -97,7 +95,7 @@ class InfluxqlAlarms:
 
     def answered(self, key: AlarmKey, after_utc_ms: int) -> int | None:
         """See `AlarmSource.answered`."""
-        where = _where(Span(after_utc_ms + 1, after_utc_ms + _ANSWER_MS_MAX, key.fleet, key.node))
+        where = _where(Span(after_utc_ms + 1, after_utc_ms + ANSWER_MS_MAX, key.fleet, key.node))
         where += f" AND \"bay\" = '{key.bay}'"
         times: list[int] = []
         for question in (
@@ -127,7 +125,7 @@ def _find(frames: Sequence[_Frame], time_ms: int, boot: int | None = None) -> _F
         frame = frames[index]
         if frame.last_utc_ms >= time_ms and boot in (None, frame.boot):
             return frame
-        if frame.first_utc_ms < time_ms - _FRAME_MS_MAX:
+        if frame.first_utc_ms < time_ms - FRAME_MS_MAX:
             break
     return _Frame(time_ms, time_ms, 0, boot or 0)
 

@@ -5,78 +5,24 @@ books write the books' tables. So the sink never waits for us. A write replaces 
 there already, word for word, are left alone.
 """
 
-import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from swapline_gateway.error import GatewayError, SinkBusyError
+from swapline_gateway.duckdb_cursor import QUERY_S_MAX, OpenCursor, lend
 from swapline_wire.catalogue import ALARM_STREAM, BATTERY_IN, BATTERY_OUT, EVENT_STREAM
 
 from .record import Place, SwapHalf
 from .store import HALF_SIGNALS, OPERATORS, ModuleRows
 from .table import NUMBER, TEXT, TRUTH, WHOLE, Row, Table
 
-OpenCursor = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
-
 TIME_END_MS = 1 << 47  # later than any clock says
-WATCH_INTERVAL_S = 0.25
-QUERY_S_MAX = 10.0  # less than a damaged file's repair waits for readers
 _BETWEEN = "stored.time BETWEEN make_timestamp(?) AND make_timestamp(?)"
 _ARROW_TYPES = {TEXT: pa.string(), WHOLE: pa.int64(), NUMBER: pa.float64(), TRUTH: pa.bool_()}
-
-
-class _Watch:
-    """Interrupts what takes too long: one thread for all questions, as one for each costs more than the question.
-
-    It ends soon after the last question, so that it keeps no process from ending.
-    """
-
-    def __init__(self, *, interval_s: float = WATCH_INTERVAL_S) -> None:
-        self._interval_s = interval_s
-        self._limits: dict[int, tuple[float, duckdb.DuckDBPyConnection]] = {}
-        self._lock = threading.Lock()
-        self._count = 0
-        self._is_running = False
-
-    @contextmanager
-    def limit(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
-        """Interrupt the cursor's work when the block takes longer; never after the block."""
-        with self._lock:
-            self._limits[id(cursor)] = (time.monotonic() + seconds, cursor)
-            self._count += 1
-            if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._run, name="swapline-watch").start()
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._limits[id(cursor)]
-
-    def _run(self) -> None:
-        seen = -1
-        while True:
-            time.sleep(self._interval_s)
-            with self._lock:
-                self._interrupt_overdue()
-                if not self._limits and self._count == seen:
-                    self._is_running = False
-                    return
-                seen = self._count
-
-    def _interrupt_overdue(self) -> None:
-        for end_s, cursor in self._limits.values():
-            if time.monotonic() > end_s:
-                cursor.interrupt()
-
-
-_WATCH = _Watch()
 
 
 class DuckdbStore:
@@ -256,19 +202,8 @@ class DuckdbStore:
         with self._cursor() as cursor:
             return cursor.execute(sql, parameters).fetchall()
 
-    @contextmanager
-    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Lend a cursor whose work is interrupted when it takes too long. Raises `SinkBusyError`."""
-        try:
-            with self._open_cursor() as cursor:
-                if self._query_s_max is None:
-                    yield cursor
-                    return
-                with _WATCH.limit(cursor, self._query_s_max):
-                    yield cursor
-        except (duckdb.Error, GatewayError) as error:
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SinkBusyError(f"the database does not answer: {said}") from error
+    def _cursor(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return lend(self._open_cursor, self._query_s_max)
 
 
 def _replace(cursor: duckdb.DuckDBPyConnection, table: Table, rows: Sequence[Row]) -> None:
