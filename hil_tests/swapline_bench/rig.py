@@ -124,6 +124,18 @@ class HolderRig:
             while is_heard() and any(line.unread_bytes() for line, _ in self._plugs):  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_S)
 
+    async def interrupt(self) -> None:
+        """Let all devices that are asked fall silent in the middle of a poll: its question stays without an answer.
+
+        So no reading is half of what a device says before and half of what it says when it is plugged in again. Raises
+        `TimeoutError` for a node that does not ask.
+        """
+        self.unplug()
+        asked = [line for line, face in self._plugs if isinstance(face, RequestFace)]
+        async with asyncio.timeout(HUSH_S_MAX):
+            while not all(line.unheard_bytes() for line in asked):  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(LOOK_S)
+
     def _is_heard(self) -> bool:
         return self.node is None or self.node.is_running
 

@@ -109,6 +109,11 @@ class PseudoTerminal:
         (count,) = struct.unpack("i", ioctl(self._node_end, termios.FIONREAD, bytes(4)))
         return int(count)
 
+    def unheard_bytes(self) -> int:
+        """Return how many bytes of the node no face has read."""
+        (count,) = struct.unpack("i", ioctl(self.device_end, termios.FIONREAD, bytes(4)))
+        return int(count)
+
 
 class RealPort:
     """A serial adapter of this computer, for nobody else while it is open. Raises `LineError`."""
@@ -148,6 +153,10 @@ class RealPort:
     def unread_bytes(self) -> int:
         """Return how many bytes have not left the UART yet."""
         return int(self._port.out_waiting)
+
+    def unheard_bytes(self) -> int:
+        """Return how many bytes of the node no face has read."""
+        return int(self._port.in_waiting)
 
 
 def _why(port: str, error: Exception) -> str:
@@ -346,6 +355,10 @@ class SerialLine:
     def unread_bytes(self) -> int:
         """Return how many bytes wait for the node to read them; on a real port, for the UART to send them."""
         return self._end.unread_bytes() if self.is_plugged_in else 0
+
+    def unheard_bytes(self) -> int:
+        """Return how many bytes of the node no face has read."""
+        return self._end.unheard_bytes() if self.is_plugged_in else 0
 
     @property
     def bytes_offered(self) -> int:
