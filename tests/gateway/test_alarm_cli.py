@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from swapline_bench import services
 from swapline_bench.frame_source import FrameSource
 from swapline_gateway.cli import main
+from swapline_gateway.command.listing import MOMENT, when
 from swapline_gateway.gateway import Gateway
 from swapline_gateway.spool import now_utc_ms
 
@@ -57,6 +58,13 @@ async def test_alarms_are_listed_and_acknowledged_by_the_running_gateway_and_lis
         again = await asyncio.to_thread(run, *acknowledge, "--by", "Bob")
         assert "acknowledged by Ann" in again.output
         assert "before you" in again.output
+        told = (await asyncio.to_thread(run, *using, "--json")).output.splitlines()
+        (ended,) = (one for one in map(json.loads, told) if one["code"] == 6)
+        at = when(ended["raised_utc_ms"]).replace(" ", "T")
+        seen = await asyncio.to_thread(
+            run, "acknowledge", "test/van-007", "1", "6", *using, "--by", "Cy", "--raised", at
+        )
+        assert (seen.exit_code, seen.output[:18]) == (0, "acknowledged by Cy")
         missing = await asyncio.to_thread(run, "acknowledge", "test/van-007", "1", "6", *using, "--by", "Bob")
         assert missing.exit_code == 1
         assert "No alarm 6 of test/van-007, bay 1, stands" in missing.output
@@ -65,7 +73,7 @@ async def test_alarms_are_listed_and_acknowledged_by_the_running_gateway_and_lis
     assert of_database.output == of_gateway.output
     found = [json.loads(line) for line in of_database.output.splitlines()]
     assert sorted((one["code"], one["cleared_utc_ms"] is None) for one in found) == [(1, True), (6, False)]
-    assert {one["code"]: (one["acknowledgement"] or {}).get("by") for one in found} == {1: "Ann", 6: None}
+    assert {one["code"]: (one["acknowledgement"] or {}).get("by") for one in found} == {1: "Ann", 6: "Cy"}
     standing = await asyncio.to_thread(run, *using, "--standing")
     assert "1 alarms, 1 of them stand." in standing.output
 
@@ -87,7 +95,5 @@ def test_what_cannot_be_done_is_said_in_a_sentence(config: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(("text", "ago_s"), [("90m", 5400), ("36h", 129_600), ("0.5d", 43_200)])
 def test_times_may_be_said_as_how_long_ago(text: str, ago_s: float) -> None:
-    from swapline_gateway.command.alarms import Moment  # noqa: PLC0415
-
-    assert abs(now_utc_ms() - Moment().convert(text, None, None) - ago_s * 1000) < 60_000
-    assert Moment().convert("2026-11-22T17:30", None, None) == 1_795_368_600_000
+    assert abs(now_utc_ms() - MOMENT.convert(text, None, None) - ago_s * 1000) < 60_000
+    assert MOMENT.convert("2026-11-22T17:30", None, None) == 1_795_368_600_000

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import cast
 
-import duckdb
-
+from swapline_gateway.access import open_file
 from swapline_gateway.battery.access import make_store
 from swapline_gateway.battery.store import BatteryStore
 from swapline_gateway.battery.store_duckdb import DuckdbStore
 from swapline_gateway.battery.table import ACKNOWLEDGEMENT
 from swapline_gateway.config import DuckdbConfig, GatewayConfig, SinkConfig
-from swapline_gateway.error import StorageError
 from swapline_gateway.influxql import InfluxqlClient
 from swapline_gateway.sinks.base import Sink
 from swapline_gateway.sinks.duckdb_file import DuckdbSink
@@ -40,7 +38,7 @@ def make_watch(config: SinkConfig, sink: Sink, state: FleetState, uplink: Uplink
 def read_past(config: GatewayConfig, wanted: Wanted) -> list[Alarm]:
     """Return the newest alarms that are asked for, the newest first, out of the database.
 
-    Raises `SinkBusyError` when it does not answer, `StorageError` for a file that cannot be asked.
+    Raises `SinkBusyError` when it does not answer, `StorageError` for a file that cannot be opened.
     """
     since = now_utc_ms() if wanted.since_utc_ms is None else wanted.since_utc_ms
     span = Span(max(0, since - KEPT_MS), fleet=wanted.fleet, node=wanted.node, module=wanted.module)
@@ -53,23 +51,11 @@ def read_past(config: GatewayConfig, wanted: Wanted) -> list[Alarm]:
 
 @contextmanager
 def _open(config: SinkConfig) -> Iterator[tuple[AlarmSource, BatteryStore]]:
-    if not isinstance(config, DuckdbConfig):
-        from swapline_gateway.battery.store_influxql import InfluxqlStore  # noqa: PLC0415
-
-        with closing(InfluxqlAlarms(InfluxqlClient(config))) as source, closing(InfluxqlStore(config)) as store:
-            yield source, store
+    if isinstance(config, DuckdbConfig):
+        with open_file(config) as connection:
+            yield DuckdbAlarms(connection.cursor), DuckdbStore(connection.cursor)
         return
-    if not config.path.exists():
-        raise StorageError(f"There is no database at {config.path}: check sink.path of the configuration.")
-    try:
-        connection = duckdb.connect(str(config.path), read_only=True)
-    except duckdb.Error as error:
-        text = str(error).splitlines()[0].rstrip(".")
-        if "set lock" in text:
-            raise StorageError(
-                f"{config.path} is open in the running gateway, which has no [http] with a port to ask it by: stop it, "
-                "or set http.port."
-            ) from error
-        raise StorageError(f"{config.path} cannot be asked: {text}; the gateway mends it at its next start.") from error
-    with closing(connection):
-        yield DuckdbAlarms(connection.cursor), DuckdbStore(connection.cursor)
+    from swapline_gateway.battery.store_influxql import InfluxqlStore  # noqa: PLC0415
+
+    with closing(InfluxqlAlarms(InfluxqlClient(config))) as source, closing(InfluxqlStore(config)) as store:
+        yield source, store

@@ -37,8 +37,8 @@ class Answers(Protocol):
     def holder(self, fleet: str, node: str, at_utc_ms: int | None = None) -> Answer:
         """Return `stays`: which modules were in a holder's bays at a time, now if none is given."""
 
-    def contradictions(self, *, since_utc_ms: int = 0, limit: int = LIMIT) -> Answer:
-        """Return `contradictions`, newest first."""
+    def contradictions(self, *, since_utc_ms: int = 0, limit: int = LIMIT, kind: str | None = None) -> Answer:
+        """Return `contradictions` of a kind, or of all, newest first."""
 
     def warnings(self) -> Answer:
         """Return `warnings`, the most serious first."""
@@ -79,9 +79,9 @@ class BookAnswers:
         at_ms = now_utc_ms() if at_utc_ms is None else at_utc_ms
         return {"stays": [stay.as_json() for stay in self._books.custody.at(fleet, node, at_ms)]}
 
-    def contradictions(self, *, since_utc_ms: int = 0, limit: int = LIMIT) -> Answer:
+    def contradictions(self, *, since_utc_ms: int = 0, limit: int = LIMIT, kind: str | None = None) -> Answer:
         """See `Answers.contradictions`."""
-        found = self._books.custody.contradictions(since_utc_ms=since_utc_ms, limit=limit)
+        found = self._books.custody.contradictions(since_utc_ms=since_utc_ms, limit=limit, kind=kind)
         return {"contradictions": [one.as_json() for one in found]}
 
     def warnings(self) -> Answer:

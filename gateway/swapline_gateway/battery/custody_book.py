@@ -416,9 +416,12 @@ class CustodyBook:
         rows = self._store.read(SWAP, tags=tags, start_utc_ms=since_utc_ms, limit=limit, newest_first=True)
         return [swap_of(row) for row in rows]
 
-    def contradictions(self, *, since_utc_ms: int = 0, limit: int = LIMIT) -> list[Contradiction]:
-        """Return contradictions that began since then, newest first."""
-        rows = self._store.read(CONTRADICTION, start_utc_ms=since_utc_ms, limit=limit, newest_first=True)
+    def contradictions(
+        self, *, since_utc_ms: int = 0, limit: int = LIMIT, kind: str | None = None
+    ) -> list[Contradiction]:
+        """Return contradictions of a kind, or of all, that began since then, newest first."""
+        tags = {} if kind is None else {"kind": kind}
+        rows = self._store.read(CONTRADICTION, tags=tags, start_utc_ms=since_utc_ms, limit=limit, newest_first=True)
         return [contradiction_of(row) for row in rows]
 
 

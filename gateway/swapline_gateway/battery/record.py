@@ -23,6 +23,15 @@ DEPARTURE_WITHOUT_ARRIVAL = "departure_without_arrival"  # it left, and has turn
 SWAP_HALF_TOLD = "swap_half_told"  # station or van tells its half of a swap, the other one does not
 MOVED_WHILE_OFFLINE = "moved_while_offline"  # it changed places while its holder told nothing
 CODE_UNUSUAL = "code_unusual"  # not of the shape of GB/T 34014
+KINDS = (
+    TWO_PLACES,
+    TWO_MODULES,
+    ARRIVAL_WITHOUT_DEPARTURE,
+    DEPARTURE_WITHOUT_ARRIVAL,
+    SWAP_HALF_TOLD,
+    MOVED_WHILE_OFFLINE,
+    CODE_UNUSUAL,
+)
 
 
 class Place(NamedTuple):

@@ -16,6 +16,7 @@ from swapline_gateway.log import get
 from .answers import LIMIT, LIMIT_MAX, Answer, BookAnswers
 from .books import Books
 from .keeper import Keeper
+from .record import KINDS
 from .store import BatteryStore
 
 QUESTIONS_MAX = 2  # at once
@@ -102,7 +103,10 @@ def _holder(request: web.Request) -> Callable[[BookAnswers], Answer]:
 
 def _contradictions(request: web.Request) -> Callable[[BookAnswers], Answer]:
     since_ms, limit = _number(request, "since", 0, TIME_MS_MAX), _limit(request)
-    return lambda answers: answers.contradictions(since_utc_ms=since_ms or 0, limit=limit)
+    kind = request.query.get("kind") or None
+    if kind not in (None, *KINDS):
+        raise BadQuestionError(f"kind: allowed are {', '.join(KINDS)}")
+    return lambda answers: answers.contradictions(since_utc_ms=since_ms or 0, limit=limit, kind=kind)
 
 
 def _warnings(_request: web.Request) -> Callable[[BookAnswers], Answer]:

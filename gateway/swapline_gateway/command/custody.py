@@ -12,14 +12,12 @@ from swapline_gateway import config as configuration
 from swapline_gateway.battery.access import open_answers, open_books
 from swapline_gateway.battery.answers import LIMIT, LIMIT_MAX
 from swapline_gateway.battery.books import Books
+from swapline_gateway.battery.record import KINDS
 from swapline_gateway.error import EXIT_PROBLEM
 
-from .listing import parse_time, table, when
+from .listing import MOMENT, known_module, table, when, with_config
 
 PROGRESS_S = 1.0
-_CONFIG = click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), required=True, help="The gateway's TOML file."
-)
 
 
 @click.group()
@@ -28,7 +26,7 @@ def custody() -> None:
 
 
 @custody.command()
-@_CONFIG
+@with_config
 @click.option("--module", help="Only this module, and what its places say of others.")
 @click.option("--check", "is_check", is_flag=True, help="Change nothing; exit with 1 if the ledger is not the same.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as one JSON object.")
@@ -40,6 +38,8 @@ def rebuild(context: click.Context, config_path: Path, module: str | None, *, is
     """
     tell = _Progress()
     with open_books(configuration.load(config_path), is_writing=not is_check) as books:
+        if module is not None:
+            module = known_module(module, books.store.modules())
         if not is_check:
             _rebuild_hours(books, module, tell)
         figures = books.custody.rebuild(tell, module=module, is_check=is_check)
@@ -64,20 +64,23 @@ def _rebuild_hours(books: Books, module: str | None, tell: Callable[[str, int, i
 
 
 @custody.command()
-@_CONFIG
-@click.option("--since", metavar="TIME", help="Only those that began since then (UTC, or with a zone).")
-@click.option("--kind", help="Only this kind, as docs/modules.md names them.")
+@with_config
+@click.option(
+    "--since",
+    "since_ms",
+    type=MOMENT,
+    default="1970-01-01",
+    help="Only those that began since then, as 2026-11-22 or 14d.",
+)
+@click.option("--kind", type=click.Choice(KINDS), metavar="KIND", help=f"Only this kind: {', '.join(KINDS)}.")
 @click.option(
     "--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True, help="The newest so many."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def contradictions(config_path: Path, since: str | None, kind: str | None, limit: int, *, as_json: bool) -> None:
+def contradictions(config_path: Path, since_ms: int, kind: str | None, limit: int, *, as_json: bool) -> None:
     """List what the evidence says that cannot all be true, newest first."""
-    since_ms = 0 if since is None else parse_time(since)
     with open_answers(configuration.load(config_path)) as answers:
-        found = answers.contradictions(since_utc_ms=since_ms, limit=limit)["contradictions"]
-    if kind is not None:
-        found = [one for one in found if one["kind"] == kind]
+        found = answers.contradictions(since_utc_ms=since_ms, limit=limit, kind=kind)["contradictions"]
     if as_json:
         for one in found:
             click.echo(json.dumps(one))
@@ -89,7 +92,7 @@ def contradictions(config_path: Path, since: str | None, kind: str | None, limit
         (when(one["time_utc_ms"]), when(one["until_utc_ms"], unknown="goes on"), one["kind"], one["text"])
         for one in found
     ]
-    for line in table(("since", "until", "kind", "what"), rows):
+    for line in table(("since (UTC)", "until", "kind", "what"), rows):
         click.echo(line)
 
 

@@ -1,10 +1,22 @@
-"""What the commands about modules print alike: times, tables, places."""
+"""What commands take and print alike: the configuration, times, holders, tables, places."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
+
+from swapline_gateway.battery.code import suggest
+from swapline_gateway.error import GatewayError
+
+TIME_MS_MAX = 1 << 43  # the year 2248
+AGO = "90m, 36h, 14d"
+
+with_config = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), required=True, help="The gateway's TOML file."
+)
 
 
 def when(utc_ms: int | None, *, unknown: str = "") -> str:
@@ -12,13 +24,54 @@ def when(utc_ms: int | None, *, unknown: str = "") -> str:
     return unknown if utc_ms is None else datetime.fromtimestamp(utc_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def parse_time(text: str) -> int:
-    """Return UTC in ms of a date or time as people write it; without a zone it is UTC. Raises `BadParameter`."""
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no time: write it as 2026-11-22 or 2026-11-22T18:10+01:00") from error
-    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
+class Moment(click.ParamType[int]):
+    """A time, in UTC unless it names a zone: `2026-11-22`, `2026-11-22T17:30`, or so long ago: `90m`, `36h`, `14d`."""
+
+    name = "time"
+    _units = {"m": 60, "h": 3600, "d": 86400}  # noqa: RUF012 (click's own style)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return it in milliseconds."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        try:
+            if text[-1:] in self._units:
+                utc_s = time.time() - float(text[:-1]) * self._units[text[-1]]
+            else:
+                moment = datetime.fromisoformat(text)
+                utc_s = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            utc_ms = round(utc_s * 1000)
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{text!r} is no time: write 2026-11-22T17:30 (UTC), 2026-11-22T18:30+01:00, or how long ago: {AGO}",
+                param,
+                ctx,
+            )
+        if not 0 <= utc_ms < TIME_MS_MAX:
+            self.fail(f"{text!r} is not between the years 1970 and 2248", param, ctx)
+        return utc_ms
+
+
+MOMENT = Moment()
+
+
+def known_module(code: str, known: Sequence[str]) -> str:
+    """Return the code if it is known. Raises `GatewayError` with those that may be meant."""
+    if code in known:
+        return code
+    meant = suggest(code, known)
+    if meant:
+        raise GatewayError(f"No module {code!r} is known; did you mean {' or '.join(meant)}?")
+    raise GatewayError(f"No module {code!r} is known: {len(known)} others are.")
+
+
+def split_holder(text: str) -> tuple[str, str]:
+    """Return fleet and node of `FLEET/NODE`. Raises `BadParameter`."""
+    fleet, slash, node = text.partition("/")
+    if not (fleet and slash and node):
+        raise click.BadParameter(f"{text!r} is no holder: write it as FLEET/NODE", param_hint="FLEET/NODE")
+    return fleet, node
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

@@ -10,9 +10,8 @@ import click
 from swapline_gateway import config as configuration
 from swapline_gateway.battery import code as module_code
 from swapline_gateway.battery.access import open_answers
-from swapline_gateway.error import GatewayError
 
-from .listing import number, place, table, when
+from .listing import known_module, number, place, table, when, with_config
 
 STAYS_MAX = 20  # the newest; `--json` has all
 _EVIDENCE = {
@@ -32,9 +31,7 @@ _ESTIMATES = ("capacity", "resistance", "spread", "spread_trend")
 
 @click.command()
 @click.argument("code")
-@click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), required=True, help="The gateway's TOML file."
-)
+@with_config
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with everything.")
 def module(code: str, config_path: Path, *, as_json: bool) -> None:
     """Say where a module is and was, how it was treated, and what does not fit together.
@@ -42,23 +39,12 @@ def module(code: str, config_path: Path, *, as_json: bool) -> None:
     CODE is what its BMS says. The database may be open in a running gateway.
     """
     with open_answers(configuration.load(config_path)) as answers:
-        known = answers.codes()["codes"]
-        if code not in known:
-            raise GatewayError(_unknown(code, known))
-        answer = answers.module(code)
+        answer = answers.module(known_module(code, answers.codes()["codes"]))
     if as_json:
-        parts = module_code.parse(code).as_json()
-        click.echo(json.dumps(answer | {"parts": parts}))
+        click.echo(json.dumps(answer))
         return
     for line in describe(code, answer):
         click.echo(line)
-
-
-def _unknown(code: str, known: list[str]) -> str:
-    meant = module_code.suggest(code, known)
-    if meant:
-        return f"No module {code!r} is known; did you mean {' or '.join(meant)}?"
-    return f"No module {code!r} is known: {len(known)} others are."
 
 
 def describe(code: str, answer: dict[str, Any]) -> Iterator[str]:
@@ -107,7 +93,7 @@ def _stays(stays: list[dict[str, Any]]) -> Iterator[str]:
         )
         for stay in stays[-STAYS_MAX:]
     ]
-    head = ("where", "from", "known by", "until", "known by", "last reading")
+    head = ("where", "from (UTC)", "known by", "until", "known by", "last reading")
     yield from (f"  {line}" for line in table(head, rows))
 
 
@@ -128,14 +114,16 @@ def _swaps(swaps: list[dict[str, Any]]) -> Iterator[str]:
         for swap in swaps[-STAYS_MAX:]
     ]
     if rows:
-        head = ("when", "van", "station", "out", "in", "SoC out", "SoC in", "took", "odometer")
+        head = ("when (UTC)", "van", "station", "out", "in", "SoC out", "SoC in", "took", "odometer")
         yield from (f"  {line}" for line in table(head, rows))
 
 
 def _contradictions(found: list[dict[str, Any]]) -> Iterator[str]:
     yield _title(f"Contradictions ({len(found)})")
     for one in found:
-        yield click.style(f"  {when(one['time_utc_ms'])}  {one['kind'].replace('_', ' ')}: {one['text']}", fg="yellow")
+        yield click.style(
+            f"  {when(one['time_utc_ms'])} UTC  {one['kind'].replace('_', ' ')}: {one['text']}", fg="yellow"
+        )
 
 
 def _passport(passport: dict[str, Any] | None) -> Iterator[str]:

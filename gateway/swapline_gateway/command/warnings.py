@@ -1,7 +1,6 @@
 """`swapline warnings`: modules that may fail, the likeliest first, with the reasons."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,15 @@ import click
 from swapline_gateway import config as configuration
 from swapline_gateway.battery.access import open_answers
 
+from .listing import when, with_config
+
 
 @click.command()
-@click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), required=True, help="The gateway's TOML file."
-)
+@with_config
 @click.option("--module", "code", help="Only warnings of this module.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: `warnings`, with their evidence.")
 def warnings(*, config_path: Path, code: str | None, as_json: bool) -> None:
-    r"""List early warnings: slow signs that a module may fail, long before it alarms.
+    """List early warnings: slow signs that a module may fail, long before it alarms.
 
     \b
     cell_falls_behind     one cell loses charge against its string
@@ -26,7 +25,7 @@ def warnings(*, config_path: Path, code: str | None, as_json: bool) -> None:
     hotter_than_siblings  it gets hotter than others do at the same power
     spread_grows          its cells drift apart at rest
     sensor_stands_still   a temperature sensor stopped moving
-    """
+    """  # noqa: D301 (click wants the character itself)
     with open_answers(configuration.load(config_path)) as answers:
         found = [one for one in answers.warnings()["warnings"] if code in (None, one["module"])]
     click.echo(json.dumps({"warnings": found}) if as_json else format_warnings(found))
@@ -38,7 +37,6 @@ def format_warnings(found: list[dict[str, Any]]) -> str:
         return "No early warnings: no module shows a slow sign of failure."
     lines = []
     for one in found:
-        since = datetime.fromtimestamp(one["since_utc_ms"] / 1000, UTC)
-        lines.append(f"{one['score']:.2f}  {one['module']}  {one['kind']}  since {since:%Y-%m-%d %H:%M} UTC")
+        lines.append(f"{one['score']:.2f}  {one['module']}  {one['kind']}  since {when(one['since_utc_ms'])} UTC")
         lines.append(f"      {one['text']}")
     return "\n".join(lines)

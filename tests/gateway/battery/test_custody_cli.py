@@ -135,7 +135,7 @@ def test_holder_is_told_at_a_time_and_now(config_path: Path) -> None:
     assert code(1) in text
     assert code(8) in text
     nobody = run(config_path, "holder", f"{FLEET}/{VAN}", "--at", "2020-01-01")
-    assert nobody.stdout == "No module is known to have been in fleet/van-1 at 2020-01-01 00:00:00.\n"
+    assert nobody.stdout == "No module is known to have been in fleet/van-1 at 2020-01-01 00:00:00 UTC.\n"
 
 
 def test_typo_suggests_the_nearest_known_code(config_path: Path) -> None:
@@ -143,13 +143,18 @@ def test_typo_suggests_the_nearest_known_code(config_path: Path) -> None:
     assert result.exit_code == EXIT_PROBLEM
     assert code(2) in result.stderr
     assert len(result.stderr.splitlines()) == 1
+    rebuilt = run(config_path, "custody", "rebuild", "--module", code(2)[:-2] + "20")
+    assert (rebuilt.exit_code, rebuilt.stderr) == (EXIT_PROBLEM, result.stderr)
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
         (("holder", "van-001"), "'van-001' is no holder: write it as FLEET/NODE"),
-        (("holder", "fleet/van-1", "--at", "yesterday"), "'yesterday' is no time: write it as"),
+        (("holder", "fleet/van-1", "--at", "9999-12-31T23:59-10:00"), "is not between the years 1970 and 2248"),
+        (("holder", "fleet/van-1", "--at", "1e999d"), "is no time"),
+        (("custody", "contradictions", "--kind", "two_place"), "'two_places'"),
+        (("holder", "fleet/van-1", "--at", "yesterday"), "'yesterday' is no time: write 2026-11-22T17:30 (UTC)"),
     ],
 )
 def test_wrong_words_say_what_to_write(tmp_path: Path, words: tuple[str, ...], complaint: str) -> None:

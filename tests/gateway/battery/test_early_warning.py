@@ -240,6 +240,11 @@ class Told:
 ONE = {"module": "A", "kind": LOSES_CHARGE, "score": 0.7, "text": "It leaks.", "since_utc_ms": HOUR_MS, "evidence": {}}
 
 
+def test_the_command_explains_each_kind_in_a_line_of_its_own() -> None:
+    lines = [line.strip() for line in CliRunner().invoke(main, ["warnings", "--help"]).output.splitlines()]
+    assert "loses_charge          more charge goes in than comes out" in lines
+
+
 def test_the_command_lists_reasons_and_says_it_in_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "gateway.toml"
     config.write_text('[sink]\ntype = "duckdb"\npath = "x.duckdb"\n', encoding="utf-8")
@@ -251,7 +256,7 @@ def test_the_command_lists_reasons_and_says_it_in_json(tmp_path: Path, monkeypat
     monkeypatch.setattr(command, "open_answers", answers)
     result = CliRunner().invoke(main, ["warnings", "--config", str(config)])
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[:2] == ["0.70  A  loses_charge  since 1970-01-01 01:00 UTC", "      It leaks."]
+    assert result.output.splitlines()[:2] == ["0.70  A  loses_charge  since 1970-01-01 01:00:00 UTC", "      It leaks."]
     result = CliRunner().invoke(main, ["warnings", "--config", str(config), "--module", "B", "--json"])
     assert [one["module"] for one in json.loads(result.output)["warnings"]] == ["B"]
 

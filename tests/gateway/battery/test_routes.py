@@ -14,7 +14,8 @@ import pytest
 from swapline_bench import services
 from swapline_bench.gateway_process import GatewayProcess
 from swapline_gateway import config as configuration
-from swapline_gateway.battery.access import FileInUseError, HttpAnswers, gateway_url, open_answers, open_books
+from swapline_gateway.access import FileInUseError, gateway_url
+from swapline_gateway.battery.access import HttpAnswers, open_answers, open_books
 from swapline_gateway.battery.answers import Answers
 from swapline_gateway.config import GatewayConfig
 from swapline_gateway.error import StorageError, UnavailableError
@@ -121,6 +122,7 @@ def ask_each(answers: Answers) -> list[dict[str, Any]]:
         ("swaps", {"limit": "0"}),
         ("swaps", {"limit": "1000000"}),
         ("contradictions", {"since": "-1"}),
+        ("contradictions", {"kind": "two"}),
         ("contradictions", {"since": "9" * 30}),
     ],
 )
