@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 class Books:
     """Books that are made, and their files loaded, when they are first asked for. One `Books` belongs to one thread."""
 
-    def __init__(self, store: BatteryStore) -> None:
+    def __init__(self, store: BatteryStore, *, is_kept: bool = False) -> None:
+        """`is_kept`: a keeper is at work on them (see `HourBook`)."""
         self.store = store
+        self._is_kept = is_kept
 
     @cached_property
     def hours(self) -> "HourBook":
         """What each module did in each hour."""
         from .hour_book import HourBook  # noqa: PLC0415
 
-        return HourBook(self.store)
+        return HourBook(self.store, is_kept=self._is_kept)
 
     @cached_property
     def custody(self) -> "CustodyBook":

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from swapline_gateway.due import FIGURES, HOLDER, HOUR_MS, Touch
+from swapline_gateway.due import FIGURES, HOLDER, HOUR_MS, Touch, is_running
 from swapline_gateway.fleet_record import key_places
 from swapline_gateway.reading import FrameRows
 from swapline_wire.catalogue import BATTERY_IN, BATTERY_OUT
@@ -33,8 +33,10 @@ class Concerns:
                 continue
             if stream == "event" and not _is_swap(rows):
                 continue
-            is_custody = stream == "event" or (stream == "module" and self._has_moved(rows))
             times = rows.columns[0]
+            # What is told late is derived with all the rest that comes with it.
+            is_live = is_running(max(times) // HOUR_MS * HOUR_MS, rows.frame.received_utc_ms)
+            is_custody = is_live and (stream == "event" or (stream == "module" and self._has_moved(rows)))
             for hour in range(min(times) // HOUR_MS, max(times) // HOUR_MS + 1):
                 key = (rows.module, hour * HOUR_MS)
                 found[key] = found.get(key, False) or is_custody

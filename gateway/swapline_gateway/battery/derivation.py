@@ -5,7 +5,7 @@ caller hears which failed and why. A database that does not answer ends the step
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -20,6 +20,8 @@ from .table import BOOK_STATE, CONTRADICTION, STAY, WARNING
 # Raise it when a formula or a table changes: every gateway then derives everything stored again.
 BOOKS_VERSION = 1
 WHOLE_HOURS = 24  # of one module in one step
+CUSTODY_MODULES = 16  # in one step
+CUSTODY_APART_MS = 24 * HOUR_MS  # since when their custody is to be derived
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,6 +36,15 @@ class Derived:
     hour_count: int = 0
     changed: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
+    custody_since: dict[str, int] = field(default_factory=dict)  # modules whose custody is to be derived, since when
+
+    def add(self, other: "Derived") -> None:
+        """Take in what another step did."""
+        self.hour_count += other.hour_count
+        self.changed |= other.changed
+        self.failed |= other.failed
+        for module, since_utc_ms in other.custody_since.items():
+            self.custody_since[module] = min(since_utc_ms, self.custody_since.get(module, since_utc_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +56,26 @@ class Counts:
     is_outdated: bool = False  # the file was replaced, or the books are of another version
 
 
+def custody_parts(since: Mapping[str, int]) -> Iterator[tuple[list[str], int]]:
+    """Yield modules whose custody is derived at once, and since when: it costs little more for some than for one."""
+    part: list[str] = []
+    start_ms = 0
+    for module, since_utc_ms in sorted(since.items(), key=lambda one: (one[1], one[0])):
+        if part and (len(part) >= CUSTODY_MODULES or since_utc_ms - start_ms > CUSTODY_APART_MS):
+            yield part, start_ms
+            part = []
+        start_ms = start_ms if part else since_utc_ms
+        part.append(module)
+    if part:
+        yield part, start_ms
+
+
 class Derivation:
     """See the module's header."""
 
     def __init__(self, store: BatteryStore, books: Books | None = None) -> None:
         self._store = store
-        self._books = books or Books(store)
+        self._books = books or Books(store, is_kept=True)
 
     def known_as(self, module: str) -> str:
         """See `BatteryStore.known_as`."""
@@ -62,23 +87,35 @@ class Derivation:
 
     def hours(self, due: Iterable[tuple[str, int]]) -> Derived:
         """Derive hours, and the custody that stands on them. Raises `SinkBusyError`."""
+        derived = self.only_hours(due)
+        for modules, since_utc_ms in custody_parts(derived.custody_since):
+            derived.add(self.custody(modules, since_utc_ms))
+        return derived
+
+    def only_hours(self, due: Iterable[tuple[str, int]]) -> Derived:
+        """Derive hours, and say whose custody stands on them. Raises `SinkBusyError`."""
         derived = Derived()
         by_module: dict[str, list[int]] = defaultdict(list)
         by_holder: dict[str, list[int]] = defaultdict(list)
         for name, hour in due:
             owner = (by_holder, name) if name.startswith(HOLDER) else (by_module, self.known_as(name))
             owner[0][owner[1]].append(hour)
-        by_start: dict[int, list[str]] = defaultdict(list)
         for module, hours in by_module.items():
             if self._one(derived, module, self._refresh_hours, module, hours):
                 derived.changed.add(module)
             if module not in derived.failed:
                 derived.hour_count += len(hours)
-                by_start[min(hours)].append(module)
+                derived.custody_since[module] = min(hours)
         for holder, hours in by_holder.items():
-            by_start[min(hours)] += self._modules_of(holder, min(hours), max(hours) + HOUR_MS)
-        for start_ms, modules in by_start.items():
-            self._custody(derived, sorted(set(modules)), start_ms)
+            for module in self._modules_of(holder, min(hours), max(hours) + HOUR_MS):
+                known_ms = derived.custody_since.get(module, hours[0])
+                derived.custody_since[module] = min(*hours, known_ms)
+        return derived
+
+    def custody(self, modules: Collection[str], since_utc_ms: int) -> Derived:
+        """Derive the custody of these modules. Raises `SinkBusyError`."""
+        derived = Derived()
+        self._custody(derived, modules, since_utc_ms)
         return derived
 
     def _modules_of(self, holder: str, start_utc_ms: int, end_utc_ms: int) -> list[str]:

@@ -7,7 +7,7 @@ business to forget old readings, and not a reason to forget what they said.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby
 
@@ -19,7 +19,9 @@ from .table import MODULE_DAY, MODULE_HOUR, Row
 
 __all__ = ["HourBook", "join_sightings"]
 
-HOURS_PER_READ = 6  # about 20,000 rows of a busy module
+ROWS_PER_READ = 20_000  # about: six hours of a busy module
+HOURS_PER_READ_FIRST, HOURS_PER_READ_MAX = 6, 96
+RUNNING_HOURS = 3  # that are computed where a keeper writes all others down
 RECENT_MS = 200 * DAY_MS
 _OTHER_VERSION = (ValueError, KeyError, TypeError)
 _HEAD, _TAIL, _BEFORE, _AFTER = range(4)
@@ -28,8 +30,10 @@ _HEAD, _TAIL, _BEFORE, _AFTER = range(4)
 class HourBook:
     """See the module's header."""
 
-    def __init__(self, store: BatteryStore) -> None:
+    def __init__(self, store: BatteryStore, *, is_kept: bool = False) -> None:
+        """`is_kept`: a keeper derives what is not stored yet, so that only running hours are computed here."""
         self._store = store
+        self._is_kept = is_kept
 
     def refresh(self, module: str, hours: Iterable[int]) -> bool:
         """Derive these hours (UTC in ms) again, those beside them that stood on other rows, and their days.
@@ -83,7 +87,7 @@ class HourBook:
     def hours(self, module: str, start_utc_ms: int = 0, end_utc_ms: int | None = None) -> list[ModuleHour]:
         """Return a module's hours that begin in [start, end), ascending.
 
-        Hours behind the last stored one (the running hour; all of them where nobody keeps the book) are computed.
+        Hours behind the last stored one are computed: all of them where nobody keeps the book, else the last few.
         """
         stored = self._stored(module, start_utc_ms, end_utc_ms)
         computed = list(self._derive(module, self._hours_behind(module, start_utc_ms, end_utc_ms)))
@@ -100,6 +104,8 @@ class HourBook:
             newest[0].time_utc_ms if newest else span[0] // HOUR_MS * HOUR_MS, -(-start_utc_ms // HOUR_MS) * HOUR_MS
         )
         end = span[1] // HOUR_MS * HOUR_MS + HOUR_MS
+        if self._is_kept:
+            first = max(first, end - RUNNING_HOURS * HOUR_MS)
         return range(first, end if end_utc_ms is None else min(end_utc_ms, end), HOUR_MS)
 
     def rebuild(self, module: str, progress: Callable[[int, int], None] = lambda _done, _all: None) -> bool:
@@ -124,8 +130,8 @@ class HourBook:
         return sorted(hours, key=lambda hour: hour.hour_utc_ms)
 
     def _stored_around(self, module: str, hours: list[int]) -> dict[int, ModuleHour]:
-        found: dict[int, ModuleHour] = {}
         """Return what is stored of these hours' days, and of the hours beside the days."""
+        found: dict[int, ModuleHour] = {}
         days = {(hour + beside) // DAY_MS * DAY_MS for hour in hours for beside in (-HOUR_MS, 0, HOUR_MS)}
         for first, last in _ranges(days, len(days), DAY_MS):
             stored = self._stored(module, first, last + DAY_MS)
@@ -134,17 +140,28 @@ class HourBook:
 
     def _derive(self, module: str, hours: Iterable[int]) -> Iterator[ModuleHour]:
         """Yield the hours that have rows."""
-        for first, last in _ranges(hours, HOURS_PER_READ):
-            end = last + HOUR_MS
-            readings = self._store.readings(module, SIGNALS, start_utc_ms=first - MARGIN_MS, end_utc_ms=end + MARGIN_MS)
-            if not readings.time_utc_ms:
-                continue
-            cells = self._store.readings(module, CELL_SIGNALS, stream="cells", start_utc_ms=first, end_utc_ms=end)
-            for hour in range(first, end, HOUR_MS):
-                part = _cut(readings, hour - MARGIN_MS, hour + HOUR_MS + MARGIN_MS)
-                derived = summarise(module, part, hour, _cut(cells, hour, hour + HOUR_MS))
-                if derived.row_count:
-                    yield derived
+        count = HOURS_PER_READ_FIRST
+        for first, last in _ranges(hours, HOURS_PER_READ_MAX):
+            start, end = first, last + HOUR_MS
+            while start < end:
+                part_end = min(end, start + count * HOUR_MS)
+                row_count = yield from self._derive_part(module, start, part_end)
+                wanted = count * ROWS_PER_READ // max(row_count, 1)
+                count = max(1, min(wanted, 4 * count, HOURS_PER_READ_MAX))
+                start = part_end
+
+    def _derive_part(self, module: str, start: int, end: int) -> Generator[ModuleHour, None, int]:
+        """Yield the hours in [start, end) that have rows, read at once. Returns how many rows that were."""
+        readings = self._store.readings(module, SIGNALS, start_utc_ms=start - MARGIN_MS, end_utc_ms=end + MARGIN_MS)
+        if not readings.time_utc_ms:
+            return 0
+        cells = self._store.readings(module, CELL_SIGNALS, stream="cells", start_utc_ms=start, end_utc_ms=end)
+        for hour in range(start, end, HOUR_MS):
+            part = _cut(readings, hour - MARGIN_MS, hour + HOUR_MS + MARGIN_MS)
+            derived = summarise(module, part, hour, _cut(cells, hour, hour + HOUR_MS))
+            if derived.row_count:
+                yield derived
+        return len(readings.time_utc_ms) + len(cells.time_utc_ms)
 
 
 def _disagreeing(hour: ModuleHour, stored: dict[int, ModuleHour]) -> Iterator[int]:

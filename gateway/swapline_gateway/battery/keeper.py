@@ -9,8 +9,11 @@ it, and the older result may have been written last. So there every entry is der
 everywhere, what is derived at once because a module changed places: events overtake the rows around them. What has not
 changed is not written again.
 
+Late back-fill makes many hours due. They are taken many at a time: their hours first, each module's in its order, then
+custody once for each module, or else each hour would ask about all that came after it.
+
 The work is done in a thread of its own, in steps of about half a second; between them it rests, so that it uses no more
-than its share of a core. Events and modules that turn up in another place come first.
+than its share of a core. Swaps and modules that turn up in another place now come first, before every step.
 """
 
 import asyncio
@@ -45,9 +48,10 @@ from swapline_gateway.spool import Spool, now_utc_ms
 from swapline_gateway.worker import Worker
 
 from .concern import Concerns
-from .derivation import Counts, Derivation, Derived
+from .derivation import Counts, Derivation, Derived, custody_parts
 
 STEP_S_MAX = 0.5
+ROUND_ENTRIES_MAX = 2000
 STEP_ENTRIES_FIRST = 8
 STEP_ENTRIES_MAX = 64
 IDLE_S = 2.0  # how late an hour is seen that became ready by itself
@@ -74,6 +78,28 @@ class KeeperFigures:
     error: str = ""
     busy_s: float = 0.0  # of the thread's processor time
     counts: Counts = field(default_factory=Counts)
+
+
+class Round:
+    """Hours that were taken together, and how far they are: hours, then custody, then done."""
+
+    def __init__(self, dues: Iterable[Due]) -> None:
+        self.dues = sorted(dues)
+        self.derived = Derived()
+        self._next = 0
+        self._custody: list[tuple[list[str], int]] | None = None
+
+    def next_hours(self, count: int) -> list[tuple[str, int]]:
+        """Return the next hours to derive; none when all are."""
+        dues = self.dues[self._next : self._next + count]
+        self._next += len(dues)
+        return [(due.module, due.hour_utc_ms) for due in dues]
+
+    def next_custody(self) -> tuple[list[str], int] | None:
+        """Return the next modules whose custody is to be derived, and since when."""
+        if self._custody is None:
+            self._custody = list(custody_parts(self.derived.custody_since))[::-1]
+        return self._custody.pop() if self._custody else None
 
 
 class Keeper:
@@ -106,6 +132,7 @@ class Keeper:
         self._module_revisions: OrderedDict[str, int] = OrderedDict()
         self._first_revision = self.revision
         self._entries_max = STEP_ENTRIES_FIRST
+        self._round: Round | None = None
         self._whole: tuple[Due, int | None] | None = None
         self._counted_s = -COUNT_S
         self._counted_revision = self.revision
@@ -143,7 +170,7 @@ class Keeper:
         if not await self._work(self._is_understood):
             return await self._stay_off("the database takes rows but cannot be asked for them in InfluxQL")
         await self._spool_worker.run(self._spool.release_due)
-        self._whole = None
+        self._round = self._whole = None
         if await self._work(self._derivation.is_outdated):
             await self._begin_anew()
         return True
@@ -196,9 +223,9 @@ class Keeper:
 
     async def _cycle(self) -> bool:
         """Do one step of each kind of work; of custody alone while there is any. Says whether there was anything."""
-        if await self._hours(CUSTODY_FIRST):
+        if await self._news():
             return True
-        is_busy = await self._hours(HOURS_NEXT)
+        is_busy = await self._round_step()
         is_busy |= await self._figures()
         is_busy |= await self._whole_step()
         if time.monotonic() - self._counted_s >= COUNT_S or not is_busy:
@@ -208,16 +235,36 @@ class Keeper:
     async def _take(self, priority: int, count: int) -> list[Due]:
         return await self._spool_worker.run(self._spool.take_due, priority, count)
 
-    async def _hours(self, priority: int) -> bool:
-        dues = await self._take(priority, self._entries_max)
+    async def _news(self) -> bool:
+        """Derive where modules changed places just now."""
+        dues = await self._take(CUSTODY_FIRST, STEP_ENTRIES_FIRST)
         if not dues:
             return False
-        begun_s = time.monotonic()
         derived = await self._work(self._derivation.hours, [(due.module, due.hour_utc_ms) for due in dues])
-        self._fit(len(dues), time.monotonic() - begun_s)
         self.figures.hours_derived += derived.hour_count
-        touches = _figures_of(derived.changed)
-        await self._finish(dues, derived, touches, is_again_wanted=self._is_shared or priority == CUSTODY_FIRST)
+        await self._finish(dues, derived, _figures_of(derived.changed), is_again_wanted=True)
+        return True
+
+    async def _round_step(self) -> bool:
+        """Derive some hours of a round, or some modules' custody, or end it; or begin with the next one."""
+        if self._round is None:
+            dues = await self._take(HOURS_NEXT, ROUND_ENTRIES_MAX)
+            if not dues:
+                return False
+            self._round = Round(dues)
+        this = self._round
+        if hours := this.next_hours(self._entries_max):
+            begun_s = time.monotonic()
+            derived = await self._work(self._derivation.only_hours, hours)
+            self._fit(len(hours), time.monotonic() - begun_s)
+            self.figures.hours_derived += derived.hour_count
+            this.derived.add(derived)
+        elif part := this.next_custody():
+            this.derived.add(await self._work(self._derivation.custody, *part))
+        else:
+            self._round = None
+            touches = _figures_of(this.derived.changed)
+            await self._finish(this.dues, this.derived, touches, is_again_wanted=self._is_shared)
         return True
 
     def _fit(self, count: int, duration_s: float) -> None:

@@ -136,8 +136,8 @@ def test_state_says_since_when_something_waits(connection: sqlite3.Connection) -
     assert [one.hour_utc_ms for one in table.take(connection, FIGURES_THEN, 9, LONG_AFTER_MS)] == [FIGURES]
 
 
-def rows_of(source: FrameSource, data: bytes) -> FrameRows:
-    return read_rows(SpooledFrame(0, source.fleet, source.node, source.anchor_utc_ms, 3, 0, data))
+def rows_of(source: FrameSource, data: bytes, received_utc_ms: int = PAST) -> FrameRows:
+    return read_rows(SpooledFrame(0, source.fleet, source.node, source.anchor_utc_ms, 3, received_utc_ms, data))
 
 
 def frame(
@@ -162,6 +162,21 @@ def test_module_is_urgent_where_it_was_not_before() -> None:
     (other_bay,) = concerns.of([frame([120_000], bay=2)])
     (other_node,) = concerns.of([frame([180_000], bay=2, node="van-002")])
     assert [one.is_custody for one in (first, same, other_bay, other_node)] == [True, False, True, True]
+
+
+def test_what_is_told_late_is_not_urgent_and_does_not_make_live_rows_so() -> None:
+    concerns = Concerns()
+    concerns.of([frame([0])])
+    event = frame([0], stream=EVENT_STREAM, code=BATTERY_IN)
+    late = [
+        replace(rows, frame=rows.frame._replace(received_utc_ms=PAST + 9 * HOUR_MS))
+        for rows in (
+            event,
+            frame([60_000], bay=2),
+        )
+    ]
+    found = concerns.of(late) + concerns.of([frame([120_000])])
+    assert [one.is_custody for one in found] == [False, False]
 
 
 def test_swap_event_is_urgent_and_an_alarm_concerns_the_passport() -> None:

@@ -72,6 +72,11 @@ class Script(Derivation):
         self.hours_asked += asked
         return derived
 
+    only_hours = hours
+
+    def custody(self, modules: Collection[str], since_utc_ms: int) -> Derived:
+        raise AssertionError(f"no answer named {modules} with custody to derive since {since_utc_ms}")
+
     def figures(self, modules: Collection[str]) -> Derived:
         derived = self._answer(modules)
         self.figures_asked += modules
