@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,8 @@ def measure(days: Steps, mount: tuple[int, int] = JOURNAL_PARTITION) -> dict[str
         json.dump(asked, file)
         file.flush()
         script = ROOT / "tests" / "node" / "scripts" / "flash_wear.py"
-        command = [str(ROOT / ".venv" / "bin" / "micropython"), "-X", "heapsize=32M", str(script), file.name]
+        program = Path(sys.executable).with_name("micropython")
+        command = [str(program), "-X", "heapsize=32M", str(script), file.name]
         environment = {**os.environ, "MICROPYPATH": f"{ROOT / 'firmware'}:.frozen"}
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     figures: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
