@@ -11,8 +11,9 @@ TYPE_CHECKING = const(False)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LINES_MAX = const(32)
+_KEPT_BYTES = const(1536)  # some thirty lines
 _LINE_CHARACTERS_MAX = const(120)
+_END = const(10)  # of a line
 DEBUG = "debug"
 INFO = "info"
 WARNING = "warning"
@@ -20,13 +21,16 @@ ERROR = "error"
 
 
 class Log:
-    """A ring of the last lines, which is also the way to stdout."""
+    """A ring of the last lines, which is also the way to stdout.
 
-    def __init__(self, uptime_ms: "Callable[[], int]", *, lines_max: int = _LINES_MAX, verbose: bool = False) -> None:
+    They lie in a buffer that is allocated once: texts that are kept for hours would splinter a board's heap.
+    """
+
+    def __init__(self, uptime_ms: "Callable[[], int]", *, kept_bytes: int = _KEPT_BYTES, verbose: bool = False) -> None:
         self.verbose = verbose
         self._uptime_ms = uptime_ms
-        self._lines: "list[str]" = [""] * lines_max
-        self._next = 0
+        self._kept = bytearray(kept_bytes)  # lines one behind the other, each with its end
+        self._count = 0  # bytes of it that are in use
 
     def debug(self, part: str, text: str) -> None:
         """Say what only a person in search of a fault wants to read."""
@@ -47,13 +51,24 @@ class Log:
 
     def lines(self) -> "list[str]":
         """Return the kept lines, oldest first."""
-        ring = self._lines[self._next :] + self._lines[: self._next]
-        return [line for line in ring if line]
+        return bytes(self._kept[: self._count]).decode().split("\n")[:-1]
 
     def _write(self, level: str, part: str, text: str) -> None:
         uptime_ms = self._uptime_ms()
         line = "%d.%03d %s %s %s" % (uptime_ms // 1000, uptime_ms % 1000, level, part, text)
-        line = line[:_LINE_CHARACTERS_MAX]
-        self._lines[self._next] = line
-        self._next = (self._next + 1) % len(self._lines)
-        sys.stdout.write(line + "\n")
+        line = line[:_LINE_CHARACTERS_MAX].replace("\n", " ") + "\n"
+        self._keep(line.encode())
+        sys.stdout.write(line)
+
+    def _keep(self, line: bytes) -> None:
+        """Put a line behind the others; the oldest ones make room for it."""
+        kept = memoryview(self._kept)
+        first = 0
+        while self._count - first + len(line) > len(kept):
+            while kept[first] != _END:
+                first += 1
+            first += 1
+        self._count -= first
+        kept[: self._count] = kept[first : first + self._count]
+        kept[self._count : self._count + len(line)] = line
+        self._count += len(line)

@@ -94,8 +94,8 @@ class Source:
         self.columns = columns(stream.signals)
         self._all = report == ALL
         self._silence_ms_max = silence_ms_max
-        self._buffer_bytes = HEADER_BYTES + OWNER_BYTES_MAX + row_size(stream.signals) * rows_max + CRC_BYTES
-        self._builder = FrameBuilder(stream, bay=bay, buffer_bytes=self._buffer_bytes)
+        buffer_bytes = HEADER_BYTES + OWNER_BYTES_MAX + row_size(stream.signals) * rows_max + CRC_BYTES
+        self._builder = FrameBuilder(stream, bay=bay, buffer_bytes=buffer_bytes)
         self._kept: "dict[int, Kept]" = {}
         self.rules = sampler.rules_of(stream) if is_judged(stream) else _NO_RULES
         self.state = make_state(self.rules) if self.rules else _NO_RULES
@@ -275,7 +275,7 @@ class Source:
 
     def _change_owner(self, owner: str) -> None:
         self.seal()
-        self._builder = FrameBuilder(self.stream, bay=self.bay, owner=owner, buffer_bytes=self._buffer_bytes)
+        self._builder.change_owner(owner)
         self._forget_left_out()
         for kept in self._kept.values():
             kept.is_stale = True

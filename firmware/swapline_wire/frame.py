@@ -89,18 +89,21 @@ class FrameBuilder:
         self.owner = owner
         self.row_count = 0
         self.first_row_ms = 0
-        self._owner_bytes = owner.encode()
-        assert len(self._owner_bytes) <= OWNER_BYTES_MAX
-        self._row_format = "<" + struct_format(stream.signals)
-        self._row_size = row_size(stream.signals)
-        self._rows_offset = HEADER_BYTES + len(self._owner_bytes)
-        self._end = self._rows_offset
+        self._row = _row_layout(stream)
+        self._end = self._rows_offset()
         self._buffer = bytearray(buffer_bytes)
-        assert self._end + self._row_size + CRC_BYTES <= buffer_bytes
+        assert self._rows_offset() <= HEADER_BYTES + OWNER_BYTES_MAX
+        assert not self.is_full()
+
+    def change_owner(self, owner: str) -> None:
+        """Collect rows of another owner in the same buffer. Rows that are not sealed are lost."""
+        self.owner = owner
+        self.clear()
+        assert not self.is_full()
 
     def is_full(self) -> bool:
         """Say whether no further row fits."""
-        return self._end + self._row_size + CRC_BYTES > len(self._buffer)
+        return self._end + self._row[1] + CRC_BYTES > len(self._buffer)
 
     def takes(self, time_ms: int) -> bool:
         """Say whether a row of this time fits: there is room, and it lies within 24.8 days of the first row.
@@ -116,8 +119,9 @@ class FrameBuilder:
         assert self.takes(time_ms)
         if self.row_count == 0:
             self.first_row_ms = time_ms
-        struct.pack_into(self._row_format, self._buffer, self._end, time_ms - self.first_row_ms, *values)
-        self._end += self._row_size
+        row_format, size = self._row
+        struct.pack_into(row_format, self._buffer, self._end, time_ms - self.first_row_ms, *values)
+        self._end += size
         self.row_count += 1
 
     def seal(self, *, journal: int, seq: int, boot: int, time_quality: int, anchor_utc_ms: int) -> memoryview:
@@ -125,6 +129,7 @@ class FrameBuilder:
         assert self.row_count
         length = self._end + CRC_BYTES
         buffer = self._buffer
+        owner = self.owner.encode()
         struct.pack_into(
             _HEADER,
             buffer,
@@ -141,11 +146,11 @@ class FrameBuilder:
             anchor_utc_ms,
             self.first_row_ms,
             self.bay,
-            len(self._owner_bytes),
-            self._row_size,
+            len(owner),
+            self._row[1],
             self.row_count,
         )
-        buffer[HEADER_BYTES : self._rows_offset] = self._owner_bytes
+        buffer[HEADER_BYTES : HEADER_BYTES + len(owner)] = owner
         view = memoryview(buffer)
         struct.pack_into("<I", buffer, self._end, binascii.crc32(view[: self._end]) & 0xFFFFFFFF)
         self.clear()
@@ -154,7 +159,21 @@ class FrameBuilder:
     def clear(self) -> None:
         """Forget the rows that were added."""
         self.row_count = 0
-        self._end = self._rows_offset
+        self._end = self._rows_offset()
+
+    def _rows_offset(self) -> int:
+        return HEADER_BYTES + len(self.owner.encode())
+
+
+_row_layouts: "dict[str, tuple[str, int]]" = {}  # by a stream's struct codes, for all builders: a board has two dozen
+
+
+def _row_layout(stream: Stream) -> "tuple[str, int]":
+    """Return the struct format of a stream's rows and their size."""
+    codes = struct_format(stream.signals)
+    if codes not in _row_layouts:
+        _row_layouts[codes] = ("<" + codes, row_size(stream.signals))
+    return _row_layouts[codes]
 
 
 def read_prefix(data: "bytes | memoryview") -> Prefix:

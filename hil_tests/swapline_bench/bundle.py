@@ -12,6 +12,7 @@ import click
 from swapline_bench.columns import put_by_columns
 from swapline_bench.fold_constants import fold_constants
 from swapline_bench.leave_out import leave_out
+from swapline_bench.register_maps import pack_tables
 from swapline_bench.short_names import name_members, said_by_callers, shorten, shorten_members, shorten_parameters
 
 PACKAGES = ("swapline_wire", "swapline_node")
@@ -84,7 +85,9 @@ def _read(path: Path) -> str:
         ast.parse(text)
     except SyntaxError as error:
         raise BundleError(f"{path} does not compile: line {error.lineno}: {error.msg}") from error
-    return put_by_columns(text, f"{path.parent.name}.{path.stem}") if path.stem.startswith("catalogue") else text
+    if path.stem.startswith("catalogue"):
+        return put_by_columns(text, f"{path.parent.name}.{path.stem}")
+    return pack_tables(text) if path.parent.name == "drivers" else text
 
 
 def compile_source(source: Path, text: str, compiled: Path) -> None:

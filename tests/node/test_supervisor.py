@@ -125,11 +125,23 @@ async def test_stop_ends_every_task(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_log_keeps_the_last_lines_in_order() -> None:
-    ring = Log(lambda: 61234, lines_max=3)
+    ring = Log(lambda: 61234, kept_bytes=3 * len("61.234 info part line 0 is it\n"))
     for i in range(5):
-        ring.info("part", f"line {i}")
+        ring.info("part", f"line {i}\nis it")
     ring.debug("part", "not kept")
-    assert ring.lines() == [f"61.234 info part line {i}" for i in (2, 3, 4)]
+    assert ring.lines() == [f"61.234 info part line {i} is it" for i in (2, 3, 4)]
+
+
+def test_log_lets_as_many_lines_go_as_a_new_one_needs() -> None:
+    ring = Log(lambda: 0, kept_bytes=160)
+    assert ring.lines() == []
+    for i in range(100):
+        ring.info("p", f"{i} " + "é" * (i % 40))
+        lines = ring.lines()
+        assert lines == [f"0.000 info p {n} " + "é" * (n % 40) for n in range(i + 1 - len(lines), i + 1)]
+        kept_bytes = sum(len(line.encode()) + 1 for line in lines)
+        assert lines
+        assert kept_bytes <= 160
 
 
 async def test_memory_errors_that_keep_coming_ask_for_one_restart() -> None:

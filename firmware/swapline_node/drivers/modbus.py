@@ -11,7 +11,8 @@ from array import array
 from micropython import const
 
 from swapline_node.bus import BusChecksumError, BusProtocolError, BusRefused
-from swapline_wire.catalogue import CODES, FORMATS, Stream, columns, find_signal
+from swapline_node.once import call_once
+from swapline_wire.catalogue import CODES, Stream, columns
 
 READ_COILS = 1
 READ_DISCRETE_INPUTS = 2
@@ -127,41 +128,32 @@ def scaled_float32(bits: int, power: int) -> int:
     return -scaled if bits & 0x80000000 else scaled
 
 
-_KINDS = ("u16", "i16", "u32", "i32", "f32")
-_KIND_WIDE = const(2)  # the first of _KINDS that takes two registers
+_KIND_WIDE = const(2)  # the first of `register_table.KINDS` that takes two registers
 _KIND_SINGLE = const(4)
 _SIGNED = (1, 3)
-_ROW = "<BBBbi"  # place in the stream, kind, position in the answer, power, offset
-_ROW_BYTES = const(8)
-
-
-def rows_of(table: str) -> "list[tuple[int, str, str, int, int]]":
-    """Return the rows of a map's table: (address, type, signal, power, offset)."""
-    words = table.split()
-    return [
-        (int(words[i], 0), words[i + 1], words[i + 2], int(words[i + 3]), int(words[i + 4]))
-        for i in range(0, len(words), 5)
-    ]
+_STRUCT_CODES = "HhIi"  # of those kinds that have codes
+_ROW = "<BBHbi"  # as in `register_table`: place in the stream, kind, address, power, offset
+_ROW_BYTES = const(9)
 
 
 class RegisterMap:
-    """The signals of one answer that begins at register `start`. `table` has five words a row, as `rows_of` says.
+    """The signals of one answer that begins at register `start`.
 
-    Types are u16, i16, u32, i32 and f32, high word first; the raw value is (number + offset) * 10**power, where a
-    negative power rounds half up. With `has_codes`, the line's codes for "not available" and "abnormal" are the
-    catalogue's for the register's type. The table is one text, for a board keeps a module's constants as long as the
-    module: rows that are tuples took 130 bytes each, and an object a row 350. Eight bytes a row are made of the text.
+    `table` has five words a row: address, type, signal, power and offset. Types are u16, i16, u32, i32 and f32, high
+    word first; the raw value is (number + offset) * 10**power, where a negative power rounds half up. With `has_codes`,
+    the line's codes for "not available" and "abnormal" are the catalogue's for the register's type. A board's bundle
+    has nine bytes a row instead of the text, which it would keep as long as the driver; an object a row took 350 bytes.
     """
 
-    def __init__(self, stream: Stream, start: int, table: str, *, has_codes: bool = False) -> None:
-        rows = rows_of(table)
+    def __init__(self, stream: Stream, start: int, table: "str | bytes", *, has_codes: bool = False) -> None:
         self._columns = columns(stream.signals)
-        self.registers = rows[-1][0] - start + (2 if rows[-1][1] in _KINDS[_KIND_WIDE:] else 1)  # from `start` on
+        self._start = start
         self._has_codes = has_codes
-        self._rows = bytearray(_ROW_BYTES * len(rows))
-        for i, (address, kind, name, power, offset) in enumerate(rows):
-            fields = (find_signal(stream, name), _KINDS.index(kind), 2 * (address - start), power, offset)
-            struct.pack_into(_ROW, self._rows, _ROW_BYTES * i, *fields)
+        self._rows: bytes = (
+            table if isinstance(table, bytes) else call_once("register_table", "pack_rows", stream, table)
+        )
+        _, kind, address, _, _ = struct.unpack_from(_ROW, self._rows, len(self._rows) - _ROW_BYTES)
+        self.registers: int = address - start + (2 if kind >= _KIND_WIDE else 1)  # from `start` on
 
     def fill(self, payload: memoryview, values: "list[int]") -> None:
         """Write the raw values of the map's signals into a source's `values`; what the answer ends before is none."""
@@ -170,7 +162,8 @@ class RegisterMap:
 
     def _raw(self, payload: memoryview, at: int) -> int:
         """Return the raw value of the row at this byte, or one of its signal's codes."""
-        place, kind, position, power, offset = struct.unpack_from(_ROW, self._rows, at)
+        place, kind, address, power, offset = struct.unpack_from(_ROW, self._rows, at)
+        position = 2 * (address - self._start)
         empty, abnormal = CODES[self._columns.codes[place]]
         if position >= len(payload):
             return int(empty)
@@ -183,7 +176,7 @@ class RegisterMap:
             number = scaled_float32(number, power)
         else:
             if self._has_codes:
-                _, _, line_empty, line_abnormal = FORMATS[_KINDS[kind]]
+                line_empty, line_abnormal = CODES[_STRUCT_CODES[kind]]
                 if number == line_empty & mask:
                     return int(empty)
                 if number == line_abnormal & mask:

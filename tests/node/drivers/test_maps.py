@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from swapline_bench.trip_recording import TRIP_SIGNALS, TRIPS
-from swapline_node.drivers.modbus import rows_of, with_crc
+from swapline_node.drivers.modbus import with_crc
 from swapline_node.drivers.refreshed import Refreshed
 from swapline_node.drivers.sdm630 import PHASES_TABLE, TOTALS_TABLE
 from swapline_node.drivers.slot_charger import SlotCharger
 from swapline_node.drivers.vcu import Vcu
+from swapline_node.register_table import rows_of
 
 RunDriver = Callable[[dict[str, Any]], dict[str, Any]]
 DOCUMENTS = Path(__file__).parents[3] / "docs"
