@@ -125,11 +125,15 @@ SinkConfig = Annotated[DuckdbConfig | Influxdb1Config | Influxdb2Config, Field(d
 
 
 class HttpConfig(Section):
-    """Health, metrics and the console. Port 0 takes a free one."""
+    """Health, metrics and the console. Port 0 takes a free one.
+
+    `names`: under which people reach the pages, beside the machine's own: those of a proxy.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     console: bool = True
+    names: tuple[str, ...] = ()
 
 
 class QuotaConfig(Section):

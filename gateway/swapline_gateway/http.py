@@ -47,7 +47,7 @@ class HttpServer:
         self._app.router.add_get("/metrics", self._metrics)
         self._app.router.add_get("/api/pipeline", self._pipeline)
         self._app.router.add_get("/api/missing", self._missing)
-        AlarmRoutes(alarms).add_to(self._app)
+        AlarmRoutes(alarms, names=config.names).add_to(self._app)
         BatteryRoutes(store, keeper).add_to(self._app)
         if config.console:
             from .console import add_routes, alarms_document, battery_document  # noqa: PLC0415

@@ -34,9 +34,16 @@ class InfluxqlClient:
             self._database = config.database
             headers = credentials(config)
         self._pool = urllib3.PoolManager(headers=headers, timeout=config.timeout_s, retries=False)
+        self._has_understood = False
 
     def query(self, statement: str) -> list[dict[str, Any]]:
-        """Return the series of one statement's answer, times in ms. Raises `SinkBusyError`."""
+        """Return the series of one statement's answer, times in ms. Raises `SinkBusyError`.
+
+        That also where nobody understands statements: VictoriaMetrics answers each of them with the same words.
+        """
+        if not self._has_understood and not self.is_understood():
+            raise SinkBusyError(f"{self._url} takes rows, but cannot be asked for them in InfluxQL")
+        self._has_understood = True
         response = self._get(statement)
         try:
             body = response.json()
@@ -54,7 +61,7 @@ class InfluxqlClient:
     def is_understood(self) -> bool:
         """Say whether the database speaks InfluxQL. Raises `SinkBusyError` if it cannot be known now.
 
-        What only takes line protocol has no such page, or answers every statement with the same words.
+        What only takes line protocol has no such page, or answers as if there were rows of what nobody wrote.
         """
         statement = f'SELECT "value" FROM "{_NOTHING}"'  # noqa: S608 (our own name)
         response = self._get(statement)

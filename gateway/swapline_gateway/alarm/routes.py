@@ -2,13 +2,16 @@
 
 There is no login: whoever reaches the console may acknowledge, in the name that they give. But no other site may have
 a viewer's browser do it: the request must be JSON, which browsers let no foreign page send without asking us first (and
-we never agree), and where the browser says from which site it comes, that must be ours.
+we never agree), where the browser says from which site it comes, that must be ours, and the name that it asked for must
+be one of ours: a foreign site may have its own name point at our address, and then the browser takes it for us.
 """
 
 import json
-from collections.abc import Awaitable, Callable
+import re
+import socket
+from collections.abc import Awaitable, Callable, Collection
+from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -18,6 +21,7 @@ from .watch import LIMIT_MAX, AlarmWatch, NotDoneError, NotKnownError, Wanted
 NAME_CHARACTERS_MAX = 64
 BODY_BYTES_MAX = 8192
 LIMIT = 500
+_PORT = re.compile(r":\d*$")
 _TRUE, _FALSE = ("1", "true"), ("", "0", "false")
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -30,8 +34,9 @@ class BadRequestError(Exception):
 class AlarmRoutes:
     """See the module's header."""
 
-    def __init__(self, watch: AlarmWatch) -> None:
+    def __init__(self, watch: AlarmWatch, *, names: Collection[str] = ()) -> None:
         self._watch = watch
+        self._names = {name.lower() for name in names}
 
     def add_to(self, app: web.Application) -> None:
         """Mount the routes."""
@@ -46,7 +51,7 @@ class AlarmRoutes:
         return response
 
     async def _acknowledge(self, request: web.Request) -> web.Response:
-        if (refusal := refuse_foreign(request)) is not None:
+        if (refusal := refuse_foreign(request, self._names)) is not None:
             return refusal
         said, problem = await self._watch.acknowledge(**read_statement(await _body(request)))
         return _json({"acknowledgement": said.as_json(), "problem": problem or None}, status=202 if problem else 200)
@@ -75,16 +80,34 @@ def _number(query: "dict[str, str] | Any", name: str, minimum: int, maximum: int
     return int(text)
 
 
-def refuse_foreign(request: web.Request) -> web.Response | None:
-    """Return the answer to a statement that may have been made by another site's page, None to one of our own."""
+def refuse_foreign(request: web.Request, names: Collection[str] = ()) -> web.Response | None:
+    """Return the answer to a statement that may have been made by another site's page, None to one of our own.
+
+    `names`: what the pages are called beside the machine's own names, as before a proxy.
+    """
     if request.content_type != "application/json":
         return _json({"error": "the body must be application/json"}, status=415)
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:  # what the browser itself says; no page can set it
         is_ours = site in ("same-origin", "none")
     else:
-        is_ours = origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
-    return None if is_ours else _json({"error": "acknowledge alarms from the console's own pages"}, status=403)
+        is_ours = origin is None or origin.partition("://")[2].lower() == request.host.lower()
+    if not is_ours:
+        return _json({"error": "acknowledge alarms from the console's own pages"}, status=403)
+    name = _PORT.sub("", request.host.lower()).strip("[]").rstrip(".")
+    if (site is None and origin is None) or _is_own_name(name, names):
+        return None  # no browser, or one that was told our name
+    return _json({"error": f"these pages are not known as {name}: add it to http.names of the gateway"}, status=403)
+
+
+def _is_own_name(name: str, names: Collection[str]) -> bool:
+    """Say whether a name can only be ours: an address, a name of this machine, or one of the configuration."""
+    try:
+        ip_address(name)
+    except ValueError:
+        machine = socket.gethostname().lower()
+        return name in {"localhost", machine, machine.partition(".")[0], f"{machine}.local", *names}
+    return True
 
 
 async def _body(request: web.Request) -> Any:

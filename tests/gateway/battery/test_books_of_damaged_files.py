@@ -6,13 +6,17 @@ from contextlib import closing
 from pathlib import Path
 
 import aiomqtt
+from click.testing import CliRunner
 
 from swapline_bench import services
+from swapline_bench.gateway_process import to_toml
 from swapline_gateway.battery.books import Books
 from swapline_gateway.battery.derivation import BOOKS_VERSION, Derivation
 from swapline_gateway.battery.store_duckdb import DuckdbStore
 from swapline_gateway.battery.table import ACKNOWLEDGEMENT, BOOK_STATE, MODULE_HOUR, STAY
+from swapline_gateway.cli import main
 from swapline_gateway.config import DuckdbConfig
+from swapline_gateway.error import EXIT_UNAVAILABLE
 from swapline_gateway.sinks.duckdb_file import DuckdbSink
 from tests.gateway.battery.swap_story import MODULES, tell
 from tests.gateway.battery.test_keeper_crash import send
@@ -81,10 +85,12 @@ def test_books_of_another_version_are_outdated(tmp_path: Path) -> None:
 
 
 async def test_database_without_influxql_takes_frames_and_has_no_books(
-    make_gateway: MakeGateway, broker: services.Server
+    make_gateway: MakeGateway, broker: services.Server, tmp_path: Path
 ) -> None:
+    path = tmp_path / "asked.toml"
     async with services.victoria_metrics() as server:
         sink = {"type": "influxdb2", "url": server.url}
+        path.write_text(to_toml({"sink": sink}))
         async with make_gateway(sink=sink) as gateway, aiomqtt.Client(broker.host, broker.port) as client:
             van, _ = tell()
             node = await send(client, van)
@@ -93,6 +99,16 @@ async def test_database_without_influxql_takes_frames_and_has_no_books(
             await until(lambda: bool(gateway.keeper.figures.off))
             assert "InfluxQL" in gateway.keeper.figures.off
             assert not gateway.keeper.figures.errors
+        for words in (
+            ["module", "X"],
+            ["holder", "f/n"],
+            ["warnings"],
+            ["alarms"],
+            ["missing"],
+            ["custody", "rebuild"],
+        ):
+            asked = await asyncio.to_thread(CliRunner().invoke, main, [*words, "--config", str(path)])
+            assert (asked.exit_code, "cannot be asked for them in InfluxQL" in asked.stderr) == (EXIT_UNAVAILABLE, True)
 
 
 async def test_gateway_that_finds_rows_without_books_derives_them(
