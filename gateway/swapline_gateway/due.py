@@ -5,7 +5,8 @@ frames are given to the database again, or their hours are due. An entry is ther
 is done only if nothing touched it since it was taken.
 
 - An hour that runs is due when it is over, and its last rows have come. What may have changed custody (a swap event, a
-  module in another place than before) is due at once.
+  module in another place than before) is due at once, but not again within `CUSTODY_MS`: a code that is in two places
+  moves with every frame.
 - Entries that are taken come again: when the keeper begins anew after a kill or an error, or else after a while.
 - Beyond `limit` entries a module's hours become one entry, `WHOLE`; a module that is new beyond twice the limit (codes
   that somebody makes up) is left out and counted.
@@ -13,7 +14,7 @@ is done only if nothing touched it since it was taken.
 
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 HOUR_MS = 3_600_000
 WHOLE = -1  # instead of an hour: everything of this module; of the module "": of all
@@ -24,10 +25,13 @@ HOLDER = "\n"  # before FLEET/NODE instead of a module: its own rows came late. 
 CUSTODY_FIRST, HOURS_NEXT, FIGURES_THEN, WHOLE_LAST = range(4)  # priorities
 GRACE_MS = 300_000  # after an hour: its end counts rows of three minutes more, and frames are sealed after one
 DEBOUNCE_MS = 10_000  # back-fill brings an hour in many frames
+CUSTODY_MS = 5_000
 FIGURES_MS = 20_000
 LEASE_MS = 300_000
 LIMIT = 500_000
 PENDING_MAX = 200_000
+
+T = TypeVar("T")
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS due (
@@ -103,7 +107,9 @@ class DueTable:
         self.dropped = 0
         self._limit = limit
         self._count = 0
-        self._pending: set[tuple[str, int]] = set()  # in the table and not taken: no need to touch them again
+        # In the table and not taken, so no need to touch them again; and whether custody wants them.
+        self._pending: dict[tuple[str, int], bool] = {}
+        self._custody_ms: dict[tuple[str, int], int] = {}  # when custody wanted an hour last
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """Count what is there, after the file was opened."""
@@ -113,7 +119,8 @@ class DueTable:
     def touch(self, connection: sqlite3.Connection, touches: Iterable[Touch], now_utc_ms: int) -> None:
         """Make hours due."""
         for module, hour, is_custody in touches:
-            if (module, hour) in self._pending and not is_custody:
+            pending = self._pending.get((module, hour))
+            if pending is not None and (pending or not is_custody):
                 continue
             if hour >= 0 and self._count >= self._limit:
                 hour = WHOLE  # noqa: PLW2901 (one entry stands for all of them)
@@ -121,16 +128,21 @@ class DueTable:
                 self.dropped += 1
                 continue
             priority = _priority(hour, is_custody=is_custody)
-            ready_ms = now_utc_ms if is_custody or hour == WHOLE else ready_at(hour, now_utc_ms)
+            if is_custody:
+                ready_ms = self._custody_ready_at((module, hour), now_utc_ms)
+            else:
+                ready_ms = now_utc_ms if hour == WHOLE else ready_at(hour, now_utc_ms)
             connection.execute(_TOUCH, (module, hour, priority, ready_ms))
             if (module, hour) not in self._pending:
                 self._count += 1  # a little too many where it was taken meanwhile: `finish` counts again
-                self._remember(module, hour)
+            _remember(self._pending, (module, hour), is_custody)
 
-    def _remember(self, module: str, hour: int) -> None:
-        if len(self._pending) >= PENDING_MAX:
-            self._pending.clear()
-        self._pending.add((module, hour))
+    def _custody_ready_at(self, key: tuple[str, int], now_utc_ms: int) -> int:
+        """Return now, or a little later where the same was wanted a moment ago; clocks may be set back meanwhile."""
+        last_ms = self._custody_ms.get(key, 0)
+        ready_ms = last_ms + CUSTODY_MS if 0 <= now_utc_ms - last_ms < CUSTODY_MS else now_utc_ms
+        _remember(self._custody_ms, key, ready_ms)
+        return ready_ms
 
     def take(self, connection: sqlite3.Connection, priority: int, count: int, now_utc_ms: int) -> list[Due]:
         """Return entries that are ready, those that wait for longest first, and let nobody take them for a while."""
@@ -139,7 +151,8 @@ class DueTable:
             "UPDATE due SET ready_utc_ms = ?, is_taken = 1 WHERE module = ? AND hour_utc_ms = ?",
             [(now_utc_ms + LEASE_MS, row[0], row[1]) for row in rows],
         )
-        self._pending.difference_update((row[0], row[1]) for row in rows)
+        for row in rows:
+            self._pending.pop((row[0], row[1]), None)
         return [Due(module, hour, touched, bool(again)) for module, hour, touched, again in rows]
 
     def release(self, connection: sqlite3.Connection) -> None:
@@ -175,6 +188,12 @@ class DueTable:
             (now_utc_ms,),
         ).fetchone()
         return DueState(count, ready or 0, oldest, self.dropped)
+
+
+def _remember(known: dict[tuple[str, int], T], key: tuple[str, int], value: T) -> None:
+    if len(known) >= PENDING_MAX:
+        known.clear()
+    known[key] = value
 
 
 def _priority(hour_utc_ms: int, *, is_custody: bool) -> int:

@@ -87,7 +87,8 @@ class Intake:
         if self._worked_s > GROUP_S_MAX:
             self._group_bytes_max = max(GROUP_BYTES_MIN, round(size_bytes * GROUP_S_MAX / self._worked_s))
         elif 2 * size_bytes >= self._group_bytes_max:
-            self._group_bytes_max = min(GROUP_BYTES_MAX, self._group_bytes_max + self._group_bytes_max // 8)
+            grown = self._group_bytes_max * (16 if 3 * self._worked_s < GROUP_S_MAX else 9) // 8
+            self._group_bytes_max = min(GROUP_BYTES_MAX, grown)
 
     def _begin_turn(self) -> None:
         self._turn_s = time.monotonic()

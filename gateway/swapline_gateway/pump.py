@@ -1,9 +1,11 @@
 """The pump: from the spool into the sink, in batches, until the spool is empty; then it waits for more.
 
 A sink that is busy is asked again with growing delays, for ever: the spool holds. Each failure halves the next batch
-and each success lets it grow by an eighth, as long as it takes no longer than a quarter of a second: a new frame waits
-for one batch at most before its own begins, however much of the past there is to write. Alarms and events are a batch
-of their own, which is done sooner than a full one; every second batch is a full one, so that they hold up nothing.
+and each success lets it grow, as long as it takes no longer than a quarter of a second: a new frame waits for one batch
+at most before its own begins, however much of the past there is to write. Alarms and events are a batch of their own,
+which is done sooner than a full one; every second batch is a full one, so that they hold up nothing. A batch also costs
+something by itself: slowness alone does not make one smaller than `BATCH_FRAMES_SLOW`, or else a machine that is busy
+would do ever more work for ever fewer frames.
 
 What a sink never takes goes to quarantine: frames that cannot be decoded, frames that the sink names because it refuses
 rows of them (the other rows are stored), and, of a batch that a sink rejects as a whole, those that are found by
@@ -30,6 +32,7 @@ from .worker import Worker
 BATCH_FRAMES_MAX = 2000
 BATCH_FRAMES_MIN = 32
 BATCH_FRAMES_FIRST = 125
+BATCH_FRAMES_SLOW = 250
 BATCH_S_MAX = 0.25  # an alarm is stored within a second of its register's change, and may have to wait for one batch
 URGENT_FRAMES_MAX = 250
 BATCH_BYTES_MAX = 4 << 20
@@ -171,10 +174,11 @@ class Pump:
         if not is_settled:
             self._shrink()
         elif duration_s > BATCH_S_MAX:
-            fitting = max(self._frames_max // 2, round(frame_count * BATCH_S_MAX / duration_s))
-            self._frames_max = max(BATCH_FRAMES_MIN, min(self._frames_max, fitting))
+            fitting = max(BATCH_FRAMES_SLOW, self._frames_max // 2, round(frame_count * BATCH_S_MAX / duration_s))
+            self._frames_max = min(self._frames_max, fitting)
         elif frame_count >= self._frames_max:
-            self._frames_max = min(BATCH_FRAMES_MAX, self._frames_max + self._frames_max // 8)
+            grown = 2 * self._frames_max if 3 * duration_s < BATCH_S_MAX else self._frames_max * 9 // 8
+            self._frames_max = min(BATCH_FRAMES_MAX, grown)
 
     def _shrink(self) -> None:
         """Halve the next batch: what is too much for a slow sink is then found soon, and alarms wait less."""

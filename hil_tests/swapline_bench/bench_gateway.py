@@ -66,12 +66,15 @@ class Result:
 
 def make_messages(load: Load) -> Iterator[tuple[str, bytes, list[bytes]]]:
     """Yield topic, message and frames, the nodes in turn."""
-    builder = FrameBuilder(catalogue.MODULE, bay=1, owner="0AACDE12345678901234ABCD", buffer_bytes=4096)
+    builders = [
+        FrameBuilder(catalogue.MODULE, bay=1, owner=f"0AACDE12345678901234{node:04d}", buffer_bytes=4096)
+        for node in range(load.node_count)
+    ]
     anchor_utc_ms = time.time_ns() // 1_000_000 - 86_400_000
     for first in range(0, load.frames_per_node, load.frames_per_message):
         for node in range(load.node_count):
             name = topic.format_topic(FLEET, f"node-{node:04d}", topic.UP)
-            frames = []
+            builder, frames = builders[node], []
             for seq in range(first, min(first + load.frames_per_message, load.frames_per_node)):
                 for row in range(load.rows_per_frame):
                     builder.add((seq * load.rows_per_frame + row) * 1000, [_ROW[0] + row, *_ROW[1:]])

@@ -82,6 +82,27 @@ def test_what_may_change_custody_is_due_at_once_also_in_an_hour_that_waited(conn
     assert hours_taken(table, connection, CUSTODY_FIRST, NOW_MS) == [RUNNING]
 
 
+def test_module_that_is_in_two_places_is_not_derived_with_every_frame(connection: sqlite3.Connection) -> None:
+    table = DueTable()
+    taken = 0
+    for step in range(100):  # ten seconds: a frame and a look every tenth
+        now_ms = NOW_MS + step * 100
+        table.touch(connection, [Touch("M", RUNNING, is_custody=True)], now_ms)
+        found = table.take(connection, CUSTODY_FIRST, 10, now_ms)
+        table.finish(connection, [Finish(one) for one in found])
+        taken += len(found)
+    assert taken == 10_000 // due.CUSTODY_MS
+    assert len(table.take(connection, CUSTODY_FIRST, 10, now_ms + due.CUSTODY_MS)) == 1  # the last frame's
+
+
+def test_clock_that_is_set_back_does_not_keep_custody_waiting(connection: sqlite3.Connection) -> None:
+    table = DueTable()
+    table.touch(connection, [Touch("M", RUNNING, is_custody=True)], NOW_MS)
+    table.finish(connection, [Finish(one) for one in table.take(connection, CUSTODY_FIRST, 10, NOW_MS)])
+    table.touch(connection, [Touch("M", RUNNING, is_custody=True)], NOW_MS - HOUR_MS)
+    assert len(table.take(connection, CUSTODY_FIRST, 10, NOW_MS - HOUR_MS)) == 1
+
+
 def test_entry_that_was_touched_after_it_was_taken_is_not_done(connection: sqlite3.Connection) -> None:
     table = DueTable()
     table.touch(connection, [Touch("M", PAST), Touch("N", PAST)], NOW_MS)
