@@ -1,23 +1,29 @@
 """The demo's story: one module has a cell with a soft short. It falls behind, is warned of, alarms, is taken out.
 
 Its past (`faults`) and the world at its beginning (`plant`) fit together: what the cell leaked in those weeks is what
-it lacks. The rest is physics: under load the empty cell's voltage sinks below the others, the firmware's rule for the
-cell spread tells it, and at the station the robot takes the module out as it does with any that is drained.
+it lacks. Its van stays parked until the books have warned of it, or for a while: a warning that comes after the alarm
+helps nobody, and a past of weeks takes a minute to arrive. The rest is physics: under load the empty cell's voltage
+sinks below the others, the firmware's rule for the cell spread tells it, and at the station the robot takes the module
+out as it does with any that is drained.
 """
 
 import http.client
 import json
+import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from swapline_bench.module import Module
 from swapline_bench.past_life import Fault
-from swapline_bench.past_schedule import Bay
+from swapline_bench.past_schedule import DAY_S, Bay
+from swapline_bench.van import Van
 from swapline_bench.world import World
 
 CELL = 6  # from 0: people count from 1
 ANSWER_S_MAX = 5.0
+WARNED_DAYS_MIN = 7.0  # of past, for a warning to be expected
+WARNED_S_MAX = 240.0  # for which it is waited for
 BEGINS_AT = 0.25  # of the past
 LACKS_MAX = 0.33  # of its capacity, when the world begins: it is empty before its van goes to a station, at 30 %
 LEFT_MIN = 0.045
@@ -67,24 +73,48 @@ def plant(world: World, past_s: float) -> Module:
 class Story:
     """Tells what becomes of the module, as the gateway and the world show it; each thing once, a sentence each."""
 
-    def __init__(self, world: World, past_s: float, *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        past_s: float,
+        *,
+        say: Callable[[str], None],
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.told: list[str] = []
         self.module = ""
         self._world = world
         self._past_s = past_s
         self._say = say
         self._known: set[str] = set()
+        self._monotonic_s = monotonic_s
+        self._wait_until_s: float | None = None
 
     def begin(self) -> None:
         """Plant the fault and say so."""
         bay = place(self._world)
         self.module = plant(self._world, self._past_s).code
+        if self._past_s >= WARNED_DAYS_MIN * DAY_S:
+            self._wait_until_s = self._monotonic_s() + WARNED_S_MAX
+            self._van.is_kept_waiting = True
         self._tell(
             "begin", f"story: cell {CELL + 1} of module {self.module} leaks; it is in bay {bay.bay} of {bay.node}"
         )
 
+    @property
+    def _van(self) -> Van:
+        return next(van for van in self._world.vans if van.name == place(self._world).node)
+
     def watch(self, url: str) -> None:
         """Look for news. What does not answer has none."""
+        self._watch_books(url)
+        is_over = self._wait_until_s is not None and self._monotonic_s() >= self._wait_until_s
+        is_warned = any(key.startswith("warning") for key in self._known)
+        if self._van.is_kept_waiting and (is_warned or is_over):
+            self._van.is_kept_waiting = False
+            self._tell("sets out", f"story: {self._van.name} sets out")
+
+    def _watch_books(self, url: str) -> None:
         for warning in _ask(f"{url}/api/battery/warnings", "warnings"):
             if warning["module"] == self.module:
                 self._tell(f"warning {warning['kind']}", f"story: early warning: {warning['text']}")

@@ -43,6 +43,7 @@ class Van:
         self.crossing = start  # where the van is, or was last
         self._driver: Driver | None = None
         self._parked_s = self._parked_for_s = random.uniform(5.0, 40.0)
+        self.is_kept_waiting = False  # parked until somebody lets it go
         self._stranded_s = 0.0
         self._consumption_kwh_per_km = 0.2
         self.bus.voltage_v = max([m.cells.source_v for m in self.modules], default=0.0)
@@ -179,7 +180,7 @@ class Van:
     def _stand(self, dt_s: float) -> float:
         self.speed_kmh = self.acceleration_mps2 = self.motor_torque_nm = self.motor_speed_rpm = 0.0
         self.accelerator_pct, self.brake_pct = 0.0, 0.0
-        if self.task == "parked":
+        if self.task == "parked" and not self.is_kept_waiting:
             self._parked_s -= dt_s
             if self._parked_s <= 0.0:
                 self._leave()

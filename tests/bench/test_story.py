@@ -100,3 +100,28 @@ def test_the_cell_lacks_no_more_than_the_module_has() -> None:
     for module in world.modules:
         assert story.lacks(module) <= LACKS_MAX
         assert story.lacks(module) < module.soc_pct / 100
+
+
+def test_its_van_waits_for_the_warning_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    warning = {"module": "", "kind": "cell_falls_behind", "text": "Cell 7 falls behind."}
+    answers: dict[str, list[dict[str, str]]] = {"warnings": [], "alarms": []}
+    monkeypatch.setattr(story, "_ask", lambda _, name: answers[name])
+    for is_warned in (True, False):
+        world, now_s = World(van_count=1), iter((100.0, 101.0, 102.0, 102.0 if is_warned else 999.0))
+        told = Story(world, DAYS_S, say=lambda _: None, monotonic_s=now_s.__next__)
+        answers["warnings"] = []
+        told.begin()
+        told.watch("http://nowhere")
+        world.step(3600.0)
+        assert (world.vans[0].task, world.vans[0].driven_j) == ("parked", 0.0)
+        answers["warnings"] = [warning | {"module": told.module}] if is_warned else []
+        told.watch("http://nowhere")
+        told.watch("http://nowhere")
+        world.step(3600.0)
+        assert world.vans[0].driven_j > 0.0
+
+
+def test_its_van_waits_for_nothing_without_a_past_that_warns() -> None:
+    world = World(van_count=1)
+    Story(world, 2 * 86400.0, say=lambda _: None).begin()
+    assert not world.vans[0].is_kept_waiting

@@ -10,10 +10,12 @@ everywhere, what is derived at once because a module changed places: events over
 changed is not written again.
 
 Late back-fill makes many hours due. They are taken many at a time: their hours first, each module's in its order, then
-custody once for each module, or else each hour would ask about all that came after it.
+custody once for each module, or else each hour would ask about all that came after it. While it still comes they wait a
+little: half of what several nodes tell late looks like a contradiction.
 
 The work is done in a thread of its own, in steps of about half a second; between them it rests, so that it uses no more
-than its share of a core. Swaps and modules that turn up in another place now come first, before every step.
+than its share of a core, and only a fifth of that while many frames wait for the database: they come first. Swaps and
+modules that turn up in another place now come before every step.
 """
 
 import asyncio
@@ -51,7 +53,12 @@ from .concern import Concerns
 from .derivation import Counts, Derivation, Derived, custody_parts
 
 STEP_S_MAX = 0.5
-ROUND_ENTRIES_MAX = 2000
+FRAMES_WAIT = 2000  # in the spool: as many as a batch takes, so the pump is behind
+FRAMES_WAIT_SHARE = 0.2  # of our share, then
+REST_S_MAX = 5.0
+ROUND_ENTRIES_MAX = 5000
+QUIET_S = 3.0  # without late rows, before late hours are derived
+QUIET_S_MAX = 120.0  # for which that is waited for: somebody may always be late
 STEP_ENTRIES_FIRST = 8
 STEP_ENTRIES_MAX = 64
 IDLE_S = 2.0  # how late an hour is seen that became ready by itself
@@ -115,6 +122,7 @@ class Keeper:
         is_understood: Callable[[], bool] = lambda: True,
         is_shared: bool = False,
         idle_s: float = IDLE_S,
+        quiet_s: float = QUIET_S,
     ) -> None:
         self.figures = KeeperFigures()
         self.revision = now_utc_ms() // 1000  # grows over restarts too
@@ -125,6 +133,8 @@ class Keeper:
         self._is_understood = is_understood
         self._is_shared = is_shared
         self._idle_s = idle_s
+        self._quiet_s = quiet_s
+        self._late_s = self._quiet_from_s = -QUIET_S_MAX
         self._concerns = Concerns()
         self._worker = Worker("battery")
         self._wake = asyncio.Event()
@@ -144,7 +154,21 @@ class Keeper:
 
     def concerned(self, frames: Iterable[FrameRows]) -> list[Touch]:
         """Return what frames make due, whose rows are stored now. Called from the spool's thread."""
-        return [] if self.figures.off else self._concerns.of(frames)
+        if self.figures.off:
+            return []
+        touches = self._concerns.of(frames)
+        now_ms = now_utc_ms()
+        if any(one.hour_utc_ms >= 0 and not is_running(one.hour_utc_ms, now_ms) for one in touches):
+            self._late_s = time.monotonic()
+        return touches
+
+    def _is_quiet(self) -> bool:
+        """Say whether late rows have all come, as far as one can tell, or have been waited for long enough."""
+        now_s = time.monotonic()
+        if now_s - self._late_s >= self._quiet_s or now_s - self._quiet_from_s >= QUIET_S_MAX:
+            self._quiet_from_s = now_s
+            return True
+        return False
 
     def wake(self) -> None:
         """Say that custody may have changed."""
@@ -195,11 +219,16 @@ class Keeper:
             self._backoff.succeed()
             self.figures.error = ""
             if is_busy:
-                await asyncio.sleep((self.figures.busy_s - begun_s) * (1 / self._config.share - 1))
+                await asyncio.sleep(self._rest_s(self.figures.busy_s - begun_s))
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._idle_s):
                     await self._wake.wait()
+
+    def _rest_s(self, busy_s: float) -> float:
+        """Return how long to rest after so much work."""
+        share = self._config.share * (FRAMES_WAIT_SHARE if self._spool.frame_count > FRAMES_WAIT else 1)
+        return min(busy_s * (1 / share - 1), REST_S_MAX)
 
     async def _rest_after(self, error: Exception) -> None:
         self.figures.errors += 1
@@ -248,6 +277,8 @@ class Keeper:
     async def _round_step(self) -> bool:
         """Derive some hours of a round, or some modules' custody, or end it; or begin with the next one."""
         if self._round is None:
+            if not self._is_quiet():
+                return False
             dues = await self._take(HOURS_NEXT, ROUND_ENTRIES_MAX)
             if not dues:
                 return False

@@ -72,9 +72,10 @@ class BatteryRoutes:
 
     async def _answer(self, question: Callable[[BookAnswers], Answer]) -> web.Response:
         revision = self._keeper.revision  # before the answer: what changes meanwhile makes pages ask again
+        books = Books(self._store, is_kept=not self._keeper.figures.off)
         try:
             async with asyncio.timeout(TIMEOUT_S), self._turn:
-                found = await asyncio.to_thread(question, BookAnswers(Books(self._store)))
+                found = await asyncio.to_thread(question, BookAnswers(books))
         except (SinkError, TimeoutError) as error:
             _log.warning("books cannot be asked", error=str(error) or "no answer in time")
             return _json({"error": f"the database does not answer: {error}"}, status=503)

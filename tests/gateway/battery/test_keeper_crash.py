@@ -28,7 +28,7 @@ KILLS = (
     ("before_books_write", 1),
     ("after_books_write", 2),
     ("after_step_before_done", 1),
-    ("after_done", 2),
+    ("after_done", 1),
 )
 
 
