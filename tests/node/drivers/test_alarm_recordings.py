@@ -14,8 +14,10 @@ from swapline_bench.replay import Exchange
 from tests.node.test_alarm import CODE, Rig
 
 RunDriver = Callable[[dict[str, Any]], dict[str, Any]]
+RUNAWAY = 15
 BITS = 32
 HELD_MS = 60_000
+PERIODS_MS = (150, 1000, 3000)  # looks, polls, and so slow that most degrees in a rise count
 
 
 def job(driver: str, exchanges: Iterable[Exchange], **config: Any) -> dict[str, Any]:
@@ -61,6 +63,22 @@ def test_recorded_packs_raise_what_their_boards_tell_and_nothing_else(
     for row in rows:
         told = told_of(row, is_lfp=result["is_lfp"])
         assert told == codes_of(row["protections"] or 0), row
+
+
+@pytest.mark.parametrize("name", ["jbd", "jbd-variants", "seplos", "jbd-up16s"])
+def test_recorded_readings_one_after_the_other_are_no_thermal_runaway(
+    run_driver: RunDriver, recordings: Path, name: str
+) -> None:
+    rows = run_driver(jobs(PackRecordings(recordings))[name])["rows"]["module"]
+    assert len(rows) >= 2
+    for period_ms in PERIODS_MS:
+        rig = Rig()
+        for row in rows * 3:
+            names = [signal.name for signal in rig.source.stream.signals]
+            rig.set(**{name: row[name] for name in names if isinstance(row.get(name), int)})
+            rig.source.commit(owner=row["owner"])
+            rig.now_ms += period_ms
+        assert RUNAWAY not in {code for code, _ in rig.told}
 
 
 def test_jk_boards_say_themselves_which_cells_they_have(run_driver: RunDriver, recordings: Path) -> None:
