@@ -278,8 +278,6 @@ STILL_THERE = 2  # when the node began to run: it remembers it here, so nothing 
 LEFT = 0  # another code answered, or the bay fell silent
 FOUND_GONE = 1  # told late, at the next boot; the event's time is when the node was last alive before that
 SILENT = 2  # the bay fell silent, but the module cannot have left: a lost module, no departure
-ARRIVALS = {CAME: "came", FOUND: "found", STILL_THERE: "still there"}
-DEPARTURES = {LEFT: "left", FOUND_GONE: "found gone", SILENT: "silent"}
 
 LOSSES = {
     catalogue.LOSS_JOURNAL_FULL: "journal full",

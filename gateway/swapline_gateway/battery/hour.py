@@ -92,21 +92,6 @@ class ModuleHour:
         """Return what came out, as far as readings cover the hour."""
         return self.sums.energy_out_kwh
 
-    @property
-    def temperature_mean_c(self) -> float | None:
-        """Return the mean of the warmest sensor over time."""
-        return self.sums.temperature_c_h / self.sums.temperature_h if self.sums.temperature_h else None
-
-    @property
-    def rise_mean_c(self) -> float | None:
-        """Return how much warmer than the air inside its housing the warmest sensor was."""
-        return self.sums.rise_c_h / self.sums.rise_h if self.sums.rise_h else None
-
-    @property
-    def current_rms_a(self) -> float | None:
-        """Return the effective current: heat goes with its square."""
-        return float((self.sums.current_square_a2h * 3600 / self.sums.known_s) ** 0.5) if self.sums.known_s else None
-
     def as_row(self) -> table.Row:
         """Return the row that is stored; `from_row` takes it back."""
         numbers = {name: getattr(self.sums, name) for name in FLOATS_OF_SUMS}

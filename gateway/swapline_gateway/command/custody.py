@@ -11,7 +11,6 @@ import click
 from swapline_gateway import config as configuration
 from swapline_gateway.battery.access import open_answers, open_books
 from swapline_gateway.battery.answers import LIMIT, LIMIT_MAX
-from swapline_gateway.battery.books import Books
 from swapline_gateway.battery.record import KINDS
 from swapline_gateway.error import EXIT_PROBLEM
 
@@ -34,15 +33,20 @@ def custody() -> None:
 def rebuild(context: click.Context, config_path: Path, module: str | None, *, is_check: bool, as_json: bool) -> None:
     """Derive the ledger again from the stored readings and events alone, and write what differs.
 
-    Stopped half way, it may be run again. With a DuckDB file, stop the gateway meanwhile.
+    Hours, passports and warnings are derived with it; --check compares the ledger only. Stopped half way, it may be run
+    again. With a DuckDB file, stop the gateway meanwhile.
     """
     tell = _Progress()
     with open_books(configuration.load(config_path), is_writing=not is_check) as books:
+        codes = books.store.modules()
         if module is not None:
-            module = known_module(module, books.store.modules())
+            codes = [known_module(module, codes)]
         if not is_check:
-            _rebuild_hours(books, module, tell)
+            _for_each(codes, books.hours.rebuild, "hours of modules", tell)
         figures = books.custody.rebuild(tell, module=module, is_check=is_check)
+        if not is_check:
+            _for_each(codes, lambda code: books.passports.refresh([code]), "passports", tell)
+            _for_each(codes, lambda code: books.warnings.refresh([code]), "warnings", tell)
     tell.end()
     if as_json:
         click.echo(json.dumps(figures._asdict()))
@@ -56,11 +60,12 @@ def rebuild(context: click.Context, config_path: Path, module: str | None, *, is
         context.exit(EXIT_PROBLEM)
 
 
-def _rebuild_hours(books: Books, module: str | None, tell: Callable[[str, int, int], None]) -> None:
-    codes = books.store.modules() if module is None else [module]
+def _for_each(
+    codes: list[str], derive: Callable[[str], object], what: str, tell: Callable[[str, int, int], None]
+) -> None:
     for done, code in enumerate(codes, 1):
-        books.hours.rebuild(code)
-        tell("hours of modules", done, len(codes))
+        derive(code)
+        tell(what, done, len(codes))
 
 
 @custody.command()

@@ -16,6 +16,8 @@ from swapline_bench import services
 from swapline_bench.frame_source import FrameSource, module_row, row_of
 from swapline_bench.gateway_process import to_toml
 from swapline_gateway import config as configuration
+from swapline_gateway.battery.access import open_store
+from swapline_gateway.battery.table import MODULE_HOUR, PASSPORT, WARNING
 from swapline_gateway.cli import main
 from swapline_gateway.error import EXIT_PROBLEM, EXIT_STORAGE, EXIT_USAGE
 from swapline_gateway.sinks import make as make_sink
@@ -123,6 +125,15 @@ def test_module_is_told_with_its_code_its_holders_its_swaps_and_what_contradicts
     for words in (code(2), "battery pack, lithium iron phosphate", f"{FLEET}/{HUB} bay 3", "still there", "Swaps (1)"):
         assert words in text
     assert "arrival without departure" in text
+
+
+def test_rebuild_also_derives_hours_passports_and_warnings(config_path: Path) -> None:
+    assert run(config_path, "custody", "rebuild").exit_code == 0
+    with open_store(configuration.load(config_path)) as books:
+        assert {row.tags["module"] for row in books.read(PASSPORT)} == set(books.modules())
+        hours = books.read(MODULE_HOUR, tags={"module": code(1)})
+        assert len(hours) >= 5, "from eight to one o'clock, but for the swap's own time"
+        assert not books.read(WARNING)
 
 
 def test_holder_is_told_at_a_time_and_now(config_path: Path) -> None:

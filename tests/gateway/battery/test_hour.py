@@ -72,7 +72,7 @@ def test_constant_current_is_charge_and_energy_exactly() -> None:
     assert hour.sums.charge_out_ah == pytest.approx(36.0)
     assert hour.energy_out_kwh == pytest.approx(1.8)
     assert (hour.sums.charge_in_ah, hour.energy_in_kwh) == (0.0, 0.0)
-    assert hour.current_rms_a == pytest.approx(36.0)
+    assert hour.sums.current_square_a2h == pytest.approx(36.0**2)
 
 
 def test_run_is_cut_exactly_at_both_edges() -> None:
