@@ -211,8 +211,7 @@ async def test_module_that_cannot_be_derived_keeps_no_other_waiting_and_is_tried
         assert set(script.figures_asked) == {"N", "M"}
 
 
-@pytest.mark.usefixtures("clock")
-async def test_rows_that_come_while_their_hour_is_derived_make_it_due_again(tmp_path: Path) -> None:
+async def test_rows_that_come_while_their_hour_is_derived_make_it_due_again(tmp_path: Path, clock: Clock) -> None:
     script = Script()
     async with keeping(tmp_path, script) as rig:
         late = [Touch("M", PAST, is_custody=True)]
@@ -224,7 +223,7 @@ async def test_rows_that_come_while_their_hour_is_derived_make_it_due_again(tmp_
         loop = asyncio.get_running_loop()
         script.during = arrive
         await rig.touch(Touch("M", PAST, is_custody=True))
-        await rig.until(lambda: len(script.hours_asked) == 2)
+        await rig.until(lambda: len(script.hours_asked) == 2, clock)
 
 
 async def test_where_others_write_too_every_hour_is_derived_once_more(tmp_path: Path, clock: Clock) -> None:
