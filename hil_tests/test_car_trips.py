@@ -28,6 +28,8 @@ from swapline_wire.catalogue import VEHICLE
 
 DECIMALS = {signal.name: signal.decimals for signal in VEHICLE.signals}
 POLL_MS = 10
+DRIVE_S_MAX = 300.0  # of a busy machine: the longest trip has 2,094 samples
+pytestmark = pytest.mark.timeout(DRIVE_S_MAX + 120)
 BAUDRATE = 1_000_000
 FLOAT_ERROR = Decimal("1e-9")  # a half may fall either way once it was a float
 CLOCK_ERROR_MS = 500  # the gateway offers its time in an acknowledgement: good to the way of one message
@@ -108,7 +110,7 @@ async def drive(path: EndToEnd, name: str, trip: Trip) -> None:
         [bus("vcu", line.path, device, baudrate=BAUDRATE)],
         streams={"vehicle": {"report": "all"}, "node": {"report": "all"}},
     )
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(DRIVE_S_MAX):
         await trip.done.wait()
     await path.tap.wait_rows(name, "vehicle", len(trip.samples))
     await path.wait_health(name)
