@@ -14,7 +14,7 @@ from swapline_bench.request_face import RequestFace
 pytestmark = [
     pytest.mark.promise("the heap is stable over 100,000 samples, and its peak is stated"),
     pytest.mark.needs("heap_limit", "snippet", "fast_lines", "bays:4", "slot_charger", "sdm630"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(660),
 ]
 SAMPLES = 100_000
 SAMPLES_FIRST = 5_000  # everything is loaded, every device was read many times
@@ -25,7 +25,7 @@ HEALTH_ROWS_MIN = 20
 GROWTH_BYTES_MAX = 2048  # live after a collection: what is being sent comes and goes
 FREE_BYTES_MIN = 8 << 10
 TIMEOUT_MS = 10_000  # half a real second: it is the bench's machine that may be late
-FIRST_S_MAX, RUN_S_MAX = 60.0, 480.0
+FIRST_S_MAX, RUN_S_MAX = 120.0, 480.0
 HASTE = {"period_ms": PERIOD_MS, "timeout_ms": TIMEOUT_MS}
 # MicroPython's event loop and the firmware both ask for the time here, and nowhere else.
 HURRY = f"""
