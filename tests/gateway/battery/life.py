@@ -4,7 +4,7 @@ from swapline_gateway.battery.custody_book import CustodyBook
 from swapline_gateway.battery.record import HOUR_MS, Contradiction, Place, SwapHalf
 from swapline_wire.catalogue import TIME_NTP
 from swapline_wire.catalogue_text import CAME, FOUND, FOUND_GONE, LEFT
-from tests.gateway.battery.memory_store import MemoryHours, MemoryStore, Reading, as_hours
+from tests.gateway.battery.custody_store import CustodyStore, MemoryHours, Reading, as_hours
 
 START_MS = 1_800_000_000_000 // HOUR_MS * HOUR_MS
 SECOND_MS = 1000
@@ -51,7 +51,7 @@ class Life:
             self.tell(module, where, end, CHARGED if is_hub else DRAINED, is_in=False, request=goes, reason=LEFT)
 
     def derive(self, *, now_minute: float = 0.0) -> "Derived":
-        store = MemoryStore()
+        store = CustodyStore()
         store.holders = {(FLEET, n): "slot" if n.startswith("hub") else "vehicle" for n in (VAN, SMALL, HUB, FAR)}
         store.add(*self.evidence)
         latest = max(one.time_utc_ms for one in self.evidence)
@@ -62,7 +62,7 @@ class Life:
 
 
 class Derived:
-    def __init__(self, store: MemoryStore, book: CustodyBook) -> None:
+    def __init__(self, store: CustodyStore, book: CustodyBook) -> None:
         self.store = store
         self.book = book
 

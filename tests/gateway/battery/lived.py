@@ -13,7 +13,7 @@ from swapline_gateway.battery.record import Place
 from swapline_gateway.battery.store import ModuleRows
 from swapline_wire.catalogue import CELLS, FORMATS, MODULE, Stream, find_signal
 
-from .fake_store import Reading
+from .reading_store import Reading
 
 BEGIN_UTC_MS = 1_790_000_000_000 // HOUR_MS * HOUR_MS
 FAULT_AT = 0.3  # of the life
@@ -74,7 +74,7 @@ def hours_of(lived: Lived) -> list[ModuleHour]:
 
 
 def readings_of(kept: Iterable[Kept], stream: Stream) -> list[Reading]:
-    """Return readings as `FakeStore.add` takes them."""
+    """Return readings as `ReadingStore.add` takes them."""
     chosen = [one for one in kept if one.stream is stream]
     names = SIGNALS if stream is MODULE else CELL_SIGNALS
     rows = rows_of(chosen, names, stream)

@@ -10,7 +10,7 @@ from swapline_bench.module_life import Kept, ModuleLife, make_module
 from swapline_gateway.battery.record import Place
 from swapline_gateway.battery.resistance import PULSE_MS
 from swapline_wire.catalogue import FORMATS, MODULE, Stream
-from tests.gateway.battery.fake_store import FakeStore, Reading
+from tests.gateway.battery.reading_store import Reading, ReadingStore
 
 FLEET = "test"
 # A BMS without counters, as most tell none or a coarse one.
@@ -68,8 +68,8 @@ def live(seed: int, days: float, signals: Iterable[str] | None = None) -> Module
     return life
 
 
-def store_of(life: ModuleLife, streams: Iterable[Stream]) -> FakeStore:
-    store = FakeStore()
+def store_of(life: ModuleLife, streams: Iterable[Stream]) -> ReadingStore:
+    store = ReadingStore()
     for stream in streams:
         store.add(life.module.code, scaled(life.kept, stream), stream.name)
     return store

@@ -15,7 +15,7 @@ from swapline_gateway.battery.record import Place
 from swapline_gateway.battery.span import DAY_MS, Span
 from swapline_gateway.battery.table import MODULE_DAY, MODULE_HOUR, PASSPORT
 from swapline_wire.catalogue import MODULE
-from tests.gateway.battery.fake_store import FakeStore
+from tests.gateway.battery.reading_store import ReadingStore
 
 CODE = "0SLPB0451800168380000001"
 BEGIN = 20_000 * DAY_MS - 600_000  # ten minutes before midnight
@@ -50,7 +50,7 @@ def numbers(content: Any) -> list[float]:
 @settings(max_examples=40, deadline=None)
 @given(READINGS)
 def test_any_rows_make_hours_days_and_a_passport(readings: list[tuple[int, Place, dict[str, float | None]]]) -> None:
-    store = FakeStore()
+    store = ReadingStore()
     store.add(CODE, [(BEGIN + time, place, told) for time, place, told in readings])
     hours = HourBook(store)
     assert hours.rebuild(CODE) is True

@@ -14,7 +14,7 @@ from swapline_gateway.battery.table import CLAIM, CONTRADICTION, FOREVER_UTC_MS,
 from swapline_wire.catalogue import TIME_ESTIMATED, TIME_NTP
 from swapline_wire.catalogue_text import FOUND_GONE, SILENT, STILL_THERE
 from tests.gateway.battery import life
-from tests.gateway.battery.memory_store import MemoryHours, MemoryStore, Reading, as_hours
+from tests.gateway.battery.custody_store import CustodyStore, MemoryHours, Reading, as_hours
 
 START_MS = 1_800_000_000_000 // HOUR_MS * HOUR_MS
 MINUTE_MS = 60_000
@@ -26,13 +26,13 @@ MODULES = ["0SLPB0451800161380000001", "0SLPB0451800161380000002", "0SLPB0451800
 Evidence = Sequence[Reading | SwapHalf]
 
 
-def make_book(store: MemoryStore, *, now_utc_ms: int = NOW_MS) -> CustodyBook:
+def make_book(store: CustodyStore, *, now_utc_ms: int = NOW_MS) -> CustodyBook:
     store.holders = {("fleet", "van-1"): "vehicle", ("fleet", "van-2"): "vehicle", ("fleet", "hub"): "slot"}
     return CustodyBook(store.as_store(), as_hours(MemoryHours(store)), now_utc_ms=lambda: now_utc_ms)
 
 
 def derive_at_once(evidence: Iterable[Reading | SwapHalf]) -> dict[Any, dict[str, Any]]:
-    store = MemoryStore()
+    store = CustodyStore()
     store.add(*evidence)
     make_book(store).rebuild()
     return store.rows(*TABLES)
@@ -78,7 +78,7 @@ def test_evidence_in_any_order_and_any_cuts_gives_the_same_book(pieces: list[Evi
     random.shuffle(evidence)
     step = max(1, len(evidence) // cuts)
     parts = [evidence[n : n + step] for n in range(0, len(evidence), step)]
-    store = MemoryStore()
+    store = CustodyStore()
     book = make_book(store)
     for part in parts:
         store.add(*part)
@@ -86,10 +86,10 @@ def test_evidence_in_any_order_and_any_cuts_gives_the_same_book(pieces: list[Evi
     assert store.rows(*TABLES) == derive_at_once(evidence)
 
 
-class StaleStore(MemoryStore):
+class StaleStore(CustodyStore):
     """What a gateway sees that began before the other one ended: what was stored then. Its writes come at the end."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: CustodyStore) -> None:
         super().__init__()
         self.evidence, self.holders = set(store.evidence), store.holders
         self.tables = copy.copy(store.tables)
@@ -107,7 +107,7 @@ def test_two_gateways_that_work_at_once_leave_the_same_book_after_settling(piece
     evidence = [one for piece in pieces for one in piece]
     random.shuffle(evidence)
     parts = [evidence[n::4] for n in range(4) if evidence[n::4]]
-    store = MemoryStore()
+    store = CustodyStore()
     book = make_book(store)
     for n, part in enumerate(parts):
         if n % 2:
@@ -131,7 +131,7 @@ class StoppedError(Exception):
     pass
 
 
-class StoppingStore(MemoryStore):
+class StoppingStore(CustodyStore):
     """Stops at one of its writes."""
 
     writes_left = 1 << 30
@@ -166,7 +166,7 @@ def test_refresh_that_was_stopped_at_any_write_is_made_good_by_the_next_one(
 @settings(max_examples=30, deadline=None)
 @given(anything)
 def test_rebuild_of_a_right_book_changes_nothing_and_a_check_writes_nothing(pieces: list[Evidence]) -> None:
-    store = MemoryStore()
+    store = CustodyStore()
     store.add(*(one for piece in pieces for one in piece))
     book = make_book(store)
     checked = book.rebuild(is_check=True)
@@ -178,7 +178,7 @@ def test_rebuild_of_a_right_book_changes_nothing_and_a_check_writes_nothing(piec
 
 
 def test_check_finds_a_row_that_is_gone_one_that_is_wrong_and_one_too_many() -> None:
-    store = MemoryStore()
+    store = CustodyStore()
     store.add(*run_of(MODULES[0], PLACES[0], 0, 100), *run_of(MODULES[1], PLACES[1], 0, 100))
     book = make_book(store)
     book.rebuild()
@@ -191,7 +191,7 @@ def test_check_finds_a_row_that_is_gone_one_that_is_wrong_and_one_too_many() -> 
 
 
 def test_refresh_of_a_module_that_stood_still_for_a_year_reads_few_hours() -> None:
-    store = MemoryStore()
+    store = CustodyStore()
     place, module = PLACES[3], MODULES[0]
     year = [Reading(module, place, START_MS - days * 24 * HOUR_MS) for days in range(365, 0, -1)]
     store.add(*year, *run_of(module, place, 0, 300))
@@ -208,7 +208,7 @@ def test_refresh_of_a_module_that_stood_still_for_a_year_reads_few_hours() -> No
 
 
 def test_one_condition_on_time_answers_who_was_in_a_holder() -> None:
-    store = MemoryStore()
+    store = CustodyStore()
     out = SwapHalf(START_MS + 50 * MINUTE_MS, PLACES[0], MODULES[0], is_in=False)
     came = SwapHalf(START_MS + 55 * MINUTE_MS, PLACES[0], MODULES[1], is_in=True)
     store.add(*run_of(MODULES[0], PLACES[0], 0, 50), out, came, *run_of(MODULES[1], PLACES[0], 56, 10))
@@ -226,7 +226,7 @@ def test_one_condition_on_time_answers_who_was_in_a_holder() -> None:
 
 
 def test_module_without_a_code_is_in_nobodys_custody() -> None:
-    store = MemoryStore()
+    store = CustodyStore()
     unknown = run_of("", PLACES[0], 0, 10)
     store.add(*unknown)
     book = make_book(store)
@@ -259,7 +259,7 @@ def test_life_of_which_one_node_tells_a_part_late_gives_the_same_book(
     evidence = told.evidence
     since_ms = life.START_MS + since_minute * MINUTE_MS
     held_back = [one for one in evidence if one.place.node == late and one.time_utc_ms >= since_ms]
-    store = MemoryStore()
+    store = CustodyStore()
     book = make_book(store)
     for part in hours_of(set(evidence).difference(held_back)) + hours_of(held_back):
         store.add(*part)

@@ -24,8 +24,8 @@ from swapline_gateway.sinks import make as make_sink
 from swapline_gateway.sinks.base import Sink
 from swapline_wire.catalogue import BATTERY_IN, BATTERY_OUT, EVENT_STREAM, MODULE, VEHICLE
 from swapline_wire.catalogue_station import SLOT
+from tests.gateway.battery.custody_store import Reading
 from tests.gateway.battery.life import FLEET, HUB, START_MS, VAN, Life, code, place, swap_life
-from tests.gateway.battery.memory_store import Reading
 from tests.gateway.written import write
 
 ROWS_PER_FRAME = 40

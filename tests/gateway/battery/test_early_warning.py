@@ -32,8 +32,8 @@ from swapline_gateway.battery.warning_book import WarningBook, to_row
 from swapline_gateway.cli import main
 from swapline_wire.catalogue import CELLS, MODULE
 
-from .fake_store import FakeStore
 from .lived import Fleet, Lived, hours_of, readings_of
+from .reading_store import ReadingStore
 
 SEED, DAYS = 11, 12
 command = importlib.import_module("swapline_gateway.command.warnings")  # the package's name is the command itself
@@ -169,11 +169,11 @@ def test_a_single_day_is_no_trend() -> None:
 # The book.
 
 
-def book_of(store: FakeStore) -> WarningBook:
+def book_of(store: ReadingStore) -> WarningBook:
     return WarningBook(store, HourBook(store))
 
 
-def fill(store: FakeStore, lived: Lived, until_utc_ms: int) -> None:
+def fill(store: ReadingStore, lived: Lived, until_utc_ms: int) -> None:
     for stream in (MODULE, CELLS):
         readings = [reading for reading in readings_of(lived.kept, stream) if reading[0] < until_utc_ms]
         store.add(lived.code, readings, stream.name)
@@ -185,7 +185,7 @@ def leaking(fleet: Fleet) -> Lived:
 
 
 def test_the_book_keeps_what_stands_and_takes_back_what_is_over(leaking: Lived) -> None:
-    store = FakeStore()
+    store = ReadingStore()
     fill(store, leaking, 1 << 60)
     HourBook(store).rebuild(leaking.code)
     book = book_of(store)
@@ -209,7 +209,7 @@ def test_hours_that_come_late_and_in_any_order_leave_the_same_book(leaking: Live
     middle = leaking.kept[len(leaking.kept) // 2].time_ms
     tables = []
     for order in (True, False):
-        store = FakeStore()
+        store = ReadingStore()
         halves = [[one for one in leaking.kept if (one.time_ms < middle) is early] for early in (order, not order)]
         for kept in halves:
             part = leaking._replace(kept=kept)
@@ -221,7 +221,7 @@ def test_hours_that_come_late_and_in_any_order_leave_the_same_book(leaking: Live
 
 
 def test_a_book_without_rows_is_empty() -> None:
-    book = book_of(FakeStore())
+    book = book_of(ReadingStore())
     book.refresh(["NOBODY"])
     assert book.warnings() == []
 

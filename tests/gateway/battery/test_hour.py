@@ -27,7 +27,7 @@ from swapline_gateway.battery.rest import FULL
 from swapline_gateway.battery.span import DAY_MS, Span, merge, span_of_hour
 from swapline_gateway.battery.store import ModuleRows
 from swapline_gateway.battery.table import MODULE_DAY, MODULE_HOUR
-from tests.gateway.battery.fake_store import FakeStore, Reading
+from tests.gateway.battery.reading_store import Reading, ReadingStore
 
 MODULE = "0SLPB0451800168380000001"
 VAN, SLOT = Place("test", "van-001", 1), Place("test", "station-001", 4)
@@ -244,7 +244,7 @@ def lively(random: Random, duration_s: int, begin_s: int = 0) -> Iterator[Readin
 
 
 def _life(readings: Sequence[Reading]) -> tuple[Span, list[Sighting]]:
-    store = FakeStore()
+    store = ReadingStore()
     store.add(MODULE, readings)
     hours = HourBook(store).hours(MODULE)
     life = merge([span_of_hour(hour) for hour in hours])
@@ -275,7 +275,7 @@ def test_hours_are_the_same_in_any_order_of_arrival(seed: int, batch_count: int,
     """Batches of rows arrive in any order, perhaps twice; one of several gateways refreshes the hours of each."""
     random = make_random(seed)
     readings = list(lively(random, 4 * 3600, begin_s=22 * 3600))  # over midnight
-    at_once, piece_by_piece = FakeStore(), FakeStore()
+    at_once, piece_by_piece = ReadingStore(), ReadingStore()
     at_once.add(MODULE, readings)
     HourBook(at_once).rebuild(MODULE)
     replicas = [HourBook(piece_by_piece) for _ in range(replica_count)]
@@ -292,7 +292,7 @@ def test_hours_are_the_same_in_any_order_of_arrival(seed: int, batch_count: int,
 
 
 def test_refresh_of_what_is_known_writes_nothing() -> None:
-    store = FakeStore()
+    store = ReadingStore()
     store.add(MODULE, lively(make_random(1), 3 * 3600))
     book = HourBook(store)
     assert book.rebuild(MODULE) is True
@@ -302,7 +302,7 @@ def test_refresh_of_what_is_known_writes_nothing() -> None:
 
 
 def test_late_row_at_an_edge_changes_the_hour_before_it_too() -> None:
-    store = FakeStore()
+    store = ReadingStore()
     store.add(MODULE, [reading(3540, current_a=-10.0)])
     book = HourBook(store)
     book.refresh(MODULE, [DAY])
@@ -313,7 +313,7 @@ def test_late_row_at_an_edge_changes_the_hour_before_it_too() -> None:
 
 
 def test_hour_that_nobody_has_written_is_computed() -> None:
-    store = FakeStore()
+    store = ReadingStore()
     store.add(MODULE, lively(make_random(2), 3 * 3600))
     computed = HourBook(store).hours(MODULE)
     HourBook(store).rebuild(MODULE)
@@ -322,7 +322,7 @@ def test_hour_that_nobody_has_written_is_computed() -> None:
 
 
 def test_hours_outlive_the_readings_that_they_were_made_of() -> None:
-    store = FakeStore()
+    store = ReadingStore()
     store.add(MODULE, lively(make_random(3), 3 * 3600))
     book = HourBook(store)
     book.rebuild(MODULE)
@@ -334,7 +334,7 @@ def test_hours_outlive_the_readings_that_they_were_made_of() -> None:
 
 
 def test_days_add_up_to_what_the_hours_add_up_to() -> None:
-    store = FakeStore()
+    store = ReadingStore()
     store.add(MODULE, lively(make_random(4), 30 * 3600))
     book = HourBook(store)
     book.rebuild(MODULE)
@@ -351,7 +351,7 @@ def test_days_add_up_to_what_the_hours_add_up_to() -> None:
 
 
 def test_hour_and_day_of_another_version_are_derived_again() -> None:
-    store = FakeStore()
+    store = ReadingStore()
     store.add(MODULE, lively(make_random(6), 3 * 3600))
     book = HourBook(store)
     book.rebuild(MODULE)
@@ -365,7 +365,7 @@ def test_hour_and_day_of_another_version_are_derived_again() -> None:
 
 
 def test_old_days_are_read_without_their_moments() -> None:
-    store = FakeStore()
+    store = ReadingStore()
     store.add(MODULE, lively(make_random(7), 6 * 3600))
     book = HourBook(store)
     book.rebuild(MODULE)

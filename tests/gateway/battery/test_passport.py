@@ -20,8 +20,8 @@ from swapline_gateway.battery.span import DAY_MS, Span
 from swapline_gateway.battery.spread import estimate_spread
 from swapline_wire.catalogue import CELLS, MODULE
 from tests.gateway.battery.conftest import Database
-from tests.gateway.battery.fake_store import FakeStore
 from tests.gateway.battery.module_truth import WITHOUT_COUNTERS, scaled, store_of, truth_of
+from tests.gateway.battery.reading_store import ReadingStore
 from tests.gateway.battery.test_capacity import SLOT, VAN, rest
 
 CODE = "0SLPB0451800168380000001"
@@ -211,7 +211,7 @@ def test_earlier_rows_move_the_passport_to_its_new_begin() -> None:
     life = short_life(6.0)
     begin = life.kept[0].time_utc_ms
     late = [reading for reading in scaled(life.kept, MODULE) if reading[0] >= begin + HOUR_MS]
-    store = FakeStore()
+    store = ReadingStore()
     store.add(CODE, late)
     book = PassportBook(store, HourBook(store))
     book.refresh([CODE])
@@ -286,7 +286,7 @@ def test_passport_is_the_same_in_any_order_of_arrival_through_any_gateway() -> N
     whole = store_of(life, (MODULE, CELLS))
     PassportBook(whole, HourBook(whole)).refresh([life.module.code])
     HourBook(whole).rebuild(life.module.code)
-    random, pieces = make_random("order"), FakeStore()
+    random, pieces = make_random("order"), ReadingStore()
     readings = [(stream.name, one) for stream in (MODULE, CELLS) for one in scaled(life.kept, stream)]
     batches = [readings[n : n + 700] for n in range(0, len(readings), 700)]
     random.shuffle(batches)

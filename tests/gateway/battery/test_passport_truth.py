@@ -14,15 +14,15 @@ from swapline_gateway.battery.hour_book import HourBook
 from swapline_gateway.battery.passport_book import PassportBook
 from swapline_gateway.battery.record import Estimate, Passport
 from swapline_wire.catalogue import CELLS, MODULE
-from tests.gateway.battery.fake_store import FakeStore
 from tests.gateway.battery.module_truth import WITHOUT_COUNTERS, Truth, live, store_of, truth_of
+from tests.gateway.battery.reading_store import ReadingStore
 
 LIVES = [one.split(":") for one in os.environ.get("SWAPLINE_LIVES", "11:8 12:7").split()]
 
 
 class Lived(NamedTuple):
     life: ModuleLife
-    store: FakeStore
+    store: ReadingStore
     passport: Passport
     truth: Truth
 
@@ -83,7 +83,7 @@ def test_seconds_by_band_are_all_that_was_known(lived: Lived) -> None:
 
 
 def test_nothing_is_known_of_capacity_and_resistance_on_the_first_day(lived: Lived) -> None:
-    first = FakeStore()
+    first = ReadingStore()
     module = lived.life.module.code
     begin = lived.passport.first_utc_ms
     rows = lived.store.rows[module, "module"].values()

@@ -1,16 +1,17 @@
-"""A store in memory, and hours that are nothing but sightings: for thousands of lives in a few seconds."""
+"""A store of sightings and swaps, and hours that are nothing but sightings: thousands of lives in a few seconds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from swapline_gateway.battery.custody_book import HourBookLike
-from swapline_gateway.battery.draft import matches
 from swapline_gateway.battery.hour import RUN_GAP_MS
 from swapline_gateway.battery.record import HOUR_MS, Place, Sighting, SwapHalf
 from swapline_gateway.battery.store import BatteryStore, ModuleRows
-from swapline_gateway.battery.table import Row, Table
+from swapline_gateway.battery.table import Table
 from swapline_wire.catalogue import TIME_NTP
+
+from .memory_tables import MemoryTables
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class Reading:
     quality: int = TIME_NTP
 
 
-class MemoryStore:
+class CustodyStore(MemoryTables):
     """Answers as `BatteryStore` does. Evidence comes by `add`, in any order; what is there already is not added."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.evidence: set[Reading | SwapHalf] = set()
         self.holders: dict[tuple[str, str], str] = {}  # holder -> the stream that it always has rows of
-        self.tables: dict[Any, Row] = {}
 
     def add(self, *evidence: Reading | SwapHalf) -> None:
         self.evidence.update(evidence)
@@ -82,30 +83,6 @@ class MemoryStore:
         ]
         return sorted(found, key=lambda one: (one.time_utc_ms, one.place, one.module, not one.is_in))
 
-    def put(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            self.tables[row.key] = row
-
-    def read(
-        self,
-        table: Table,
-        *,
-        tags: dict[str, str] | None = None,
-        where: Sequence[tuple[str, str, Any]] = (),
-        start_utc_ms: int = 0,
-        end_utc_ms: int | None = None,
-        limit: int | None = None,
-        newest_first: bool = False,
-    ) -> list[Row]:
-        span = (start_utc_ms, float("inf") if end_utc_ms is None else end_utc_ms)
-        rows = [row for row in self.tables.values() if row.table is table and matches(row, tags or {}, where, span)]
-        rows.sort(key=lambda row: row.key[2])
-        rows.sort(key=lambda row: row.time_utc_ms, reverse=newest_first)
-        return rows[:limit]
-
-    def count(self, table: Table) -> int:
-        return len(self.read(table))
-
     def rows(self, *tables: Table) -> dict[Any, dict[str, Any]]:
         """Return everything in these tables that is not void."""
         return {row.key: row.fields for table in tables for row in self.read(table)}
@@ -122,7 +99,7 @@ class SightingHour:
 class MemoryHours:
     """What the book of hours says of sightings: runs of rows, cut at the hours."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: CustodyStore) -> None:
         self._store = store
         self.hours_read = 0
 

@@ -1,24 +1,24 @@
-"""A store in memory, for books whose arithmetic is tested without a database."""
+"""A store of readings, swaps and alarms in memory, for books whose arithmetic is tested without a database."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from swapline_gateway.battery.record import Place, SwapHalf
 from swapline_gateway.battery.store import ModuleRows
-from swapline_gateway.battery.table import Row, Table
+
+from .memory_tables import MemoryTables
 
 Reading = tuple[int, Place, dict[str, float | None]]
 
 
-class FakeStore:
-    """Readings by module and stream, and our tables. `puts` counts the rows that were written."""
+class ReadingStore(MemoryTables):
+    """Readings by module and stream, and our tables."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.rows: dict[tuple[str, str], dict[tuple[int, Place, float], Reading]] = {}
-        self.tables: dict[tuple[str, int, tuple[str, ...]], Row] = {}
         self.swap_halves: list[SwapHalf] = []
         self.alarm_rows: list[dict[str, Any]] = []
-        self.puts = 0
 
     def add(self, module: str, readings: Iterable[Reading], stream: str = "module") -> None:
         """Take readings in; one that is there already stays."""
@@ -87,37 +87,6 @@ class FakeStore:
             and (end_utc_ms is None or row["time_utc_ms"] < end_utc_ms)
         ]
         return sorted(chosen, key=lambda row: -row["time_utc_ms"])[:limit]
-
-    def put(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            self.tables[row.key] = row
-            self.puts += 1
-
-    def read(
-        self,
-        table: Table,
-        *,
-        tags: dict[str, str] | None = None,
-        where: Sequence[tuple[str, str, Any]] = (),
-        start_utc_ms: int = 0,
-        end_utc_ms: int | None = None,
-        limit: int | None = None,
-        newest_first: bool = False,
-    ) -> list[Row]:
-        assert not where
-        found = [
-            row
-            for row in self.tables.values()
-            if row.table.name == table.name
-            and not row.fields["is_void"]
-            and all(row.tags[tag] == value for tag, value in (tags or {}).items())
-            and start_utc_ms <= row.time_utc_ms
-            and (end_utc_ms is None or row.time_utc_ms < end_utc_ms)
-        ]
-        return sorted(found, key=lambda row: row.time_utc_ms, reverse=newest_first)[:limit]
-
-    def count(self, table: Table) -> int:
-        return len(self.read(table))
 
     def repair_count(self) -> int:
         return 0
