@@ -85,9 +85,9 @@ class HttpAnswers:
         """See `Answers.codes`."""
         return self._ask("codes")
 
-    def module(self, code: str) -> Answer:
+    def module(self, code: str, *, since_utc_ms: int = 0, limit: int = LIMIT) -> Answer:
         """See `Answers.module`."""
-        return self._ask("module", code=code)
+        return self._ask("module", code=code, since=since_utc_ms, limit=limit)
 
     def holder(self, fleet: str, node: str, at_utc_ms: int | None = None) -> Answer:
         """See `Answers.holder`."""

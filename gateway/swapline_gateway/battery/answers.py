@@ -31,8 +31,8 @@ class Answers(Protocol):
     def codes(self) -> Answer:
         """Return `codes`: all modules that anything is stored of."""
 
-    def module(self, code: str) -> Answer:
-        """Return all that is known of one module."""
+    def module(self, code: str, *, since_utc_ms: int = 0, limit: int = LIMIT) -> Answer:
+        """Return what is known of one module; its custody since then, of its newest `limit` stays."""
 
     def holder(self, fleet: str, node: str, at_utc_ms: int | None = None) -> Answer:
         """Return `stays`: which modules were in a holder's bays at a time, now if none is given."""
@@ -57,7 +57,7 @@ class BookAnswers:
         """See `Answers.codes`."""
         return {"codes": self._books.store.modules()}
 
-    def module(self, code: str) -> Answer:
+    def module(self, code: str, *, since_utc_ms: int = 0, limit: int = LIMIT) -> Answer:
         """See `Answers.module`."""
         books = self._books
         passport = books.passports.passport(code)
@@ -65,7 +65,7 @@ class BookAnswers:
         return {
             "code": code,
             "parts": parse(code).as_json(),
-            "ledger": books.custody.ledger(code).as_json(),
+            "ledger": books.custody.ledger(code, since_utc_ms=since_utc_ms, limit=limit).as_json(),
             "passport": None if passport is None else passport.as_json(),
             "warnings": [one.as_json() for one in books.warnings.warnings() if one.module == code],
             "hours": [

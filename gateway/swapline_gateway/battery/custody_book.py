@@ -13,7 +13,7 @@ once come to the rows that one derivation of everything comes to, as soon as eac
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from swapline_gateway.spool import now_utc_ms
 from swapline_wire.catalogue import TIME_GATEWAY
@@ -38,6 +38,7 @@ from .hour import ModuleHour
 from .record import (
     BY_EVENT,
     BY_OTHER_PLACE,
+    CODE_UNUSUAL,
     HOUR_MS,
     SWAP_HALF_TOLD,
     TWO_MODULES,
@@ -379,21 +380,46 @@ class CustodyBook:
 
     # ---- questions
 
-    def ledger(self, module: str) -> Ledger:
-        """Return all that is known of a module's custody."""
+    def ledger(self, module: str, *, since_utc_ms: int = 0, limit: int | None = None) -> Ledger:
+        """Return what is known of a module's custody: what had not ended at a time; of that the newest `limit` stays.
+
+        Swaps and contradictions reach back as far as the stays do.
+        """
         tags = {"module": module}
-        swaps = self._store.read(SWAP, tags=tags)
-        swaps += [
-            row for row in self._store.read(SWAP, where=[("module_in", "=", module)]) if row.tags["module"] != module
-        ]
-        contradictions = self._store.read(CONTRADICTION, tags=tags)
-        contradictions += self._store.read(CONTRADICTION, where=[("other_module", "=", module)])
+        lasting = [("until_utc_ms", ">", since_utc_ms)] if since_utc_ms else []
+        wanted = None if limit is None else limit + 1
+        stays = self._store.read(STAY, tags=tags, where=lasting, limit=wanted, newest_first=True)
+        is_cut = limit is not None and len(stays) > limit
+        stays = stays[:limit][::-1]
+        start_ms = max(since_utc_ms, stays[0].time_utc_ms) if is_cut else since_utc_ms
+        swaps = self._swaps_of(module, stays, max(0, start_ms - EXCHANGE_MS))
+        ended = [("until_utc_ms", ">=", start_ms)] if start_ms else []
+        contradictions = self._store.read(CONTRADICTION, tags=tags, where=ended)
+        for kind in (TWO_MODULES, SWAP_HALF_TOLD):  # those that name another module
+            other = [("other_module", "=", module), *ended]
+            contradictions += self._store.read(CONTRADICTION, tags={"kind": kind}, where=other)
         return Ledger(
             module,
-            tuple(stay_of(row) for row in self._store.read(STAY, tags=tags)),
-            tuple(sorted((swap_of(row) for row in swaps), key=lambda swap: swap.start_utc_ms)),
-            tuple(sorted((contradiction_of(row) for row in contradictions), key=lambda one: one.time_utc_ms)),
+            tuple(map(stay_of, stays)),
+            tuple(sorted(map(swap_of, swaps), key=lambda swap: swap.start_utc_ms)),
+            tuple(sorted(map(contradiction_of, contradictions), key=lambda one: one.time_utc_ms)[-(limit or 0) :]),
+            is_complete=not is_cut and not since_utc_ms,
         )
+
+    def _swaps_of(self, module: str, stays: list[Row], start_ms: int) -> list[Row]:
+        """Return swaps that a module left or came with.
+
+        A swap's key has the module that left. The others are asked for by their holders: InfluxDB finds tags at once,
+        but for a field it reads every swap of the fleet.
+        """
+        found = self._store.read(SWAP, tags={"module": module}, start_utc_ms=start_ms)
+        came: dict[Any, Row] = {}
+        for fleet, node in sorted({(row.tags["fleet"], row.tags["node"]) for row in stays}):
+            for role in ("van", "station"):
+                tags = {"fleet": fleet, role: node}
+                rows = self._store.read(SWAP, tags=tags, where=[("module_in", "=", module)], start_utc_ms=start_ms)
+                came |= {row.key: row for row in rows if row.tags["module"] != module}
+        return found + list(came.values())
 
     def at(self, fleet: str, node: str, time_utc_ms: int) -> list[Stay]:
         """Return which modules were in a holder's bays at a time."""
@@ -419,9 +445,19 @@ class CustodyBook:
     def contradictions(
         self, *, since_utc_ms: int = 0, limit: int = LIMIT, kind: str | None = None
     ) -> list[Contradiction]:
-        """Return contradictions of a kind, or of all, that began since then, newest first."""
-        tags = {} if kind is None else {"kind": kind}
-        rows = self._store.read(CONTRADICTION, tags=tags, start_utc_ms=since_utc_ms, limit=limit, newest_first=True)
+        """Return contradictions of a kind, or of all, that began since then, newest first.
+
+        Of all kinds codes that are unusual come last: a fleet may have one for each module, and nothing has happened.
+        """
+        parts = (("!=", CODE_UNUSUAL), ("=", CODE_UNUSUAL)) if kind is None else (("=", kind),)
+        rows: list[Row] = []
+        for how, name in parts:
+            if len(rows) < limit:
+                where = [("kind", how, name)]
+                room = limit - len(rows)
+                rows += self._store.read(
+                    CONTRADICTION, where=where, start_utc_ms=since_utc_ms, limit=room, newest_first=True
+                )
         return [contradiction_of(row) for row in rows]
 
 

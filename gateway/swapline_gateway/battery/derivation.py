@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 from swapline_gateway.due import HOLDER, HOUR_MS
 from swapline_gateway.error import SinkBusyError
 from swapline_gateway.log import get
+from swapline_gateway.spool import now_utc_ms
 
 from .books import Books
 from .store import BatteryStore
@@ -117,6 +118,10 @@ class Derivation:
         derived = Derived()
         self._custody(derived, modules, since_utc_ms)
         return derived
+
+    def sweep(self) -> Derived:
+        """Find what becomes a contradiction by waiting, also where nobody speaks. Raises `SinkBusyError`."""
+        return self.custody([], now_utc_ms())
 
     def _modules_of(self, holder: str, start_utc_ms: int, end_utc_ms: int) -> list[str]:
         """Return the modules that a van or station had in that time, as far as is known."""

@@ -62,6 +62,7 @@ QUIET_S_MAX = 120.0  # for which that is waited for: somebody may always be late
 STEP_ENTRIES_FIRST = 8
 STEP_ENTRIES_MAX = 64
 IDLE_S = 2.0  # how late an hour is seen that became ready by itself
+SWEEP_S = 600.0  # between looks for what becomes a contradiction by waiting
 COUNT_S = 30.0  # between counts of what is in the books: other gateways write to them too
 RECOUNT_S = 3.0  # after a change of our own
 FAILED_AGAIN_MS = 900_000
@@ -144,6 +145,7 @@ class Keeper:
         self._entries_max = STEP_ENTRIES_FIRST
         self._round: Round | None = None
         self._whole: tuple[Due, int | None] | None = None
+        self._swept_s = -SWEEP_S
         self._counted_s = -COUNT_S
         self._counted_revision = self.revision
         self._log = get("battery")
@@ -259,6 +261,9 @@ class Keeper:
         is_busy |= await self._whole_step()
         if time.monotonic() - self._counted_s >= COUNT_S or not is_busy:
             await self._look()
+        if not is_busy and time.monotonic() - self._swept_s >= SWEEP_S:
+            self._swept_s = time.monotonic()
+            self._note(await self._work(self._derivation.sweep))
         return is_busy
 
     async def _take(self, priority: int, count: int) -> list[Due]:

@@ -160,11 +160,13 @@ class Ledger:
     stays: tuple[Stay, ...] = ()
     swaps: tuple[Swap, ...] = ()
     contradictions: tuple[Contradiction, ...] = ()
+    is_complete: bool = True  # nothing earlier was left out
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON-ready data."""
         return {
             "module": self.module,
+            "is_complete": self.is_complete,
             "stays": [stay.as_json() for stay in self.stays],
             "swaps": [swap.as_json() for swap in self.swaps],
             "contradictions": [one.as_json() for one in self.contradictions],

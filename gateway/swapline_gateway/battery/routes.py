@@ -12,6 +12,7 @@ from aiohttp import web
 
 from swapline_gateway.error import SinkError
 from swapline_gateway.log import get
+from swapline_gateway.spool import now_utc_ms
 
 from .answers import LIMIT, LIMIT_MAX, Answer, BookAnswers
 from .books import Books
@@ -21,6 +22,7 @@ from .store import BatteryStore
 
 QUESTIONS_MAX = 2  # at once
 WAITING_MAX = 32
+MODULE_MS = 600_000  # for which a module's page may show old siblings
 TIMEOUT_S = 30.0
 NAME_CHARACTERS_MAX = 64
 TIME_MS_MAX = 1 << 43
@@ -62,13 +64,28 @@ class BatteryRoutes:
                 return _json({"error": str(error)}, status=400)
             if self._waiting >= WAITING_MAX:
                 return _json({"error": "too many questions at once: ask again in a moment"}, status=503)
+            etag = self._etag(request) if ask is _module else None
+            if etag and any(one.value == etag for one in request.if_none_match or ()):
+                return web.Response(status=304)
             self._waiting += 1
             try:
-                return await self._answer(question)
+                response = await self._answer(question)
             finally:
                 self._waiting -= 1
+            if etag and response.status == 200:
+                response.headers["ETag"] = f'W/"{etag}"'
+                response.headers["Cache-Control"] = "private, no-cache"
+            return response
 
         return answer
+
+    def _etag(self, request: web.Request) -> str:
+        """Return what an answer about one module is good for: as long as nothing of this module has changed.
+
+        Its siblings change too, and its running hour, but need not be told at once.
+        """
+        revision = self._keeper.module_revision(request.query["code"])
+        return f"{revision}-{now_utc_ms() // MODULE_MS}"
 
     async def _answer(self, question: Callable[[BookAnswers], Answer]) -> web.Response:
         revision = self._keeper.revision  # before the answer: what changes meanwhile makes pages ask again
@@ -93,7 +110,8 @@ def _codes(_request: web.Request) -> Callable[[BookAnswers], Answer]:
 
 def _module(request: web.Request) -> Callable[[BookAnswers], Answer]:
     code = _text(request, "code")
-    return lambda answers: answers.module(code)
+    since_ms, limit = _number(request, "since", 0, TIME_MS_MAX), _limit(request)
+    return lambda answers: answers.module(code, since_utc_ms=since_ms or 0, limit=limit)
 
 
 def _holder(request: web.Request) -> Callable[[BookAnswers], Answer]:

@@ -10,6 +10,7 @@ import click
 from swapline_gateway import config as configuration
 from swapline_gateway.battery import code as module_code
 from swapline_gateway.battery.access import open_answers
+from swapline_gateway.battery.answers import LIMIT_MAX
 
 from .listing import known_module, number, place, table, when, with_config
 
@@ -39,7 +40,7 @@ def module(code: str, config_path: Path, *, as_json: bool) -> None:
     CODE is what its BMS says. The database may be open in a running gateway.
     """
     with open_answers(configuration.load(config_path)) as answers:
-        answer = answers.module(known_module(code, answers.codes()["codes"]))
+        answer = answers.module(known_module(code, answers.codes()["codes"]), limit=LIMIT_MAX)
     if as_json:
         click.echo(json.dumps(answer))
         return

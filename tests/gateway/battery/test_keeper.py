@@ -49,6 +49,7 @@ class Script(Derivation):
         self.known = ["M", "N"]
         self.poison: set[str] = set()
         self.busy = 0
+        self.sweeps = 0
         self.outdated = False
         self.during: Callable[[], None] = lambda: None
 
@@ -76,6 +77,10 @@ class Script(Derivation):
 
     def custody(self, modules: Collection[str], since_utc_ms: int) -> Derived:
         raise AssertionError(f"no answer named {modules} with custody to derive since {since_utc_ms}")
+
+    def sweep(self) -> Derived:
+        self.sweeps += 1
+        return Derived()
 
     def figures(self, modules: Collection[str]) -> Derived:
         derived = self._answer(modules)
@@ -184,6 +189,12 @@ async def test_running_hour_with_a_swap_is_derived_at_once_a_little_later_and_wh
         await rig.until(lambda: len(rig.script.hours_asked) == 3, clock, step_ms=30_000)
         assert clock.now_ms >= RUNNING + HOUR_MS + GRACE_MS
         await rig.until_entries(0, clock)
+
+
+@pytest.mark.usefixtures("clock")
+async def test_silent_fleet_is_looked_through_for_modules_that_are_lost(tmp_path: Path) -> None:
+    async with keeping(tmp_path, Script()) as rig:
+        await rig.until(lambda: rig.script.sweeps == 1)
 
 
 @pytest.mark.usefixtures("clock")

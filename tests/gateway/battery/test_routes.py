@@ -87,6 +87,9 @@ async def test_books_answer_over_http_and_on_the_command_line_alike(asker: Asker
     module = await asker("api/battery/module", code=MODULES[0])
     assert [stay["node"] for stay in module["ledger"]["stays"]] == ["van-001", "station-1", "van-001"]
     assert len(module["ledger"]["swaps"]) == 2
+    assert module["ledger"]["is_complete"]
+    part = (await asker("api/battery/module", code=MODULES[0], limit=1))["ledger"]
+    assert (part["is_complete"], part["stays"], part["swaps"]) == (False, module["ledger"]["stays"][-1:], [newest])
     assert {"time_utc_ms", "soc_min_pct", "energy_in_kwh"} <= module["hours"][0].keys()
 
     middle = oldest["end_utc_ms"] + HOUR_MS // 2
@@ -131,6 +134,20 @@ async def test_question_that_cannot_be_understood_is_answered_with_what_is_allow
 ) -> None:
     body = await asker(f"api/battery/{path}", status=400, **query)
     assert ":" in body["error"]
+
+
+async def test_module_s_page_gets_nothing_again_while_nothing_of_the_module_has_changed(asker: Asker) -> None:
+    await asker.until_swapped()
+    await asker.until("api/view/battery", lambda body: body["content"]["due"] == 0)
+    statuses: list[int] = []
+    url = f"{asker.url}/api/battery/module?code={MODULES[0]}"
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
+        etag = "none"
+        while statuses[-1:] != [304]:  # a passport may come in between
+            async with session.get(url, headers={"If-None-Match": etag}) as response:
+                statuses.append(response.status)
+                etag = response.headers.get("ETag", etag)
+    assert statuses[0] == 200
 
 
 async def test_pages_see_the_books_revision_grow(asker: Asker) -> None:

@@ -50,12 +50,12 @@ function contradictionsOf(all, page) {
 }
 
 function holders(code, { ledger }, page) {
-  const { stays, contradictions } = ledger;
+  const { stays, contradictions } = ledger; // not all of a long life: the newest few hundred
   if (!stays.length) return empty("No holder is known yet", "A stay begins when a van or a station tells that the module came, or reads its code.");
   const sorted = [...stays].sort(newestFirst("from_utc_ms"));
   const config = { id: code, stays, contradictions, nowMs: page.nowMs, isStation: (place) => isStation(page, place) };
   return html`<sl-timeline .config=${config}></sl-timeline>
-    <details class="stays"><summary>List of the ${number(stays.length)} stay${stays.length === 1 ? "" : "s"}</summary>${shortList(sorted, page, { name: "stays", step: LIST_STEP }, (shown) => stayTable(shown, page))}</details>`;
+    <details class="stays"><summary>List of the ${ledger.is_complete === false ? "newest " : ""}${number(stays.length)} stay${stays.length === 1 ? "" : "s"}</summary>${shortList(sorted, page, { name: "stays", step: LIST_STEP }, (shown) => stayTable(shown, page))}</details>`;
 }
 
 function stayTable(stays, page) {
