@@ -276,6 +276,29 @@ def test_balancing_bleeds_the_high_cells_near_full_and_narrows_the_spread() -> N
     assert module.cells.balancing_j > 0.0
 
 
+def test_a_corroding_joint_grows_by_its_share_each_day_and_only_there() -> None:
+    module = make_module()
+    before = list(module.cells.resistance_share)
+    module.worsen_cell(4, share_per_day=0.1)
+    for _ in range(48):
+        module.update(3600.0)
+    after = module.cells.resistance_share
+    assert after[4] / before[4] == pytest.approx(1.1**2)
+    assert [after[n] for n in range(CELLS) if n != 4] == [before[n] for n in range(CELLS) if n != 4]
+
+
+def test_a_stuck_sensor_shows_what_it_showed_while_the_others_follow_the_warmth() -> None:
+    module = make_module()
+    module.advance(0.0, 1.0)
+    shown = list(module.cell_temperatures_c)
+    module.stick_sensor(1)
+    for _ in range(120):
+        module.advance(-250.0, 10.0)
+    warmth = [now - then for now, then in zip(module.cell_temperatures_c, shown, strict=True)]
+    assert warmth.pop(1) == 0.0
+    assert min(warmth) > 0.5
+
+
 def test_module_codes_have_the_shape_of_gb_t_34014_and_differ() -> None:
     codes = {format_code(serial=n) for n in range(1, 200)}
     assert len(codes) == 199
