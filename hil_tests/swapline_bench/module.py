@@ -26,9 +26,8 @@ def format_code(*, serial: int, day: int = 8, month: int = 3, year: int = 2026) 
     Maker (3), product `P` pack (1), chemistry `B` LFP (1), specification (2), traceability (7), production date (3:
     year, month, day, with letters after 9), serial number of that day (7). The maker's code is invented.
     """
-    digits = "0123456789ABCDEFGHJKLMNPRTUVWXY"
-    years = "123456789ABCDEFGHJKLMNPRSTVWXY"
-    date = years[year - 2011] + digits[month] + digits[day]
+    counting = "123456789ABCDEFGHJKLMNPRSTVWXY0"  # 0 is the 31st
+    date = counting[year - 2011] + counting[month - 1] + counting[day - 1]
     return "0SLPB04" + "5180016" + date + f"{serial:07d}"
 
 
