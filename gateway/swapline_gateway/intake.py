@@ -34,7 +34,7 @@ from .worker import Worker
 GROUP_MESSAGES_MAX = 1000
 GROUP_BYTES_MAX = 4 << 20
 GROUP_BYTES_MIN = 64 << 10
-GROUP_S_MAX = 0.1
+GROUP_S_MAX = 0.05
 TURN_S_MAX = 0.005
 STATUS_BYTES_MAX = 4096
 FUTURE_MS_MAX = 366 * 86_400_000  # a gateway whose own clock was last set a year ago still takes what is right
