@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swapline_gateway.battery.custody_book import CustodyBook
-from swapline_gateway.battery.record import HOUR_MS, Place, SwapHalf
+from swapline_gateway.battery.record import CODE_UNUSUAL, HOUR_MS, TWO_PLACES, Place, SwapHalf
 from swapline_gateway.battery.table import CLAIM, CONTRADICTION, FOREVER_UTC_MS, STAY, SWAP, Row
 from swapline_wire.catalogue import TIME_ESTIMATED, TIME_NTP
 from swapline_wire.catalogue_text import FOUND_GONE, SILENT, STILL_THERE
@@ -223,6 +223,37 @@ def test_one_condition_on_time_answers_who_was_in_a_holder() -> None:
         *[MODULES[1:2]] * 2,
     ]
     assert [row.fields["until_utc_ms"] for row in store.read(STAY)] == [out.time_utc_ms, FOREVER_UTC_MS]
+
+
+def test_of_a_long_life_the_newest_stays_are_told_and_what_belongs_to_them() -> None:
+    store = CustodyStore()
+    evidence = [reading for n in range(6) for reading in run_of(MODULES[0], PLACES[n % 2], n * 60, 20)]
+    store.add(*evidence)
+    book = make_book(store)
+    refresh(book, evidence)
+    whole, part = book.ledger(MODULES[0]), book.ledger(MODULES[0], limit=2)
+    assert len(whole.stays) == 6
+    assert (whole.is_complete, part.is_complete) == (True, False)
+    assert part.stays == whole.stays[-2:]
+    since_ms = whole.stays[3].from_utc_ms
+    late = book.ledger(MODULES[0], since_utc_ms=since_ms)
+    assert (late.stays, late.is_complete) == (whole.stays[3:], False)
+
+
+def test_codes_that_are_unusual_are_listed_behind_what_has_happened() -> None:
+    store = CustodyStore()
+    evidence = [
+        *run_of("odd-1", PLACES[0], 0, 30),
+        *run_of("odd-1", PLACES[1], 5, 10),
+        *run_of("odd-2", PLACES[2], 40, 9),
+    ]
+    store.add(*evidence)
+    book = make_book(store)
+    refresh(book, evidence)
+    kinds = [one.kind for one in book.contradictions()]
+    assert kinds == [TWO_PLACES, CODE_UNUSUAL, CODE_UNUSUAL]
+    assert [one.kind for one in book.contradictions(limit=1)] == [TWO_PLACES]
+    assert {one.kind for one in book.contradictions(kind=CODE_UNUSUAL)} == {CODE_UNUSUAL}
 
 
 def test_module_without_a_code_is_in_nobodys_custody() -> None:
