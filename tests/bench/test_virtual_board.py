@@ -27,7 +27,7 @@ from swapline_bench.desk.virtual_board import (
 )
 from swapline_bench.journal_reader import JournalContents, read_journal
 from swapline_bench.node_process import NodeError, NodeProcess
-from swapline_wire.catalogue import BOOT, FRAMES_DROPPED
+from swapline_wire.catalogue import BOOT, CLOCK_STEP, FRAMES_DROPPED
 from swapline_wire.decode import decode
 
 # The firmware's own parts, called before it starts.
@@ -45,22 +45,21 @@ async def run_and_hang(app):
     return await run(app)
 App.run = run_and_hang
 """
-BUSY = """
+BUSY = f"""
 import asyncio
 from swapline_node.app import App
-from swapline_wire.catalogue import CLOCK_STEP
 run = App.run
 async def store_events(app):
     print("busy")
     while True:
-        app.sampler.event(CLOCK_STEP)
+        app.sampler.event({CLOCK_STEP})
         app.sampler.seal_all()
         await asyncio.sleep(0.01)
 async def run_and_store(app):
     app.busy = asyncio.create_task(store_events(app))
     return await run(app)
 App.run = run_and_store
-"""
+"""  # a board's catalogue has streams; its numbers are where they are used
 CRASH = """
 from swapline_node.app import App
 async def crash(app):
