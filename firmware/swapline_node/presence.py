@@ -67,7 +67,8 @@ class Presence:
     def _change(self, code: str, soc: "int | None", soh: "int | None") -> None:
         lost = self._find()
         sampler = self._sampler
-        self.absent()
+        if self.code:  # else the alarms of this bay are the newcomer's own already, told while its arrival waited
+            self.absent()
         if not code:
             return
         before = sampler.occupant(self._bay)

@@ -217,6 +217,22 @@ def test_arrival_that_waited_is_told_when_the_module_leaves_or_another_one_comes
     assert bay.told == [(BATTERY_IN, "TWO", STILL_THERE), (BATTERY_OUT, "TWO", LEFT)]
 
 
+def test_alarm_is_told_once_while_the_arrival_of_its_module_waits_for_the_vehicle() -> None:
+    bay = Bay(VEHICLE, MODULE)
+    module = bay.sources[1]
+    for second in range(3):
+        bay.rig.now_ms = 1000 * second
+        if second == 2:
+            bay.say(VEHICLE, request_id=71)
+        bay.presence.seen("ONE")
+        module.values[module.index("protections")] = 1
+        module.commit(owner="ONE")
+    assert bay.told == [(BATTERY_IN, "ONE", FOUND)]
+    assert [(row["owner"], row["level"]) for row in bay.rig.rows("alarm")] == [("ONE", 2)]
+    bay.presence.silent()
+    assert [row["level"] for row in bay.rig.rows("alarm")] == [2, 0]
+
+
 def test_unknown_module_makes_no_arrival_and_the_one_before_it_has_left() -> None:
     bay = Bay()
     bay.presence.seen("ONE")
