@@ -1,8 +1,10 @@
 """`swapline`: the command line. Other packages add commands through the entry-point group `swapline.commands`."""
 
 import asyncio
+import gc
 import importlib.metadata
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +67,17 @@ def gateway(config_path: Path) -> None:
     asyncio.run(_run_gateway(config))
 
 
+# How long a thread may keep the interpreter from another one that has something to do. With Python's own 5 ms, each
+# header that the connection reads waits so long for the thread that writes the database.
+SWITCH_INTERVAL_S = 0.0005
+
+
 async def _run_gateway(config: configuration.GatewayConfig) -> None:
     from .gateway import Gateway  # noqa: PLC0415 (loads the database's libraries; `--help` need not wait for them)
 
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()  # what was loaded stays: to look through it again and again costs an alarm 60 ms
     running = Gateway(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

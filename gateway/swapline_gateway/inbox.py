@@ -7,8 +7,8 @@ Two bounds, so that memory is safe whatever the broker does and however slow the
 - A broker that does not wait is met by the second bound, twice the first: messages beyond are dropped and counted.
   Their frames were not acknowledged, so the nodes send them again.
 
-Alarms do not stand in the line: `take` gives urgent messages by themselves, before the others. Whoever floods us with
-them only gets every second turn that way.
+Alarms do not stand in the line: `take_urgent` gives them to a task of their own. Whoever floods us with them gets no
+more than every second turn at the spool that way.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
         self._messages: deque[aiomqtt.Message] = deque()
         self._urgent: deque[aiomqtt.Message] = deque()
         self._is_urgent = is_urgent
-        self._was_urgent = False
         self._held: deque[aiomqtt.Message] = deque()
         self._puback: PubAck = lambda _: None
         self._wakeup = asyncio.Event()
+        self._urgent_wakeup = asyncio.Event()
         self._is_closed = False
 
     def attach(self, puback: PubAck) -> None:
@@ -61,13 +61,14 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
             self.dropped += 1
             self._puback(item)
             return
-        (self._urgent if self._is_urgent(item) else self._messages).append(item)
+        is_urgent = self._is_urgent(item)
+        (self._urgent if is_urgent else self._messages).append(item)
         self.size_bytes += size
         if self.size_bytes > self._bytes_max:
             self._held.append(item)
         else:
             self._puback(item)
-        self._wakeup.set()
+        (self._urgent_wakeup if is_urgent else self._wakeup).set()
 
     async def get(self) -> aiomqtt.Message:
         """Never return: the client's own iterator only watches for the end of the connection."""
@@ -75,15 +76,19 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
         raise AssertionError
 
     async def take(self, *, messages_max: int, bytes_max: int) -> list[aiomqtt.Message]:
-        """Wait for messages and return what is there, up to the limits; nothing once closed and empty.
+        """Wait for messages and return what is there, up to the limits; nothing once closed and empty."""
+        return await self._take(self._messages, self._wakeup, messages_max, bytes_max)
 
-        Urgent ones come by themselves: the smaller their group, the sooner it is done.
-        """
-        while not self._messages and not self._urgent and not self._is_closed:
-            self._wakeup.clear()
-            await self._wakeup.wait()
-        self._was_urgent = bool(self._urgent) and not (self._was_urgent and self._messages)
-        waiting = self._urgent if self._was_urgent else self._messages
+    async def take_urgent(self, *, messages_max: int, bytes_max: int) -> list[aiomqtt.Message]:
+        """Do the same with urgent ones: the smaller their group, the sooner it is done."""
+        return await self._take(self._urgent, self._urgent_wakeup, messages_max, bytes_max)
+
+    async def _take(
+        self, waiting: deque[aiomqtt.Message], wakeup: asyncio.Event, messages_max: int, bytes_max: int
+    ) -> list[aiomqtt.Message]:
+        while not waiting and not self._is_closed:
+            wakeup.clear()
+            await wakeup.wait()
         taken: list[aiomqtt.Message] = []
         size = 0
         while waiting and len(taken) < messages_max and size < bytes_max:
@@ -97,6 +102,7 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
         return taken
 
     def close(self) -> None:
-        """Let `take` end after the last message."""
+        """Let both `take`s end after the last message."""
         self._is_closed = True
         self._wakeup.set()
+        self._urgent_wakeup.set()

@@ -1,9 +1,10 @@
 """The intake: messages out of the inbox, taken apart, made durable in one transaction, then acknowledged.
 
-While one group is on its way to the disk the next one gathers: the slower the disk, the larger the groups. But none is
-larger than what is taken apart and shown in `GROUP_S_MAX`: an alarm waits for one group at most before its own begins.
-And nobody else in the event loop waits longer than `TURN_S_MAX` for a turn: a broker sends only so many messages
-(mosquitto: 20) before it wants to hear of them, so an alarm behind thousands is here when all of these were heard of.
+While one group is on its way to the disk the next one gathers: the slower the disk, the larger the groups. But none
+is larger than what is taken apart and shown in `GROUP_S_MAX`. Alarms have groups of their own beside them, and wait for
+the other group's transaction at most. Nobody else in the event loop waits longer than `TURN_S_MAX` for a turn: a broker
+sends only so many messages (mosquitto: 20) before it wants to hear of them, so an alarm behind thousands is here when
+all of these were heard of.
 """
 
 import asyncio
@@ -35,10 +36,34 @@ GROUP_MESSAGES_MAX = 1000
 GROUP_BYTES_MAX = 4 << 20
 GROUP_BYTES_MIN = 64 << 10
 GROUP_S_MAX = 0.05
-TURN_S_MAX = 0.005
+TURN_S_MAX = 0.001  # the connection reads one message a turn, so 20 of them, an alarm's way through the broker, take 20
 STATUS_BYTES_MAX = 4096
 FUTURE_MS_MAX = 366 * 86_400_000  # a gateway whose own clock was last set a year ago still takes what is right
 SPOILED_BYTES_MAX = 2 * message.MESSAGE_BYTES_MAX  # of a message that is longer than any may be, the beginning is kept
+
+
+class Turn:
+    """How long one group has worked in the event loop, without waiting for the disk, and when others had a turn."""
+
+    def __init__(self) -> None:
+        self.worked_s = 0.0
+        self._began_s = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Work from here on."""
+        self._began_s = time.monotonic()
+
+    def end(self) -> None:
+        """Work until here."""
+        self.worked_s += time.monotonic() - self._began_s
+
+    async def give_way(self) -> None:
+        """Let others have a turn where this one is over."""
+        if time.monotonic() - self._began_s >= TURN_S_MAX:
+            self.end()
+            await asyncio.sleep(0)
+            self.begin()
 
 
 class Intake:
@@ -73,45 +98,42 @@ class Intake:
         self._log = get("intake")
         self._novelty = Novelty()
         self._group_bytes_max = GROUP_BYTES_MIN
-        self._worked_s = 0.0  # on this group, without waiting for the disk
-        self._turn_s = 0.0
 
     async def run(self) -> None:
         """Work until the inbox is closed and empty."""
-        while messages := await self._inbox.take(messages_max=GROUP_MESSAGES_MAX, bytes_max=self._group_bytes_max):
-            await self.take(messages)
-            self._fit(sum(len(incoming.payload) for incoming in messages))
+        urgent = asyncio.create_task(self._run_urgent(), name="intake of alarms")
+        routine = asyncio.create_task(self._run_routine(), name="intake of the rest")
+        try:
+            await asyncio.gather(urgent, routine)
+        finally:
+            urgent.cancel()
+            routine.cancel()
 
-    def _fit(self, size_bytes: int) -> None:
+    async def _run_urgent(self) -> None:
+        while messages := await self._inbox.take_urgent(messages_max=GROUP_MESSAGES_MAX, bytes_max=GROUP_BYTES_MIN):
+            await self.take(messages)
+
+    async def _run_routine(self) -> None:
+        while messages := await self._inbox.take(messages_max=GROUP_MESSAGES_MAX, bytes_max=self._group_bytes_max):
+            worked_s = await self.take(messages)
+            self._fit(sum(len(incoming.payload) for incoming in messages), worked_s)
+
+    def _fit(self, size_bytes: int, worked_s: float) -> None:
         """Choose the size of the next group by how long this one took here."""
-        if self._worked_s > GROUP_S_MAX:
-            self._group_bytes_max = max(GROUP_BYTES_MIN, round(size_bytes * GROUP_S_MAX / self._worked_s))
+        if worked_s > GROUP_S_MAX:
+            self._group_bytes_max = max(GROUP_BYTES_MIN, round(size_bytes * GROUP_S_MAX / worked_s))
         elif 2 * size_bytes >= self._group_bytes_max:
-            grown = self._group_bytes_max * (16 if 3 * self._worked_s < GROUP_S_MAX else 9) // 8
+            grown = self._group_bytes_max * (16 if 3 * worked_s < GROUP_S_MAX else 9) // 8
             self._group_bytes_max = min(GROUP_BYTES_MAX, grown)
 
-    def _begin_turn(self) -> None:
-        self._turn_s = time.monotonic()
-
-    def _end_turn(self) -> None:
-        self._worked_s += time.monotonic() - self._turn_s
-
-    async def _give_way(self) -> None:
-        """Let others have a turn where this one is over."""
-        if time.monotonic() - self._turn_s >= TURN_S_MAX:
-            self._end_turn()
-            await asyncio.sleep(0)
-            self._begin_turn()
-
-    async def take(self, messages: list[aiomqtt.Message]) -> None:
-        """Work off one group."""
+    async def take(self, messages: list[aiomqtt.Message]) -> float:
+        """Work off one group; return for how many seconds it worked in the event loop."""
         items: list[Item] = []
         spoiled: list[Spoiled] = []
         received_utc_ms = now_utc_ms()
-        self._worked_s = 0.0
-        self._begin_turn()
+        turn = Turn()
         for incoming in messages:
-            await self._give_way()
+            await turn.give_way()
             try:
                 address = topic.parse_topic(str(incoming.topic))
             except WireError as error:
@@ -124,9 +146,10 @@ class Intake:
                 self._take_alarm(address, incoming)
             elif self._is_allowed(sender, 1, len(incoming.payload)):
                 self._take_status(sender, incoming.payload)
-        self._end_turn()
+        turn.end()
         if items or spoiled:
-            await self._store(items, spoiled, received_utc_ms)
+            await self._store(items, spoiled, received_utc_ms, turn)
+        return turn.worked_s
 
     def _examine(
         self, sender: Sender, payload: bytes, received_utc_ms: int, items: list[Item], spoiled: list[Spoiled]
@@ -148,7 +171,7 @@ class Intake:
             self._figures.refuse(sender.fleet, sender.node, reason, count)
         return not reason
 
-    async def _store(self, items: list[Item], spoiled: list[Spoiled], received_utc_ms: int) -> None:
+    async def _store(self, items: list[Item], spoiled: list[Spoiled], received_utc_ms: int, turn: Turn) -> None:
         try:
             outcome = await self._spool_worker.run(self._spool.store, items, spoiled, received_utc_ms)
         except StorageError as error:
@@ -157,13 +180,13 @@ class Intake:
                 self._figures.refuse(sender.fleet, sender.node, "spool_error", 1)
             return
         self._figures.spool_works("intake")
-        self._begin_turn()
+        turn.begin()
         self._offers.witness(outcome.stored, received_utc_ms)
         self._acknowledge(outcome)
         self._count(outcome, received_utc_ms)
         self._pump.wake(is_urgent=any(item.decoded.header.priority for item in outcome.stored))
-        await self._show(outcome.stored)
-        self._end_turn()
+        await self._show(outcome.stored, turn)
+        turn.end()
 
     def _say_storage(self, error: StorageError) -> None:
         say = self._log.debug if self._figures.spool_error else self._log.error
@@ -194,10 +217,10 @@ class Intake:
                 who = {"fleet": bad.sender.fleet, "node": bad.sender.node}
                 self._log.warning("quarantined", reason=bad.reason, detail=bad.detail, items=count, **who)
 
-    async def _show(self, items: list[Item]) -> None:
+    async def _show(self, items: list[Item], turn: Turn) -> None:
         """Bring the fleet's state up to date; a database that is away does not stop it."""
         for item in items:
-            await self._give_way()
+            await turn.give_way()
             decoded = item.decoded
             if decoded.stream is catalogue.ALARM_STREAM:
                 self._publisher.publish_alarms(item)

@@ -75,14 +75,20 @@ def urgent(mid: int) -> aiomqtt.Message:
     return aiomqtt.Message("t", b"!", 1, retain=False, mid=mid, properties=None)
 
 
-async def test_urgent_messages_come_first_and_by_themselves_but_only_every_second_time() -> None:
+async def test_urgent_messages_have_a_way_of_their_own() -> None:
     inbox = Inbox(bytes_max=1 << 20, is_urgent=lambda item: item.payload == b"!")
-    for mid in range(1, 7):
+    for mid in range(1, 4):
         inbox.put_nowait(message(mid))
     for mid in (11, 12, 13):
         inbox.put_nowait(urgent(mid))
-    taken = [[item.mid for item in await inbox.take(messages_max=2, bytes_max=1 << 20)] for _ in range(5)]
-    assert taken == [[11, 12], [1, 2], [13], [3, 4], [5, 6]]
+    assert [item.mid for item in await inbox.take_urgent(messages_max=2, bytes_max=1 << 20)] == [11, 12]
+    assert [item.mid for item in await inbox.take(messages_max=9, bytes_max=1 << 20)] == [1, 2, 3]
+    assert [item.mid for item in await inbox.take_urgent(messages_max=9, bytes_max=1 << 20)] == [13]
+    waiting = [asyncio.create_task(take(messages_max=2, bytes_max=1)) for take in (inbox.take, inbox.take_urgent)]
+    await asyncio.sleep(0)
+    inbox.put_nowait(urgent(14))
+    assert [item.mid for item in await waiting[1]] == [14]
+    assert not waiting[0].done()
     inbox.close()
-    assert await inbox.take(messages_max=2, bytes_max=1 << 20) == []
+    assert await waiting[0] == await inbox.take_urgent(messages_max=2, bytes_max=1 << 20) == []
     assert inbox.size_bytes == 0
