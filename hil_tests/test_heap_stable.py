@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from swapline_bench.desk.strategy import Desk
-from swapline_bench.request_face import RequestFace
+from swapline_bench.hurry import hasten, hurry
 
 pytestmark = [
     pytest.mark.promise("the heap is stable over 100,000 samples, and its peak is stated"),
@@ -27,32 +27,15 @@ FREE_BYTES_MIN = 8 << 10
 TIMEOUT_MS = 10_000  # half a real second: it is the bench's machine that may be late
 FIRST_S_MAX, RUN_S_MAX = 120.0, 480.0
 HASTE = {"period_ms": PERIOD_MS, "timeout_ms": TIMEOUT_MS}
-# MicroPython's event loop and the firmware both ask for the time here, and nowhere else.
-HURRY = f"""
-import asyncio.core as core
-import time
-from swapline_node.boards import linux
-ticks_ms = time.ticks_ms
-core.ticks = lambda: ticks_ms() * {SPEED}
-wait_io_event = core.IOQueue.wait_io_event
-core.IOQueue.wait_io_event = lambda queue, wait_ms: wait_io_event(queue, wait_ms // {SPEED} if wait_ms > 0 else wait_ms)
-linux.Board.ticks_ms = lambda board: ticks_ms() * {SPEED} & 0x3FFFFFFF
-"""
 
 
 async def test_the_largest_station_keeps_its_heap_over_100000_samples(
     desk: Desk, record_property: Callable[[str, object], None]
 ) -> None:
     rig = desk.make_station(slots=SLOTS)
-    for line in rig.lines.values():
-        line.pace = 0.0
-    for face in rig.faces:
-        assert isinstance(face, RequestFace)
-        face.turnaround_s = 0.0
-    buses = rig.config(fleet="", host="", port=0)["buses"]
-    hasty = [{**bus, "devices": [{**device, **HASTE} for device in bus["devices"]]} for bus in buses]
+    hasty = hasten(rig, **HASTE)
     changes = {stream: {"report": "change"} for stream in ("module", "cells", "slot", "meter")}
-    await desk.boot(snippet=HURRY, buses=hasty, streams=changes)
+    await desk.boot(snippet=hurry(SPEED), buses=hasty, streams=changes)
     heard = desk.tap[desk.name]
 
     def samples() -> int:

@@ -118,17 +118,27 @@ class EndToEnd:
         return node
 
     async def add_node(
-        self, name: str, buses: Sequence[Mapping[str, Any]], *, prefix: Sequence[str] = (), **config: Any
+        self,
+        name: str,
+        buses: Sequence[Mapping[str, Any]],
+        *,
+        prefix: Sequence[str] = (),
+        firmware: Path | None = None,
+        **config: Any,
     ) -> NodeProcess:
-        """Configure a node that is switched on later; `prefix` as `NodeProcess` takes it."""
+        """Configure a node that is switched on later; `prefix` as `NodeProcess` takes it.
+
+        With `firmware`, it runs that bundle: one with a driver of the test's own.
+        """
         whole = {**self._node_config(name), "buses": list(buses), **config}
-        node = NodeProcess(name, self.folder / name, bundle=await self.firmware(), config=whole, prefix=prefix)
+        taken = firmware or await self.firmware()
+        node = NodeProcess(name, self.folder / name, bundle=taken, config=whole, prefix=prefix)
         self.nodes[name] = node
         return node
 
-    async def start_node_again(self, node: NodeProcess) -> None:
-        """Start a node that was stopped or killed, on the journal that it left."""
-        await node.start()
+    async def start_node_again(self, node: NodeProcess, *, snippet: str | None = None) -> None:
+        """Start a node that was stopped or killed, on the journal that it left; `snippet` as `NodeProcess` takes it."""
+        await node.start(snippet=snippet)
         await self._wait_alive(node, self.tap.wait_online(node.name, START_S_MAX))
 
     async def wait_health(self, name: str) -> None:
