@@ -98,8 +98,7 @@ def test_ctrl_c_stops_everything_in_order_and_a_second_run_goes_on(tmp_path: Pat
     for _ in range(2):
         port = services.free_port()
         arguments = ("--vans", "1", "--stations", "1", "--json", "--console-port", str(port), "--broker", "amqtt")
-        arguments = (*arguments, *NO_PAST)
-        process = start_demo(*arguments, "--data-dir", str(tmp_path))
+        process = start_demo(*arguments, *NO_PAST, "--data-dir", str(tmp_path))
         try:
             wait_for_rows(port)
             process.send_signal(signal.SIGINT)
