@@ -365,6 +365,7 @@ async def test_flapping_register_and_deaths_of_node_gateway_and_broker_make_no_o
         await in_book(gateway, lambda found: any(one["told_count"] == 2 for one in found))
         seplos.set(False)
         await in_book(gateway, is_last(32, 2, standing=False))
+        await in_book(gateway, is_last(32, 1, standing=False))  # its end was on its way when the gateway was killed
         jbd.set(True)
         await in_book(gateway, is_last(32, 1, standing=True))
         await van.rig.hush()
