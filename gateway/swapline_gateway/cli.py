@@ -1,7 +1,6 @@
 """`swapline`: the command line. Other packages add commands through the entry-point group `swapline.commands`."""
 
 import asyncio
-import gc
 import importlib.metadata
 import signal
 import sys
@@ -76,8 +75,6 @@ async def _run_gateway(config: configuration.GatewayConfig) -> None:
     from .gateway import Gateway  # noqa: PLC0415 (loads the database's libraries; `--help` need not wait for them)
 
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.freeze()  # what was loaded stays: to look through it again and again costs an alarm 60 ms
     running = Gateway(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -83,6 +83,7 @@ def test_what_happens_is_told_once_and_in_its_order(monkeypatch: pytest.MonkeyPa
         "cell 7 of mo",
         "early warnin",
         "ALARM in bay",
+        "van-001 sets",
         "ALARM in bay",
     ]
     assert told.module in said[0]
