@@ -71,7 +71,7 @@ class Listener:
     async def run(self) -> None:
         """Listen until cancelled."""
         async with aiomqtt.Client(*self._address, max_queued_incoming_messages=0) as client:
-            for channel in (topic.UP, topic.ALARM):
+            for channel in (*topic.FRAMES, topic.ALARM):
                 await client.subscribe(topic.format_topic(FLEET, self._node, channel), qos=1)
             self.ready.set()
             async for received in client.messages:

@@ -181,7 +181,7 @@ class WrongGateway:
             payload = incoming.payload
             assert isinstance(payload, bytes)
             channel = topic.parse_topic(str(incoming.topic)).channel
-            if channel == topic.UP:
+            if channel in topic.FRAMES:
                 self._note(payload)
             elif channel == topic.STATUS and b'"journal"' in payload:
                 birth = json.loads(payload)

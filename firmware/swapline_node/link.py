@@ -68,6 +68,7 @@ class Link:
         self._log = log
         self._uptime_ms = uptime_ms
         self._puback_ms_max = puback_ms_max
+        self._topic_live = self._topic(topics.LIVE).encode()
         self._topic_up = self._topic(topics.UP).encode()
         self._topic_status = self._topic(topics.STATUS)
         self._mqtt: "Mqtt | None" = None
@@ -286,7 +287,8 @@ class Link:
         message = publisher.next_message(has_backlog_room=self._has_backlog_room())
         if message is None:
             return False
-        packet_id = self._publish(mqtt, self._topic_up, message, retain=False)
+        topic_frames = self._topic_up if publisher.is_backlog else self._topic_live
+        packet_id = self._publish(mqtt, topic_frames, message, retain=False)
         if publisher.is_backlog:
             self._backlog_bytes[packet_id] = len(message)
             self._share.sent(len(message))

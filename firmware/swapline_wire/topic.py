@@ -1,8 +1,8 @@
 """Topics: `swapline/v1/<fleet>/<node>/<channel>`.
 
-Channels of the node: `up` (frames), `status` (retained birth as JSON; the last will says offline), `reply` (answers to
-commands). Channels to the node: `ack`, `down` (commands and configuration). The gateway's own: `state/<stream>[/<bay>]`
-(retained JSON with the latest values), `alarm` (JSON).
+Channels of the node: `live` (frames as they are sealed), `up` (frames that come late: the backlog), `status` (retained
+birth as JSON; the last will says offline), `reply` (answers to commands). Channels to the node: `ack`, `down` (commands
+and configuration). The gateway's own: `state/<stream>[/<bay>]` (retained JSON with the latest values), `alarm` (JSON).
 """
 
 from collections import namedtuple
@@ -10,7 +10,9 @@ from collections import namedtuple
 from .error import BAD_TOPIC, WireError
 
 ROOT = "swapline/v1"
+LIVE = "live"
 UP = "up"
+FRAMES = (LIVE, UP)
 ACK = "ack"
 STATUS = "status"
 DOWN = "down"

@@ -21,7 +21,6 @@ from .battery.keeper import Keeper
 from .config import DuckdbConfig, GatewayConfig
 from .error import ConfigurationError, GatewayError, StorageError
 from .inbox import Inbox
-from .ingest import is_urgent
 from .intake import Intake
 from .log import get
 from .pipeline import PipelineFigures
@@ -34,7 +33,7 @@ from .sinks import make as make_sink
 from .spool import Spool
 from .state import FleetState
 from .time_offer import TimeOffers
-from .uplink import Uplink
+from .uplink import Uplink, backlog_filters, live_filters
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -136,14 +135,15 @@ class Gateway:
 
     def _build(self) -> None:
         config, figures = self.config, self.figures
-        self._inbox = Inbox(bytes_max=config.mqtt.inbox_bytes_max, is_urgent=lambda one: is_urgent(one.payload))
-        backoff = Backoff(delay_s_max=config.mqtt.backoff_s_max)
-        self._uplink = Uplink(config.mqtt, inbox=self._inbox, figures=figures, backoff=backoff)
+        self._uplink, live = self._make_uplink("live", live_filters(config.mqtt))
+        self._backlog_uplink, backlog = self._make_uplink("backlog", backlog_filters(config.mqtt))
+        self._inboxes = (live, backlog)
         self._publisher = Publisher(config.state, uplink=self._uplink, figures=figures)
         self._offers = TimeOffers(uplink=self._uplink, figures=figures)
         self._alarms = make_watch(config.sink, self._sink, self.state, self._uplink)
         self._intake = Intake(
-            inbox=self._inbox,
+            live=live,
+            backlog=backlog,
             spool=self._spool,
             spool_worker=self._spool_worker,
             uplink=self._uplink,
@@ -155,6 +155,12 @@ class Gateway:
             figures=figures,
             alarms=self._alarms,
         )
+
+    def _make_uplink(self, name: str, wanted: list[str]) -> tuple[Uplink, Inbox]:
+        config = self.config.mqtt
+        inbox = Inbox(bytes_max=config.inbox_bytes_max // 2)
+        backoff = Backoff(delay_s_max=config.backoff_s_max)
+        return Uplink(config, name=name, wanted=wanted, inbox=inbox, figures=self.figures, backoff=backoff), inbox
 
     async def _open_http(self, stack: contextlib.AsyncExitStack) -> None:
         if self.config.http is None:
@@ -187,6 +193,7 @@ class Gateway:
             name: asyncio.create_task(part, name=name)
             for name, part in (
                 ("uplink", self._uplink.run()),
+                ("uplink of backlog", self._backlog_uplink.run()),
                 ("intake", self._intake.run()),
                 ("pump", self._pump.run()),
                 ("publisher", self._publisher.run()),
@@ -209,6 +216,7 @@ class Gateway:
 
     async def _announce(self) -> None:
         await self._uplink.connected.wait()
+        await self._backlog_uplink.connected.wait()
         self._log.info("ready", sink=self.config.sink.type, url=self.http_url)
         self.ready.set()
 
@@ -242,14 +250,15 @@ class Gateway:
             figures.spool_fails("tick", str(error))
             return
         figures.spool_works("tick")
-        figures.refused_by_inbox(self._inbox.dropped)
+        figures.refused_by_inbox(sum(inbox.dropped for inbox in self._inboxes))
         if figures.backlog.size_bytes < SPOOL_RESUME_SHARE * self.config.spool.limit_bytes:
             figures.is_spool_full = False
 
     async def _end(self, tasks: dict[str, asyncio.Task[object]]) -> None:
         self._log.info("ending")
-        await self._uplink.stop_receiving()
-        self._inbox.close()
+        await asyncio.gather(self._uplink.stop_receiving(), self._backlog_uplink.stop_receiving())
+        for inbox in self._inboxes:
+            inbox.close()
         await self._finish(tasks["intake"], self._shutdown_s)
         self._pump.finish()
         await self._finish(tasks["pump"], self._shutdown_s)

@@ -6,9 +6,6 @@ Two bounds, so that memory is safe whatever the broker does and however slow the
   more than half of it waits. A broker sends only so many messages without it (mosquitto: 20), so it waits.
 - A broker that does not wait is met by the second bound, twice the first: messages beyond are dropped and counted.
   Their frames were not acknowledged, so the nodes send them again.
-
-Alarms do not stand in the line: `take_urgent` gives them to a task of their own. Whoever floods us with them gets no
-more than every second turn at the spool that way.
 """
 
 import asyncio
@@ -21,32 +18,19 @@ MESSAGE_BYTES = 600  # of memory that a message takes beside its payload: empty 
 PubAck = Callable[[aiomqtt.Message], object]
 
 
-def _is_never_urgent(_message: aiomqtt.Message) -> bool:
-    return False
-
-
 class Inbox(asyncio.Queue[aiomqtt.Message]):
     """The queue that an `aiomqtt.Client` fills. Also outlives connections: what came is still worked off."""
 
-    def __init__(
-        self,
-        *,
-        bytes_max: int,
-        message_bytes: int = MESSAGE_BYTES,
-        is_urgent: Callable[[aiomqtt.Message], bool] = _is_never_urgent,
-    ) -> None:
+    def __init__(self, *, bytes_max: int, message_bytes: int = MESSAGE_BYTES) -> None:
         super().__init__()
         self.size_bytes = 0
         self.dropped = 0
         self._message_bytes = message_bytes
         self._bytes_max = bytes_max
         self._messages: deque[aiomqtt.Message] = deque()
-        self._urgent: deque[aiomqtt.Message] = deque()
-        self._is_urgent = is_urgent
         self._held: deque[aiomqtt.Message] = deque()
         self._puback: PubAck = lambda _: None
         self._wakeup = asyncio.Event()
-        self._urgent_wakeup = asyncio.Event()
         self._is_closed = False
 
     def attach(self, puback: PubAck) -> None:
@@ -61,14 +45,13 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
             self.dropped += 1
             self._puback(item)
             return
-        is_urgent = self._is_urgent(item)
-        (self._urgent if is_urgent else self._messages).append(item)
+        self._messages.append(item)
         self.size_bytes += size
         if self.size_bytes > self._bytes_max:
             self._held.append(item)
         else:
             self._puback(item)
-        (self._urgent_wakeup if is_urgent else self._wakeup).set()
+        self._wakeup.set()
 
     async def get(self) -> aiomqtt.Message:
         """Never return: the client's own iterator only watches for the end of the connection."""
@@ -77,18 +60,10 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
 
     async def take(self, *, messages_max: int, bytes_max: int) -> list[aiomqtt.Message]:
         """Wait for messages and return what is there, up to the limits; nothing once closed and empty."""
-        return await self._take(self._messages, self._wakeup, messages_max, bytes_max)
-
-    async def take_urgent(self, *, messages_max: int, bytes_max: int) -> list[aiomqtt.Message]:
-        """Do the same with urgent ones: the smaller their group, the sooner it is done."""
-        return await self._take(self._urgent, self._urgent_wakeup, messages_max, bytes_max)
-
-    async def _take(
-        self, waiting: deque[aiomqtt.Message], wakeup: asyncio.Event, messages_max: int, bytes_max: int
-    ) -> list[aiomqtt.Message]:
+        waiting = self._messages
         while not waiting and not self._is_closed:
-            wakeup.clear()
-            await wakeup.wait()
+            self._wakeup.clear()
+            await self._wakeup.wait()
         taken: list[aiomqtt.Message] = []
         size = 0
         while waiting and len(taken) < messages_max and size < bytes_max:
@@ -102,7 +77,6 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
         return taken
 
     def close(self) -> None:
-        """Let both `take`s end after the last message."""
+        """Let `take` end after the last message."""
         self._is_closed = True
         self._wakeup.set()
-        self._urgent_wakeup.set()

@@ -9,19 +9,13 @@ acknowledged, so a node that still has the frame sends it again.
 from dataclasses import dataclass
 
 from swapline_wire import message
-from swapline_wire.catalogue import ALARM, TIME_NONE
+from swapline_wire.catalogue import TIME_NONE
 from swapline_wire.decode import Decoded, decode
 from swapline_wire.error import WireError
 from swapline_wire.frame import read_prefix, verify
 
 NO_TIME = "no_time"  # neither the frame nor its message says when its boot began
 FUTURE = "future"  # its rows are later than any wrong clock of an honest node makes them
-
-# Of a message's head: its bytes without anchors, those of an anchor, and where it says how many there are.
-_HEAD_BYTES = len(message.pack_up_head(0, []))
-_ANCHOR_BYTES = len(message.pack_up_head(0, [message.Anchor(0, 0, 0)])) - _HEAD_BYTES
-_ANCHORS_AT = 3
-_PRIORITY_AT = 3  # in a frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +73,6 @@ def count_frames(payload: bytes) -> int:
         return len(message.split_frames(payload, offset))
     except WireError:
         return 1
-
-
-def is_urgent(payload: bytes) -> bool:
-    """Say whether a message brings an alarm, by a look at its first frame: nodes put alarms in front."""
-    if len(payload) < _HEAD_BYTES:
-        return False
-    at = _HEAD_BYTES + payload[_ANCHORS_AT] * _ANCHOR_BYTES + _PRIORITY_AT
-    return at < len(payload) and payload[at] == ALARM
 
 
 def examine_message(sender: Sender, payload: bytes) -> Examined:

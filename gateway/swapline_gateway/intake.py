@@ -1,10 +1,9 @@
 """The intake: messages out of the inbox, taken apart, made durable in one transaction, then acknowledged.
 
 While one group is on its way to the disk the next one gathers: the slower the disk, the larger the groups. But none
-is larger than what is taken apart and shown in `GROUP_S_MAX`. Alarms have groups of their own beside them, and wait for
-the other group's transaction at most. Nobody else in the event loop waits longer than `TURN_S_MAX` for a turn: a broker
-sends only so many messages (mosquitto: 20) before it wants to hear of them, so an alarm behind thousands is here when
-all of these were heard of.
+is larger than what is taken apart and shown in `GROUP_S_MAX`. What is live comes on a connection of its own
+(`uplink.py`) into an inbox and groups of its own, and waits for one transaction of the backlog at most. Nobody else in
+the event loop waits longer than `TURN_S_MAX` for a turn.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ GROUP_MESSAGES_MAX = 1000
 GROUP_BYTES_MAX = 4 << 20
 GROUP_BYTES_MIN = 64 << 10
 GROUP_S_MAX = 0.05
-TURN_S_MAX = 0.001  # the connection reads one message a turn, so 20 of them, an alarm's way through the broker, take 20
+TURN_S_MAX = 0.001  # a connection reads one message a turn
 STATUS_BYTES_MAX = 4096
 FUTURE_MS_MAX = 366 * 86_400_000  # a gateway whose own clock was last set a year ago still takes what is right
 SPOILED_BYTES_MAX = 2 * message.MESSAGE_BYTES_MAX  # of a message that is longer than any may be, the beginning is kept
@@ -66,13 +65,23 @@ class Turn:
             self.begin()
 
 
+def fit_group(bytes_max: int, size_bytes: int, worked_s: float) -> int:
+    """Return how large the next group may be, by how long one of this size took in the event loop."""
+    if worked_s > GROUP_S_MAX:
+        return max(GROUP_BYTES_MIN, round(size_bytes * GROUP_S_MAX / worked_s))
+    if 2 * size_bytes >= bytes_max:
+        return min(GROUP_BYTES_MAX, bytes_max * (16 if 3 * worked_s < GROUP_S_MAX else 9) // 8)
+    return bytes_max
+
+
 class Intake:
     """See the module's header."""
 
     def __init__(
         self,
         *,
-        inbox: Inbox,
+        live: Inbox,
+        backlog: Inbox,
         spool: Spool,
         spool_worker: Worker,
         uplink: Uplink,
@@ -84,7 +93,8 @@ class Intake:
         figures: PipelineFigures,
         alarms: AlarmWatch,
     ) -> None:
-        self._inbox = inbox
+        self._live = live
+        self._backlog = backlog
         self._spool = spool
         self._spool_worker = spool_worker
         self._uplink = uplink
@@ -97,34 +107,21 @@ class Intake:
         self._alarms = alarms
         self._log = get("intake")
         self._novelty = Novelty()
-        self._group_bytes_max = GROUP_BYTES_MIN
 
     async def run(self) -> None:
-        """Work until the inbox is closed and empty."""
-        urgent = asyncio.create_task(self._run_urgent(), name="intake of alarms")
-        routine = asyncio.create_task(self._run_routine(), name="intake of the rest")
+        """Work until both inboxes are closed and empty."""
+        tasks = [asyncio.create_task(self._run(inbox)) for inbox in (self._live, self._backlog)]
         try:
-            await asyncio.gather(urgent, routine)
+            await asyncio.gather(*tasks)
         finally:
-            urgent.cancel()
-            routine.cancel()
+            for task in tasks:
+                task.cancel()
 
-    async def _run_urgent(self) -> None:
-        while messages := await self._inbox.take_urgent(messages_max=GROUP_MESSAGES_MAX, bytes_max=GROUP_BYTES_MIN):
-            await self.take(messages)
-
-    async def _run_routine(self) -> None:
-        while messages := await self._inbox.take(messages_max=GROUP_MESSAGES_MAX, bytes_max=self._group_bytes_max):
+    async def _run(self, inbox: Inbox) -> None:
+        bytes_max = GROUP_BYTES_MIN
+        while messages := await inbox.take(messages_max=GROUP_MESSAGES_MAX, bytes_max=bytes_max):
             worked_s = await self.take(messages)
-            self._fit(sum(len(incoming.payload) for incoming in messages), worked_s)
-
-    def _fit(self, size_bytes: int, worked_s: float) -> None:
-        """Choose the size of the next group by how long this one took here."""
-        if worked_s > GROUP_S_MAX:
-            self._group_bytes_max = max(GROUP_BYTES_MIN, round(size_bytes * GROUP_S_MAX / worked_s))
-        elif 2 * size_bytes >= self._group_bytes_max:
-            grown = self._group_bytes_max * (16 if 3 * worked_s < GROUP_S_MAX else 9) // 8
-            self._group_bytes_max = min(GROUP_BYTES_MAX, grown)
+            bytes_max = fit_group(bytes_max, sum(len(incoming.payload) for incoming in messages), worked_s)
 
     async def take(self, messages: list[aiomqtt.Message]) -> float:
         """Work off one group; return for how many seconds it worked in the event loop."""
@@ -140,7 +137,7 @@ class Intake:
                 self._figures.refused[error.reason] += 1
                 continue
             sender = Sender(address.fleet, address.node)
-            if address.channel == topic.UP:
+            if address.channel in topic.FRAMES:
                 self._examine(sender, incoming.payload, received_utc_ms, items, spoiled)
             elif address.channel != topic.STATUS:
                 self._take_alarm(address, incoming)

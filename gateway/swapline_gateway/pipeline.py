@@ -43,8 +43,7 @@ class PipelineFigures:
 
     def __init__(self, *, spool_limit_bytes: int, sink_name: str, nodes_max: int = NODES_MAX) -> None:
         self.started_monotonic_s = time.monotonic()
-        self.is_connected = False
-        self.broker_error = "not connected yet"
+        self._link_errors: dict[str, str] = {}  # of each connection to the broker, empty while it is up
         self._spool_errors: dict[str, str] = {}  # by who met it: each clears its own
         self.spool_limit_bytes = spool_limit_bytes
         self.is_spool_full = False
@@ -70,6 +69,24 @@ class PipelineFigures:
         self.lost: Counter[str] = Counter()
         self.nodes: OrderedDict[tuple[str, str], NodeFigures] = OrderedDict()
         self._nodes_max = nodes_max
+
+    @property
+    def is_connected(self) -> bool:
+        """Say whether all connections to the broker are up."""
+        return bool(self._link_errors) and not any(self._link_errors.values())
+
+    @property
+    def broker_error(self) -> str:
+        """Return why a connection is not up, or nothing."""
+        return next(filter(None, self._link_errors.values()), "" if self._link_errors else "not connected yet")
+
+    def link_fails(self, name: str, error: str) -> None:
+        """Note that this connection to the broker is down, and why."""
+        self._link_errors[name] = error
+
+    def link_works(self, name: str) -> None:
+        """Note that this connection is up."""
+        self._link_errors[name] = ""
 
     @property
     def spool_error(self) -> str:

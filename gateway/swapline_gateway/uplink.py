@@ -1,4 +1,7 @@
-"""The connection to the broker: the one place that connects, subscribes and publishes, and that retries.
+"""A connection to the broker: the one place that connects, subscribes and publishes, and that retries.
+
+A gateway has two of them. A broker sends a client everything in one line, so a live frame (an alarm) would stand behind
+a thousand messages of other nodes' backlog: what is live comes on a connection of its own.
 
 QoS is only transport here. Frames are acknowledged by `ack` messages after they are durable; so a message that the
 broker forgets, or an acknowledgement that is lost, costs a repeat and nothing else.
@@ -26,16 +29,25 @@ from .retry import Backoff
 # Reason codes of MQTT 5, to which paho translates those of 3.1.1.
 _CREDENTIALS_REFUSED = (134, 135, 140)
 _REFUSED = 128  # and above, in a SUBACK
+_NOT_CONNECTED = "not connected yet"
 _CONNECT_S_MAX = 10.0
 _DELIVER_S_MAX = 5.0
 
 
-def filters(config: MqttConfig) -> list[str]:
-    """Return what a gateway subscribes to. Frames are shared; births, alarms, and who has seen them, are for all."""
-    up = topic.format_topic(config.fleet, "+", topic.UP)
+def live_filters(config: MqttConfig) -> list[str]:
+    """Return what the live connection subscribes to: live frames, shared; births, alarms, acknowledgements for all."""
     channels = (topic.STATUS, topic.ALARM, f"{ACKNOWLEDGED}/#")
-    for_all = [topic.format_topic(config.fleet, "+", channel) for channel in channels]
-    return [f"$share/{config.share_group}/{up}" if config.share_group else up, *for_all]
+    return [_shared(config, topic.LIVE), *(topic.format_topic(config.fleet, "+", channel) for channel in channels)]
+
+
+def backlog_filters(config: MqttConfig) -> list[str]:
+    """Return what the other connection subscribes to: frames that come late, shared."""
+    return [_shared(config, topic.UP)]
+
+
+def _shared(config: MqttConfig, channel: str) -> str:
+    name = topic.format_topic(config.fleet, "+", channel)
+    return f"$share/{config.share_group}/{name}" if config.share_group else name
 
 
 def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
@@ -94,17 +106,29 @@ async def subscribe(client: aiomqtt.Client, wanted: list[str]) -> None:
 class Uplink:
     """See the module's header."""
 
-    def __init__(self, config: MqttConfig, *, inbox: Inbox, figures: PipelineFigures, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        config: MqttConfig,
+        *,
+        name: str,
+        wanted: list[str],
+        inbox: Inbox,
+        figures: PipelineFigures,
+        backoff: Backoff,
+    ) -> None:
         self.connected = asyncio.Event()
         self.connection_count = 0
         self._config = config
+        self._name = name
+        self._wanted = wanted
         self._inbox = inbox
         self._figures = figures
         self._backoff = backoff
         self._client: aiomqtt.Client | None = None
         self._paho: paho.mqtt.client.Client | None = None
         self._was_connected = False
-        self._log = get("uplink")
+        self._log = get("uplink").bind(connection=name)
+        figures.link_fails(name, _NOT_CONNECTED)
 
     async def run(self) -> None:
         """Keep the connection up until cancelled.
@@ -122,7 +146,7 @@ class Uplink:
             finally:
                 self._client = self._paho = None
                 self.connected.clear()
-                self._figures.is_connected = False
+                self._figures.link_fails(self._name, _NOT_CONNECTED)
             if isinstance(problem, (AccessError, ConfigurationError)) and not self._was_connected:
                 raise problem
             await self._pause(problem)
@@ -130,28 +154,32 @@ class Uplink:
     async def _pause(self, problem: Exception) -> None:
         delay_s = self._backoff.fail()
         self._figures.link_failures += 1
-        self._figures.broker_error = str(problem)
+        self._figures.link_fails(self._name, str(problem))
         say = self._log.warning if self._backoff.is_first() else self._log.debug
         say("no connection", error=str(problem), retry_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
 
     async def _serve(self) -> None:
-        async with make_client(self._config, queue_type=lambda **_: self._inbox) as client:
+        async with make_client(self._own_config(), queue_type=lambda **_: self._inbox) as client:
             # aiomqtt has no call for manual PUBACKs, nor for publishing without waiting for them.
             inner = client._client  # noqa: SLF001
             inner.manual_ack_set(True)
             self._inbox.attach(lambda message: inner.ack(message.mid, message.qos))
             self._client, self._paho = client, inner
-            await subscribe(client, filters(self._config))
+            await subscribe(client, self._wanted)
             self._backoff.succeed()
             self._was_connected = True
-            self._figures.is_connected = True
-            self._figures.broker_error = ""
+            self._figures.link_works(self._name)
             self.connection_count += 1
             self.connected.set()
             self._log.info("connected", host=self._config.host, port=self._config.port)
             async for _ in client.messages:  # never yields: our inbox keeps the messages; raises when the link ends
                 pass
+
+    def _own_config(self) -> MqttConfig:
+        """Return the configuration with a name of this connection's own: a broker knows one connection by each."""
+        client_id = self._config.client_id
+        return self._config.model_copy(update={"client_id": client_id and f"{client_id}-{self._name}"})
 
     def publish(self, name: str, payload: bytes | str, *, qos: int = 0, retain: bool = False) -> bool:
         """Hand a message to the connection; say whether there is one. Nothing waits for the broker here."""
@@ -178,4 +206,4 @@ class Uplink:
         """End the subscriptions, but keep the connection for acknowledgements."""
         if self._client is not None and self.connected.is_set():
             with contextlib.suppress(aiomqtt.MqttError):
-                await self._client.unsubscribe(filters(self._config), timeout=2)
+                await self._client.unsubscribe(self._wanted, timeout=2)

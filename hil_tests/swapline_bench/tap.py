@@ -149,7 +149,7 @@ class Tap:
         elif address.channel == topic.REPLY:
             answer = json.loads(payload)
             heard.replies[answer.get("id")] = answer
-        elif address.channel == topic.UP:
+        elif address.channel in topic.FRAMES:
             self._take_frames(heard, payload)
         elif address.channel == topic.ACK:
             for first, last in message.read_ack(payload).ranges:

@@ -33,6 +33,7 @@ from swapline_wire.error import WireError
 
 TOPICS = (
     "swapline/v1/test/van-001/up",
+    "swapline/v1/test/van-001/live",
     "swapline/v1/test/van-001/status",
     "swapline/v1/test/van-002/up",
     "swapline/v1/test/../up",
@@ -68,7 +69,8 @@ class IntakeRig:
         )
         self.publisher = Publisher(settings.state, uplink=uplink, figures=figures)
         self.intake = Intake(
-            inbox=Inbox(bytes_max=1 << 20),
+            live=Inbox(bytes_max=1 << 20),
+            backlog=Inbox(bytes_max=1 << 20),
             spool=self.spool,
             spool_worker=Worker("spool"),
             uplink=uplink,

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from swapline_bench import services
-from swapline_bench.frame_source import AckListener, FrameSource, row_of
+from swapline_bench.frame_source import AckListener, FrameSource, module_row, row_of
 from swapline_gateway import time_offer
 from swapline_gateway.error import UnavailableError
 from swapline_gateway.gateway import Gateway, cancel_all
@@ -108,6 +108,20 @@ async def test_anchor_of_the_message_gives_rows_their_time(
         await source.publish(client, frame, anchors=[Anchor(1, 1_800_000_000_000, TIME_GATEWAY)])
         await acks.wait_for({1})
     assert stored(tmp_path, "SELECT epoch_ms(time), time_quality FROM module") == [(1_800_000_001_000, TIME_GATEWAY)]
+
+
+async def test_live_frame_does_not_stand_behind_what_the_broker_holds_of_a_backlog(
+    make_gateway: MakeGateway, client: aiomqtt.Client, source: FrameSource, acks: AckListener
+) -> None:
+    rows = [(row * 1000, module_row(5000)) for row in range(3)]
+    messages = [source.message(*(source.frame(rows) for _ in range(15))) for _ in range(600)]
+    live = source.message(source.frame())
+    async with make_gateway():
+        for payload in messages:  # at once: what is awaited would give the gateway a turn
+            client._client.publish(source.topic(topic.UP), payload, 0)  # noqa: SLF001
+        await client.publish(source.topic(topic.LIVE), live, 1)
+        await acks.wait_for({source.seq})
+        assert len(acks.acknowledged) < source.seq / 2
 
 
 async def test_unreadable_frame_is_kept_and_never_acknowledged_while_its_neighbours_are(

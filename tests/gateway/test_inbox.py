@@ -69,26 +69,3 @@ async def test_group_is_bounded_in_messages_and_bytes(messages_max: int, bytes_m
     for mid in range(10):
         inbox.put_nowait(message(mid))
     assert len(await inbox.take(messages_max=messages_max, bytes_max=bytes_max)) == count
-
-
-def urgent(mid: int) -> aiomqtt.Message:
-    return aiomqtt.Message("t", b"!", 1, retain=False, mid=mid, properties=None)
-
-
-async def test_urgent_messages_have_a_way_of_their_own() -> None:
-    inbox = Inbox(bytes_max=1 << 20, is_urgent=lambda item: item.payload == b"!")
-    for mid in range(1, 4):
-        inbox.put_nowait(message(mid))
-    for mid in (11, 12, 13):
-        inbox.put_nowait(urgent(mid))
-    assert [item.mid for item in await inbox.take_urgent(messages_max=2, bytes_max=1 << 20)] == [11, 12]
-    assert [item.mid for item in await inbox.take(messages_max=9, bytes_max=1 << 20)] == [1, 2, 3]
-    assert [item.mid for item in await inbox.take_urgent(messages_max=9, bytes_max=1 << 20)] == [13]
-    waiting = [asyncio.create_task(take(messages_max=2, bytes_max=1)) for take in (inbox.take, inbox.take_urgent)]
-    await asyncio.sleep(0)
-    inbox.put_nowait(urgent(14))
-    assert [item.mid for item in await waiting[1]] == [14]
-    assert not waiting[0].done()
-    inbox.close()
-    assert await waiting[0] == await inbox.take_urgent(messages_max=2, bytes_max=1 << 20) == []
-    assert inbox.size_bytes == 0

@@ -1,18 +1,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swapline_bench.frame_source import FrameSource, reseal, row_of
+from swapline_bench.frame_source import FrameSource, reseal
 from swapline_gateway.ingest import (
     FUTURE,
     NO_TIME,
     Sender,
     count_frames,
     examine_message,
-    is_urgent,
     refuse_future,
 )
 from swapline_wire import error
-from swapline_wire.catalogue import ALARM_STREAM, TIME_GATEWAY, TIME_GNSS, TIME_NONE
+from swapline_wire.catalogue import TIME_GNSS, TIME_NONE
 from swapline_wire.message import Anchor
 
 SENDER = Sender("test", "van-001")
@@ -112,14 +111,3 @@ def test_frames_are_counted_by_their_lengths_alone() -> None:
     assert count_frames(whole) == 3
     assert count_frames(whole[:-1]) == 1
     assert count_frames(b"") == 1
-
-
-def test_message_with_an_alarm_in_front_is_urgent_whatever_stands_before_it() -> None:
-    source = FrameSource()
-    alarm = source.frame([(1, row_of(ALARM_STREAM, code=1, level=1))], stream=ALARM_STREAM)
-    anchors = [Anchor(boot, 1_800_000_000_000, TIME_GATEWAY) for boot in range(3)]
-    assert is_urgent(source.message(alarm, source.frame()))
-    assert is_urgent(source.message(alarm, anchors=anchors))
-    assert not is_urgent(source.message(source.frame(), anchors=anchors))
-    for payload in (b"", b"{}", source.message(alarm)[:14], bytes(12), b"\xff" * 40):
-        assert not is_urgent(payload)

@@ -59,7 +59,7 @@ class GatewayEnd:
             payload = incoming.payload
             assert isinstance(payload, bytes)
             channel = topic.parse_topic(str(incoming.topic)).channel
-            if channel == topic.UP:
+            if channel in topic.FRAMES:
                 await self._take(payload)
             elif channel == topic.STATUS:
                 self.status = json.loads(payload)

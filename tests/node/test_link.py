@@ -18,7 +18,7 @@ from swapline_node.link import Link
 from swapline_node.log import Log
 from swapline_node.mqtt import PUBACK, PUBLISH, SUBACK, pack_publish_head
 from swapline_node.publisher import Publisher
-from swapline_wire import message
+from swapline_wire import message, topic
 from swapline_wire.decode import decode
 from swapline_wire.message import Ack
 from tests.node.journal_rig import append, open_journal
@@ -49,6 +49,7 @@ class ScriptedBroker:
         self.connects = 0
         self.subscribes = 0
         self.frames: list[int] = []
+        self.channels: dict[int, str] = {}  # of each frame
         self.puback_s = 0.0  # after the one before
         self.answers_publish = True
         self._unanswered: asyncio.Queue[tuple[bytes, asyncio.StreamWriter]] = asyncio.Queue()
@@ -87,9 +88,12 @@ class ScriptedBroker:
             writer.write(bytes((SUBACK << 4, 4)) + body[:2] + b"\x01\x01")
         elif kind == PUBLISH:
             end = 2 + struct.unpack(">H", body[:2])[0]
-            if body[2:end].endswith(b"/up"):
+            channel = body[2:end].decode().rsplit("/", 1)[-1]
+            if channel in topic.FRAMES:
                 _, _, offset = message.read_up_head(body[end + 2 :])
-                self.frames += [decode(part).header.seq for part in message.split_frames(body[end + 2 :], offset)]
+                seqs = [decode(part).header.seq for part in message.split_frames(body[end + 2 :], offset)]
+                self.frames += seqs
+                self.channels.update(dict.fromkeys(seqs, channel))
             if self.answers_publish:
                 self._unanswered.put_nowait((bytes((PUBACK << 4, 2)) + body[end : end + 2], writer))
 
@@ -248,3 +252,5 @@ async def test_live_frame_finds_room_although_no_backlog_is_answered(tmp_path: P
         rig.link.wake()
         await broker.until(lambda: live in broker.frames)
         assert len(broker.frames) < 60  # two messages of backlog
+    assert broker.channels.pop(live) == topic.LIVE
+    assert set(broker.channels.values()) == {topic.UP}

@@ -19,7 +19,7 @@ from swapline_gateway import config as configuration
 from swapline_gateway.config import DuckdbConfig, GatewayConfig, Influxdb1Config, Influxdb2Config
 from swapline_gateway.error import EXIT_PROBLEM, GatewayError
 from swapline_gateway.spool_file import SQLITE_ERRORS
-from swapline_gateway.uplink import explain, filters, make_client, subscribe
+from swapline_gateway.uplink import backlog_filters, explain, live_filters, make_client, subscribe
 
 FREE_SHARE_MIN = 0.05  # of the disk; below it a spool has nowhere to grow
 
@@ -76,7 +76,7 @@ def _broker(config: GatewayConfig) -> Finding:
 async def _connect(config: GatewayConfig) -> None:
     alone = config.mqtt.model_copy(update={"client_id": None})  # the name belongs to the running gateway
     async with make_client(alone) as client:
-        await subscribe(client, filters(alone))
+        await subscribe(client, live_filters(alone) + backlog_filters(alone))
 
 
 def _spool(config: GatewayConfig) -> Finding:

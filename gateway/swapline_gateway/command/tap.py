@@ -180,7 +180,7 @@ def tap(
 
 
 async def _tap(config: MqttConfig, nodes: tuple[str, ...], printer: Printer) -> None:
-    wanted = [topic.format_topic(config.fleet, node, topic.UP) for node in nodes or ("+",)]
+    wanted = [topic.format_topic(config.fleet, node, channel) for node in nodes or ("+",) for channel in topic.FRAMES]
     try:
         async with make_client(config) as client:
             await subscribe(client, wanted)

@@ -36,8 +36,8 @@ def describe(name: str, payload: bytes) -> Payload:
     except WireError:
         return Payload("other", _text(payload), [])
     try:
-        if channel == topic.UP:
-            return _describe_up(payload)
+        if channel in topic.FRAMES:
+            return _describe_frames(channel, payload)
         if channel == topic.ACK:
             return Payload(channel, _describe_ack(payload), [])
         if channel == topic.ALARM:
@@ -47,7 +47,7 @@ def describe(name: str, payload: bytes) -> Payload:
     return Payload(channel.partition("/")[0], _text(payload), [])
 
 
-def _describe_up(payload: bytes) -> Payload:
+def _describe_frames(channel: str, payload: bytes) -> Payload:
     journal, anchors, offset = message.read_up_head(payload)
     frames, summaries = [], []
     for data in message.split_frames(payload, offset):
@@ -55,7 +55,7 @@ def _describe_up(payload: bytes) -> Payload:
         frames.append(_frame(frame))
         summaries.append(_summary(frame))
     notes = [f"anchor of boot {anchor.boot}" for anchor in anchors]
-    return Payload(topic.UP, ", ".join([*notes, *summaries]) or f"journal {journal:08x}, no frames", frames)
+    return Payload(channel, ", ".join([*notes, *summaries]) or f"journal {journal:08x}, no frames", frames)
 
 
 def _describe_alarm(payload: bytes) -> str:

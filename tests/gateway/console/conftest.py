@@ -27,7 +27,7 @@ def make_demo(tmp_path: Path) -> Iterator[Callable[[], Demo]]:
         sink = DuckdbSink(DuckdbConfig(path=tmp_path / f"history-{len(made)}.duckdb", thread_count=1))
         sink.open()
         figures = PipelineFigures(spool_limit_bytes=1 << 30, sink_name="duckdb")
-        figures.is_connected = True
+        figures.link_works("live")
         now_utc_ms = time.time_ns() // 1_000_000
         made.append(Demo(FleetState(), sink, DuckdbHistory(sink), figures, now_utc_ms - SPAN_MS))
         return made[-1]

@@ -172,8 +172,7 @@ async def test_modules_are_found_by_code_or_holder(page: Page, demo: Demo) -> No
 async def test_pipeline_tells_problems_and_losses(page: Page, demo: Demo) -> None:
     await open_page(page, demo, "/pipeline")
     await expect(page.locator(".verdict")).to_contain_text("All well")
-    demo.figures.is_connected = False
-    demo.figures.broker_error = "connection refused"
+    demo.figures.link_fails("live", "connection refused")
     demo.figures.lost["journal_full"] = 40
     demo.figures.quarantined_by_reason["bad_checksum"] = 3
     await expect(page.get_by_role("alert")).to_contain_text("no connection to the broker: connection refused")
