@@ -15,7 +15,7 @@ FIRMWARE := $(filter-out $(HOST_ONLY),$(shell find firmware -name '*.py' | sort)
 BOARDS := firmware/swapline_node/boards
 BOARD_COMMON := $(filter-out $(BOARDS)/esp32.py $(BOARDS)/rp2.py $(BOARDS)/linux.py,$(FIRMWARE))
 # What CPython runs. The node runs in MicroPython only, so its types are checked against MicroPython's stubs.
-CPYTHON := firmware/swapline_wire gateway hil_tests tests tools
+CPYTHON := firmware/swapline_wire gateway cloud hil_tests tests tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile

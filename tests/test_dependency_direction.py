@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "swapline_wire": {"swapline_wire"},
     "swapline_node": {"swapline_node", "swapline_wire"},
     "swapline_gateway": {"swapline_gateway", "swapline_wire"},
-    "swapline_bench": {"swapline_bench", "swapline_gateway", "swapline_node", "swapline_wire"},
+    "swapline_cloud": {"swapline_cloud", "swapline_gateway", "swapline_wire"},
+    "swapline_bench": {"swapline_bench", "swapline_cloud", "swapline_gateway", "swapline_node", "swapline_wire"},
 }
 OURS = set(MAY_IMPORT)
 
@@ -27,7 +28,7 @@ def python_files(*folders: str) -> list[Path]:
 
 
 FIRMWARE = python_files("firmware")
-PRODUCT = python_files("firmware", "gateway", "hil_tests/swapline_bench")
+PRODUCT = python_files("firmware", "gateway", "cloud", "hil_tests/swapline_bench")
 ALL = [*PRODUCT, *python_files("tests", "tools"), *sorted((ROOT / "hil_tests").glob("*.py")), ROOT / "conftest.py"]
 
 

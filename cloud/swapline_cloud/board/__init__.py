@@ -1,0 +1,1 @@
+"""The boards: built from the catalogue, with InfluxQL only, in English or Simplified Chinese."""
