@@ -84,7 +84,8 @@ def rolled(field: str, aggregate: str) -> str:
 def find(stream_name: str, field: str) -> Signal:
     """Return a signal of the catalogue. Raises `KeyError` if there is none of that name."""
     stream = catalogue.stream_by_name(stream_name)
-    for signal in stream.signals if stream else ():
+    signals: tuple[Signal, ...] = stream.signals if stream else ()
+    for signal in signals:
         if signal.name == field:
             return signal
     raise KeyError(f"the catalogue has no {stream_name}.{field}")

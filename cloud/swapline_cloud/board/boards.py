@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from . import completeness, fleet_now, module_passport, pipeline_health, station, van
+from swapline_cloud.board import completeness, fleet_now, module_passport, pipeline_health, station, van
+
 from .pen import Pen, as_json
 
 BOARDS = (fleet_now, van, module_passport, station, completeness, pipeline_health)

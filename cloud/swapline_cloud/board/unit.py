@@ -89,12 +89,12 @@ def alarm_limits(stream: str, field: str) -> list[model.Threshold]:
             above = limits
         elif how == "below":
             below = limits
-    colors = (YELLOW, ORANGE, RED)
     found = [model.Threshold(None, RED if below else GREEN)]
-    for level in (2, 1):
-        if below:
-            found.append(model.Threshold(below[level], colors[level - 1]))
     if below:
-        found.append(model.Threshold(below[0], GREEN))
-    found += [model.Threshold(limit, color) for limit, color in zip(above, colors, strict=False)]
+        found += [
+            model.Threshold(below[2], ORANGE),
+            model.Threshold(below[1], YELLOW),
+            model.Threshold(below[0], GREEN),
+        ]
+    found += [model.Threshold(limit, color) for limit, color in zip(above, (YELLOW, ORANGE, RED), strict=False)]
     return found
