@@ -7,7 +7,7 @@ Relative paths count from the folder of the file.
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import pydantic
@@ -34,6 +34,7 @@ def _check_url(value: str) -> str:
 
 
 Url = Annotated[str, AfterValidator(_check_url)]
+Whole = TypeVar("Whole", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -192,6 +193,11 @@ class GatewayConfig(Section):
 
 def load(path: Path) -> GatewayConfig:
     """Read and check the file. Raises `ConfigurationError` naming file, key, value and what is allowed."""
+    return parse(read(path), source=str(path), folder=path.parent)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what a TOML file says. Raises `ConfigurationError` if it cannot be read or is not TOML."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -199,22 +205,25 @@ def load(path: Path) -> GatewayConfig:
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}).") from error
     try:
-        raw = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: is not TOML: {error}.") from error
-    return parse(raw, source=str(path), folder=path.parent)
 
 
 def parse(raw: dict[str, Any], *, source: str, folder: Path) -> GatewayConfig:
     """Check what a file said. `source` names it in errors; relative paths are taken from `folder`."""
     if isinstance(raw.get("sink"), dict):
         raw = {**raw, "sink": {"type": "duckdb", **raw["sink"]}}
+    return _anchor_paths(check(GatewayConfig, raw, source=source), folder)
+
+
+def check(root: type[Whole], raw: dict[str, Any], *, source: str) -> Whole:
+    """Return a whole file as its model. Raises `ConfigurationError` with one sentence for each key that is wrong."""
     try:
-        config = GatewayConfig.model_validate(raw)
+        return root.model_validate(raw)
     except pydantic.ValidationError as error:
-        sentences = [_describe(item) for item in error.errors(include_url=False)]
+        sentences = [_describe(item, root) for item in error.errors(include_url=False)]
         raise ConfigurationError("\n".join(f"{source}: {sentence}" for sentence in sentences)) from error
-    return _anchor_paths(config, folder)
 
 
 def _anchor_paths(config: GatewayConfig, folder: Path) -> GatewayConfig:
@@ -227,14 +236,14 @@ def _anchor_paths(config: GatewayConfig, folder: Path) -> GatewayConfig:
     return config.model_copy(update=changes)
 
 
-def _describe(item: Any) -> str:
+def _describe(item: Any, root: type[BaseModel]) -> str:
     """Say in one sentence what is wrong with one key."""
     place = [str(part) for part in item["loc"]]
     if len(place) > 1 and place[0] == "sink":
         place.pop(1)  # pydantic names the chosen type of sink there, which the file does not
     key = ".".join(place)
     if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_suggest(item['loc'])}."
+        return f"{key}: unknown key{_suggest(item['loc'], root)}."
     if item["type"] == "missing":
         return f"{key}: is missing."
     if item["type"] == "union_tag_invalid":
@@ -246,15 +255,15 @@ def _describe(item: Any) -> str:
     return f"{key}: {value} is not allowed; {message[0].lower()}{message[1:]}."
 
 
-def _suggest(loc: tuple[Any, ...]) -> str:
-    known = list(_known_keys([str(part) for part in loc[:-1]]))
+def _suggest(loc: tuple[Any, ...], root: type[BaseModel]) -> str:
+    known = list(_known_keys([str(part) for part in loc[:-1]], root))
     near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{hint} (known here: {', '.join(known)})"
 
 
-def _known_keys(place: list[str]) -> list[str]:
-    model: type[BaseModel] = GatewayConfig
+def _known_keys(place: list[str], root: type[BaseModel]) -> list[str]:
+    model = root
     for index, part in enumerate(place):
         if index == 1 and place[0] == "sink":
             continue  # the type of sink, already taken into account below
