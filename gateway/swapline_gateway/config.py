@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 
 from swapline_wire.topic import is_name
 
+from . import secret_file
 from .error import ConfigurationError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -197,7 +198,10 @@ def load(path: Path) -> GatewayConfig:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return what a TOML file says. Raises `ConfigurationError` if it cannot be read or is not TOML."""
+    """Return what a TOML file says, with the secrets that it has in files (see `secret_file`).
+
+    Raises `ConfigurationError` if something cannot be read, or is not TOML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -205,9 +209,10 @@ def read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}).") from error
     try:
-        return tomllib.loads(text)
+        raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: is not TOML: {error}.") from error
+    return secret_file.fill_in(raw, path.parent, source=str(path))
 
 
 def parse(raw: dict[str, Any], *, source: str, folder: Path) -> GatewayConfig:
