@@ -11,7 +11,9 @@ A roll-up of a stream is a measurement of the stream's name in another policy. O
 - a total: minimum, maximum, count, last; never a mean, and growth is the difference of two lasts;
 - a state: count and last.
 
-Both are made from raw rows: an hour is never a mean of means.
+The gateway's own `frames` has a roll-up as well: `FRAMES_ROLLUP`. All are made from raw rows: an hour is never a mean of
+means. The database makes them again and again while rows may still come, up to `LATE_S` after their time; what comes
+later is aggregated by `swapline cloud rollup`.
 """
 
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ DATABASE = "swapline"
 RAW, MINUTE, FOREVER = "raw", "minute", "forever"
 RAW_DAYS, MINUTE_DAYS = 30, 731
 
-MEAN, MINIMUM, MAXIMUM, COUNT, LAST = "mean", "min", "max", "count", "last"
+MEAN, MINIMUM, MAXIMUM, COUNT, LAST, SUM = "mean", "min", "max", "count", "last", "sum"
 AGGREGATES = {
     MEASUREMENT: (MEAN, MINIMUM, MAXIMUM, COUNT, LAST),
     TOTAL: (MINIMUM, MAXIMUM, COUNT, LAST),
@@ -33,17 +35,26 @@ AGGREGATES = {
 }
 # Streams whose rows are kept for ever as they came: things that happen once.
 LASTING = ("event", "alarm")
+# How late a row may come so that the database itself still takes it into its roll-ups.
+LATE_S = 7200
 
 
 class Level(NamedTuple):
-    """A roll-up: one point each `seconds`, kept in `policy`."""
+    """A roll-up: one point each `seconds`, kept in `policy`. The database makes the newest points each `every_s`."""
 
     policy: str
     interval: str  # as InfluxQL and Flux write it
     seconds: int
+    every_s: int
+
+    @property
+    def span_s(self) -> int:
+        """Return how far back the database looks each time, so that no row is missed that is `LATE_S` late."""
+        return LATE_S + self.every_s
 
 
-LEVELS = (Level(MINUTE, "1m", 60), Level(FOREVER, "1h", 3600))
+# Each row is read `span_s / every_s` times: five times for its minutes, three times for its hour.
+LEVELS = (Level(MINUTE, "1m", 60, 1800), Level(FOREVER, "1h", 3600, 3600))
 
 
 class Column(NamedTuple):
@@ -52,6 +63,39 @@ class Column(NamedTuple):
     name: str
     aggregate: str
     field: str
+
+
+class Rollup(NamedTuple):
+    """What is kept of a measurement: `columns`, one point a level for each set of `tags`."""
+
+    measurement: str
+    tags: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
+# The gateway's point for each frame (docs/gateway.md). Frames missing of a journal are what `seq_max`, `seq_min` and
+# `frames` of all its streams tell.
+FRAMES = "frames"
+FRAMES_ROLLUP = Rollup(
+    FRAMES,
+    ("fleet", "node", "journal", "stream"),
+    (
+        Column("frames", COUNT, "seq"),
+        Column("seq_min", MINIMUM, "seq"),
+        Column("seq_max", MAXIMUM, "seq"),
+        Column("row_count_sum", SUM, "row_count"),
+        Column("value_count_sum", SUM, "value_count"),
+        Column("rows_refused_sum", SUM, "rows_refused"),
+        Column("delay_ms_mean", MEAN, "delay_ms"),
+        Column("delay_ms_max", MAXIMUM, "delay_ms"),
+    ),
+)
+
+
+def rollups() -> list[Rollup]:
+    """Return the roll-ups of everything that has any: streams in the catalogue's order, then `frames`."""
+    streams = [Rollup(stream.name, tags(stream), tuple(columns(stream))) for stream in rolled_streams()]
+    return [*streams, FRAMES_ROLLUP]
 
 
 def rolled_streams() -> list[Stream]:
