@@ -9,7 +9,7 @@ from typing import Any
 
 from .error import ConfigurationError
 
-SECRETS = ("password", "token")
+SECRETS = ("password", "token", "webhook_url")  # no message shows them
 _SUFFIX = "_file"
 
 
