@@ -203,7 +203,7 @@ class RawReplPlayer:
         control, child_end = os.pipe()
         self._is_busy = False
         try:
-            process = self._process = await self._spawn(child_end, start, cause)
+            process = await self._start(child_end, start, cause)
             self.starts += 1
             os.close(child_end)
             child_end = -1
@@ -219,6 +219,17 @@ class RawReplPlayer:
                     os.close(descriptor)
         order, self._order = self._order or "crash", ""
         return order
+
+    async def _start(self, control: int, start: str, cause: int) -> asyncio.subprocess.Process:
+        """Start the interpreter. Who cancels us meanwhile does not leave a process behind that nobody knows."""
+        starting = asyncio.create_task(self._spawn(control, start, cause))
+        try:
+            await asyncio.shield(starting)
+        finally:
+            await asyncio.wait({starting})
+            if starting.exception() is None:
+                self._process = starting.result()
+        return starting.result()
 
     async def _spawn(self, control: int, start: str, cause: int) -> asyncio.subprocess.Process:
         ports = json.dumps({str(number): path for number, path in self.ports.items()})
