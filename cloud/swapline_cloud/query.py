@@ -3,7 +3,7 @@
 Grafana puts the range's ends, in ms, where `$__from` and `$__to` stand, so a condition of theirs alone is a constant,
 and InfluxDB gives up a statement whose condition is false before it reads anything (seen with 1.6.7: a year of a module
 costs what its hours cost). A panel therefore has a query for each roll-up, of which one answers, or two that meet where
-the finer one ends:
+the finer one ends. A panel that adds up many nodes begins with minutes:
 
 | range | newer than `RAW_DAYS` | older | older than `MINUTE_DAYS` |
 |---|---|---|---|
@@ -12,8 +12,8 @@ the finer one ends:
 | longer | hour | hour | hour |
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .rollup import AGGREGATES, FOREVER, LAST, MEAN, MINUTE, MINUTE_DAYS, RAW, RAW_DAYS, find, rolled
 
@@ -27,13 +27,19 @@ _MIDDLE = f"{_SPAN} > {RAW_MS_MAX} AND {_SPAN} <= {MINUTE_MS_MAX}"
 _LONG = f"{_SPAN} > {MINUTE_MS_MAX}"
 _NOT_LONG = f"{_SPAN} <= {MINUTE_MS_MAX}"
 # Policy, and where it answers. Together they cover every range and every age once.
-CHOICES = (
+CHOICES: tuple[tuple[str, str], ...] = (
     (RAW, f"{_SHORT} AND time >= now() - {_RAW_AGE}"),
     (MINUTE, f"{_SHORT} AND time < now() - {_RAW_AGE} AND time >= now() - {_MINUTE_AGE}"),
     (MINUTE, f"{_MIDDLE} AND time >= now() - {_MINUTE_AGE}"),
     (FOREVER, f"{_NOT_LONG} AND time < now() - {_MINUTE_AGE}"),
     (FOREVER, _LONG),
 )
+ROLLED_CHOICES: tuple[tuple[str, str], ...] = (
+    (MINUTE, f"{_NOT_LONG} AND time >= now() - {_MINUTE_AGE}"),
+    (FOREVER, f"{_NOT_LONG} AND time < now() - {_MINUTE_AGE}"),
+    (FOREVER, _LONG),
+)
+IN_RANGE = "$timeFilter"
 
 
 class Query(NamedTuple):
@@ -54,13 +60,40 @@ def tag_is(tag: str, variable: str) -> str:
     return f'"{tag}" =~ /^${{{variable}:regex}}$/'
 
 
+def ending(duration: str) -> str:
+    """Return the condition that a row is of the last `duration` ("10m") of the board's range.
+
+    So a board that shows what is now shows, of a range in the past, what was then.
+    """
+    return f"time > ${{__to}}ms - {duration} AND time <= ${{__to}}ms"
+
+
 def select(
-    what: str, measurement: str, *, policy: str = RAW, where: Sequence[str] = (), by: Sequence[str] = (), tail: str = ""
+    what: str,
+    measurement: str,
+    *,
+    policy: str = RAW,
+    where: Sequence[str] = (),
+    by: Sequence[str] = (),
+    tail: str = "",
+    within: str = IN_RANGE,
 ) -> str:
-    """Return a statement over the board's range. `by` are tags, or `time(...)`; `tail` is `fill(...)`, `ORDER BY`..."""
-    conditions = " AND ".join(["$timeFilter", *where])
-    begin = f"SELECT {what} FROM {source(measurement, policy)} WHERE {conditions}"  # noqa: S608 (our own names)
-    return " ".join(part for part in (begin, _group(by), tail) if part)
+    """Return a statement over the board's range, or another time `within`.
+
+    `by` are tags, or `time(...)`; `tail` is `fill(...)`, `ORDER BY`...
+    """
+    return _statement(what, source(measurement, policy), [within, *where], by, tail)
+
+
+def of(inner: str, what: str, *, where: Sequence[str] = (), by: Sequence[str] = (), tail: str = "") -> str:
+    """Return a statement of another one's answer: of the last row of each van, how many are low."""
+    return _statement(what, f"({inner})", where, by, tail)
+
+
+def _statement(what: str, whence: str, where: Sequence[str], by: Sequence[str], tail: str) -> str:
+    conditions = f"WHERE {' AND '.join(where)}" if where else ""
+    begin = f"SELECT {what} FROM {whence}"  # noqa: S608 (our own names)
+    return " ".join(part for part in (begin, conditions, _group(by), tail) if part)
 
 
 def _group(by: Sequence[str]) -> str:
@@ -73,33 +106,70 @@ def history(
     field: str,
     *,
     aggregate: str = MEAN,
-    where: Sequence[str] = (),
-    by: Sequence[str] = (),
-    alias: str = "",
     expression: str = "{}",
-    fill: str = "none",
+    **more: Any,
 ) -> list[Query]:
     """Return the queries of a signal's course, one for each roll-up.
 
     `aggregate` is taken of the rows within a point of the chart: `mean`, `min`, `max` or `last`; of a roll-up, from the
-    field that keeps it. `expression` is put around it (`non_negative_difference({})` for the growth of a total). Raises
-    `KeyError` for a signal that the catalogue does not have, `ValueError` for a mean of what is never averaged.
+    field that keeps it. `expression` is put around it. For `more` see `courses`. Raises `KeyError` for a signal that
+    the catalogue does not have, `ValueError` for a mean of what is never averaged.
     """
-    kept = _kept(stream, field, aggregate)
+    return courses(stream, {field: expression.format(f"{{{field}}}")}, aggregate=aggregate, **more)
+
+
+def growth(stream: str, field: str, **more: Any) -> list[Query]:
+    """Return the queries of how much a total grew within each point of the chart."""
+    return history(stream, field, aggregate=LAST, expression="non_negative_difference({})", **more)
+
+
+def courses(
+    stream: str,
+    columns: Mapping[str, str],
+    *,
+    aggregate: str = MEAN,
+    where: Sequence[str] = (),
+    by: Sequence[str] = (),
+    each: Sequence[str] = (),
+    alias: str = "",
+    fill: str = "none",
+    is_table: bool = False,
+) -> list[Query]:
+    """Return the queries of columns, each computed of signals: `{"power_kw": "{voltage_v} * {current_a} / 1000"}`.
+
+    `each` are tags whose series are added up, from minutes on: seconds of nodes that keep a row a minute do not meet.
+    Raises as `history` does.
+    """
     found = []
-    for policy, condition in CHOICES:
-        name = field if policy == RAW else kept
-        what = expression.format(f'{aggregate}("{name}")')
+    for policy, condition in ROLLED_CHOICES if each else CHOICES:
+        taken = _Taken(stream, policy, aggregate)
+        what = ", ".join(f'{text.format_map(taken)} AS "{name}"' for name, text in columns.items())
+        tail = f"fill({fill})"
         statement = select(
-            f'{what} AS "{field}"',
+            what,
             stream,
             policy=policy,
             where=[*where, condition],
-            by=["time($__interval)", *by],
-            tail=f"fill({fill})",
+            by=["time($__interval)", *by, *each],
+            tail="" if each else tail,
         )
-        found.append(Query(statement, alias))
+        if each:
+            sums = ", ".join(f'sum("{name}") AS "{name}"' for name in columns)
+            statement = of(statement, sums, where=[IN_RANGE], by=["time($__interval)", *by], tail=tail)
+        found.append(Query(statement, alias, is_table))
     return found
+
+
+class _Taken(dict[str, str]):
+    """How a signal is taken of the rows or of the roll-up: `mean("soc_pct_mean")`."""
+
+    def __init__(self, stream: str, policy: str, aggregate: str) -> None:
+        super().__init__()
+        self._stream, self._policy, self._aggregate = stream, policy, aggregate
+
+    def __missing__(self, field: str) -> str:
+        kept = _kept(self._stream, field, self._aggregate)
+        return f'{self._aggregate}("{field if self._policy == RAW else kept}")'
 
 
 def _kept(stream: str, field: str, aggregate: str) -> str:
@@ -107,8 +177,3 @@ def _kept(stream: str, field: str, aggregate: str) -> str:
     if aggregate not in AGGREGATES[kind]:
         raise ValueError(f"{stream}.{field} is a {kind}: a roll-up keeps no {aggregate} of it")
     return rolled(field, aggregate)
-
-
-def growth(stream: str, field: str, **more: object) -> list[Query]:
-    """Return the queries of how much a total grew within each point of the chart."""
-    return history(stream, field, aggregate=LAST, expression="non_negative_difference({})", **more)  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ from typing import Any
 from swapline_cloud.query import Query
 from swapline_cloud.text import Text
 
-from . import sdk
+from . import layer, sdk
+from .field import Field, Link, States, arrange, mapping, overrides
 from .sdk import common, dashboard, model
 
 DATA_SOURCE_TYPE, DATA_SOURCE_UID = "influxdb", "swapline-influxdb"
@@ -97,9 +98,26 @@ class Pen:
         panel = panel.reduce_options(_Built(common.ReduceDataOptions(calcs=["lastNotNull"], values=False)))
         return self._dress(panel, title, description, queries, **more)
 
-    def table(self, title: Text, description: Text, queries: Sequence[Query], **more: Any) -> Any:
-        """Return a table. Its queries are of tables."""
-        return self._dress(sdk.table.Panel(), title, description, queries, **more)
+    def table(
+        self,
+        title: Text,
+        description: Text,
+        queries: Sequence[Query],
+        *,
+        sort: str = "",
+        is_descending: bool = False,
+        key: str = "",
+        **more: Any,
+    ) -> Any:
+        """Return a table. Its queries are of tables; where `fields` are given, they are its columns, in their order.
+
+        `sort` is the column that it is sorted by; `key` the one by which several queries' rows come side by side.
+        """
+        panel = self._dress(sdk.table.Panel(), title, description, queries, **more)
+        names = [field.name for field in more.get("fields", ())]
+        if not names:
+            return panel
+        return panel.transformations(arrange(names, sort=sort, is_descending=is_descending, key=key))
 
     def bargauge(self, title: Text, description: Text, queries: Sequence[Query], **more: Any) -> Any:
         """Return a bar for each series' last value."""
@@ -107,14 +125,38 @@ class Pen:
         panel = panel.reduce_options(_Built(common.ReduceDataOptions(calcs=["lastNotNull"], values=False)))
         return self._dress(panel, title, description, queries, **more)
 
+    def bars(self, title: Text, description: Text, queries: Sequence[Query], **more: Any) -> Any:
+        """Return a chart of bars over time: how much in each of its points."""
+        panel = self.timeseries(title, description, queries, **more)
+        return panel.draw_style(common.GraphDrawStyle.BARS).fill_opacity(60).show_points(common.VisibilityMode.NEVER)
+
+    def days(self, title: Text, description: Text, queries: Sequence[Query], **more: Any) -> Any:
+        """Return a bar for each row of a table by its time, whatever the board's range is."""
+        return self._dress(sdk.barchart.Panel().x_field("Time"), title, description, queries, **more)
+
+    def histogram(self, title: Text, description: Text, queries: Sequence[Query], *, bucket: int, **more: Any) -> Any:
+        """Return how many of a table's rows have about which value."""
+        return self._dress(sdk.histogram.Panel().bucket_size(bucket), title, description, queries, **more)
+
     def timeline(self, title: Text, description: Text, queries: Sequence[Query], **more: Any) -> Any:
         """Return a strip for each series in the colours of its states."""
         panel = sdk.statetimeline.Panel().show_value(common.VisibilityMode.NEVER).merge_values(True)
         return self._dress(panel, title, description, queries, **more)
 
-    def geomap(self, title: Text, description: Text, queries: Sequence[Query], **more: Any) -> Any:
-        """Return a map; the caller adds its layers."""
-        return self._dress(sdk.geomap.Panel(), title, description, queries, **more)
+    def geomap(
+        self,
+        title: Text,
+        description: Text,
+        queries: Sequence[Query],
+        layers: Sequence[common.MapLayerOptions] = (),
+        **more: Any,
+    ) -> Any:
+        """Return a map of layers (`layer.py`), as near as shows all of them. Its queries are of tables."""
+        panel = sdk.geomap.Panel().view(_Built(layer.view())).layers([_Built(one) for one in layers])
+        panel = panel.basemap(_Built(common.MapLayerOptions("default", "basemap", config={})))
+        controls = {"showZoom": True, "mouseWheelZoom": True, "showAttribution": True, "showScale": True}
+        panel = panel.controls(_Built(controls)).tooltip(_Built({"mode": "details"}))
+        return self._dress(panel, title, description, queries, **more)
 
     def row(self, title: Text) -> dashboard.Row:
         """Return a heading between panels."""
@@ -129,21 +171,22 @@ class Pen:
         *,
         unit: str = "",
         thresholds: Sequence[model.Threshold] = (),
-        states: dict[int, tuple[Text, str]] | None = None,
+        states: States | None = None,
+        fields: Sequence[Field] = (),
         width: int = 12,
         height: int = 8,
         minimum: float | None = None,
         maximum: float | None = None,
         decimals: int | None = None,
         interval: str = "",
-        links: Sequence[tuple[Text, str]] = (),
+        links: Sequence[Link] = (),
         none_text: Text | None = None,
     ) -> Any:
         """Put on what every panel has.
 
-        `states` gives numbers a text and a colour; `links` are (text, address) behind a value, with Grafana's
-        variables in the address; `interval` is the finest point of a chart ("10s"); `none_text` stands where a query
-        answers nothing because nothing is wrong.
+        `states` gives numbers a text and a colour; `fields` say what is different for single ones, by the query's
+        names; `links` are (text, address) behind a value, with Grafana's variables in the address; `interval` is the
+        finest point of a chart ("10s"); `none_text` stands where a query answers nothing because nothing is wrong.
         """
         panel = panel.title(self.say(title)).description(self.say(description)).datasource(DATA_SOURCE)
         panel = panel.span(width).height(height)
@@ -154,7 +197,7 @@ class Pen:
                 dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(list(thresholds))
             ).color_scheme(_Built(model.FieldColor(mode=self._color_mode(panel))))
         if states:
-            panel = panel.mappings([self._mapping(states)])
+            panel = panel.mappings([mapping(states, self.language)])
         for value, call in ((minimum, "min"), (maximum, "max"), (decimals, "decimals")):
             if value is not None:
                 panel = getattr(panel, call)(value)
@@ -164,6 +207,8 @@ class Pen:
             panel = panel.data_links([dashboard.DashboardLink(self.say(text)).url(url) for text, url in links])
         if none_text is not None:
             panel = panel.no_value(self.say(none_text))
+        for field in fields:
+            panel = panel.override_by_name(field.name, overrides(field, self.language))
         for index, query in enumerate(queries):
             panel = panel.with_target(_Target(query, ref_id(index)))
         return panel
@@ -171,14 +216,6 @@ class Pen:
     def _color_mode(self, panel: Any) -> model.FieldColorModeId:
         is_chart = isinstance(panel, sdk.timeseries.Panel)
         return model.FieldColorModeId.PALETTE_CLASSIC if is_chart else model.FieldColorModeId.THRESHOLDS
-
-    def _mapping(self, states: dict[int, tuple[Text, str]]) -> model.ValueMap:
-        return model.ValueMap(
-            {
-                str(value): model.ValueMappingResult(text=self.say(text), color=color, index=index)
-                for index, (value, (text, color)) in enumerate(states.items())
-            }
-        )
 
     def variable(
         self, name: str, label: Text, statement: str, *, is_multi: bool = False, has_all: bool = False

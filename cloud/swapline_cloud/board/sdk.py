@@ -5,9 +5,11 @@ import warnings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from grafana_foundation_sdk.builders import (
+        barchart,
         bargauge,
         dashboard,
         geomap,
+        histogram,
         stat,
         statetimeline,
         table,
@@ -24,10 +26,12 @@ __all__ = [
     "Builder",
     "Dataquery",
     "JSONEncoder",
+    "barchart",
     "bargauge",
     "common",
     "dashboard",
     "geomap",
+    "histogram",
     "model",
     "stat",
     "statetimeline",

@@ -45,6 +45,7 @@ _SUFFIXES: dict[str, str] = {
     "days": units.Short,
     "deg": units.Degrees,
     "km": units.Kilometer,
+    "kw": units.KiloWatt,
     "kwh": units.KiloWattHour,
     "mohm": units.MilliOhm,
     "ms": units.Milliseconds,
@@ -63,6 +64,8 @@ def unit_of(stream: str, field: str) -> str:
 
 def unit_by_name(field: str) -> str:
     """Return Grafana's unit of a field that is not the catalogue's, by the last word of its name."""
+    if field.endswith("kwh_per_km"):
+        return "suffix: kWh/km"
     return _SUFFIXES.get(field.rsplit("_", 1)[-1], units.Short)
 
 
@@ -71,23 +74,23 @@ def steps(*pairs: tuple[float, str], base: str = GREEN) -> list[model.Threshold]
     return [model.Threshold(None, base), *(model.Threshold(value, color) for value, color in pairs)]
 
 
-def alarm_limits(stream: str, field: str) -> list[model.Threshold]:
+def alarm_limits(stream: str, field: str, less: str = "-") -> list[model.Threshold]:
     """Return the alarm table's limits of a signal as thresholds: where levels 1 to 3 begin, on both sides.
 
-    Rules that subtract or scale by another signal have no limit in the signal's own numbers and are left out. Raises
-    `KeyError` for a signal that the catalogue does not have.
+    `less` is the signal that is subtracted, of a spread. Rules that scale by another signal have no limit in the
+    signal's own numbers and are left out. Raises `KeyError` for a signal that the catalogue does not have.
     """
     scale = 10 ** find(stream, field).decimals
     above: Sequence[float] = ()
     below: Sequence[float] = ()
     for words in alarm_table.rules_of(stream):
-        _, signal, less, per, _, how, *numbers = words
-        if (signal, less, per) != (field, "-", "-"):
+        _, signal, subtracted, per, _, how, *numbers = words
+        if (signal, subtracted, per) != (field, less, "-") or how not in ("above", "below"):
             continue
         limits = [int(number) / scale for number in numbers[:3]]
         if how == "above":
             above = limits
-        elif how == "below":
+        else:
             below = limits
     found = [model.Threshold(None, RED if below else GREEN)]
     if below:
