@@ -102,25 +102,45 @@ class DuckdbConfig(Section):
 
 
 class Influxdb1Config(Section):
-    """InfluxDB 1.x, what Debian and Raspberry Pi OS ship."""
+    """InfluxDB 1.x, what Debian and Raspberry Pi OS ship.
+
+    `forever`: the retention policy for what happens once and what is derived; else it goes where everything goes.
+    """
 
     type: Literal["influxdb1"]
     url: Url
     database: Annotated[str, Field(pattern=r"^[^\"\\]+$")] = "swapline"
+    forever: Text | None = None
     username: str | None = None
     password: SecretStr | None = None
     timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
 
+    @property
+    def lasting_policy(self) -> str | None:
+        """Return the policy by which InfluxQL finds what is kept for ever; None: where everything is."""
+        return self.forever
+
 
 class Influxdb2Config(Section):
-    """InfluxDB 2.x, and whatever else answers its write call (3.x, VictoriaMetrics)."""
+    """InfluxDB 2.x, and whatever else answers its write call (3.x, VictoriaMetrics).
+
+    `forever_bucket`: the bucket for what happens once and what is derived; else it goes where everything goes.
+    `forever_policy`: as which policy the DBRP mapping of the database `bucket` shows that bucket to InfluxQL.
+    """
 
     type: Literal["influxdb2"]
     url: Url
     org: Text = "swapline"
     bucket: Text = "swapline"
+    forever_bucket: Text | None = None
+    forever_policy: Text = "forever"
     token: SecretStr = SecretStr("")
     timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+
+    @property
+    def lasting_policy(self) -> str | None:
+        """Return the policy by which InfluxQL finds what is kept for ever; None: where everything is."""
+        return self.forever_policy if self.forever_bucket else None
 
 
 SinkConfig = Annotated[DuckdbConfig | Influxdb1Config | Influxdb2Config, Field(discriminator="type")]
@@ -172,6 +192,41 @@ class BatteryConfig(Section):
     settle_s: Annotated[float, Field(ge=1, le=3600)] = 120.0
 
 
+class VitalsConfig(Section):
+    """What the gateway says about itself, to an InfluxDB and in `/metrics`.
+
+    `name`: what it is called there, where several write to one database; the machine's own without it. `disks`: folders
+    of which it says how full their disks are, beside the spool's.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    interval_s: Annotated[float, Field(ge=0.1, le=3600)] = 15.0
+    disks: tuple[Path, ...] = ()
+
+
+Degrees = Annotated[float, Field(ge=-180, le=180)]
+
+
+class OutlookConfig(Section):
+    """What comes next for each van: energy left, range, way to the nearest station.
+
+    A van is low below `low_pct`, or when its range is less than `reserve_factor` times the way to its nearest station:
+    traffic, cold and a closed road must still leave it enough. Ways are as the crow flies times `detour_factor`, which
+    is what streets of towns add to it, 1.2 to 1.4. `stations`: name (or `fleet/name`) -> latitude and longitude, where
+    swaps do not tell them.
+    """
+
+    keep: bool = True
+    interval_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    rated_kwh_per_km: Annotated[float, Field(gt=0, le=5)] = 0.2
+    rated_module_kwh: Annotated[float, Field(gt=0, le=1000)] = 26.5
+    detour_factor: Annotated[float, Field(ge=1, le=5)] = 1.3
+    reserve_factor: Annotated[float, Field(ge=1, le=10)] = 1.3
+    low_pct: Annotated[float, Field(ge=0, le=100)] = 20.0
+    ready_pct: Annotated[float, Field(ge=0, le=100)] = 90.0
+    stations: dict[str, tuple[Annotated[float, Field(ge=-90, le=90)], Degrees]] = {}
+
+
 class LogConfig(Section):
     """`auto` writes for people on a terminal and JSON elsewhere."""
 
@@ -189,6 +244,8 @@ class GatewayConfig(Section):
     quota: QuotaConfig = QuotaConfig()
     state: StateConfig = StateConfig()
     battery: BatteryConfig = BatteryConfig()
+    vitals: VitalsConfig = VitalsConfig()
+    outlook: OutlookConfig = OutlookConfig()
     log: LogConfig = LogConfig()
 
 
@@ -233,6 +290,8 @@ def check(root: type[Whole], raw: dict[str, Any], *, source: str) -> Whole:
 
 def _anchor_paths(config: GatewayConfig, folder: Path) -> GatewayConfig:
     changes: dict[str, Any] = {"spool": config.spool.model_copy(update={"path": folder / config.spool.path})}
+    disks = tuple(folder / path for path in config.vitals.disks)
+    changes["vitals"] = config.vitals.model_copy(update={"disks": disks})
     if isinstance(config.sink, DuckdbConfig):
         changes["sink"] = config.sink.model_copy(update={"path": folder / config.sink.path})
     if config.mqtt.tls is not None:
@@ -255,7 +314,7 @@ def _describe(item: Any, root: type[BaseModel]) -> str:
         return f"{key}.type: {item['ctx']['tag']!r} is not allowed; allowed: {item['ctx']['expected_tags']}."
     if item["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"{key}: {item['input']!r} is not allowed; it is a table: [{key}]."
-    value = "***" if place[-1] in ("password", "token") else repr(item["input"])
+    value = "***" if place[-1] in secret_file.SECRETS else repr(item["input"])
     message = item["msg"].removeprefix("Value error, ")
     return f"{key}: {value} is not allowed; {message[0].lower()}{message[1:]}."
 

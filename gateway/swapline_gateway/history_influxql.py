@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from swapline_wire.catalogue import Signal
+from swapline_wire.catalogue import EVENT_STREAM, Signal
 
 from . import history_missing
 from .config import Influxdb1Config, Influxdb2Config
@@ -28,7 +28,7 @@ class InfluxqlHistory:
         return await self._worker.run(self._series, query)
 
     def _series(self, query: SeriesQuery) -> Series:
-        where, table = _where(query), identifier(query.stream)
+        where, table = _where(query), self._client.source(query.stream)
         # `time_quality` is in every row: without it a row whose chosen signals all have no value would be missing.
         columns = ", ".join(identifier(name) for name in query.signals)
         limit = query.points_max + 1
@@ -67,8 +67,8 @@ class InfluxqlHistory:
         """Add up declared losses. The reason is a field, by which InfluxQL cannot group."""
         lost: dict[tuple[str, str], dict[str, int]] = {}
         groups = self._query(
-            f'SELECT "reason", "count" FROM "event" WHERE "code" = \'{FRAMES_DROPPED}\' AND {span}'  # noqa: S608
-            f' GROUP BY "fleet", "node" LIMIT {_LOST_ROWS_MAX}'
+            f'SELECT "reason", "count" FROM {self._client.source(EVENT_STREAM.name)}'  # noqa: S608
+            f' WHERE "code" = \'{FRAMES_DROPPED}\' AND {span} GROUP BY "fleet", "node" LIMIT {_LOST_ROWS_MAX}'
         )
         for group in groups:
             counts = lost.setdefault((group["tags"]["fleet"], group["tags"]["node"]), {})
@@ -79,7 +79,7 @@ class InfluxqlHistory:
 
     async def missing(self, *, fleet: str | None = None, node: str | None = None) -> list[Missing]:
         """See `History.missing`."""
-        found = await self._worker.run(history_missing.ask, self._query, fleet=fleet, node=node)
+        found = await self._worker.run(history_missing.ask, self._client, fleet=fleet, node=node)
         return found[:MISSING_MAX]
 
     def close(self) -> None:

@@ -5,50 +5,53 @@ which it came: the newest of the stream `event` that begins at or before it.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
 from typing import Any
 
-from swapline_wire.catalogue import FRAMES_DROPPED, ROWS_DROPPED
+from swapline_wire.catalogue import EVENT_STREAM, FRAMES_DROPPED, ROWS_DROPPED
 
-from .influxql import text
+from .influxql import InfluxqlClient, text
 from .missing import Declared, Missing, Origin, Stored, find_missing
 from .pipeline import LOSS_NAMES
-
-Query = Callable[[str], list[dict[str, Any]]]
 
 NODES = 'SELECT count("seq") FROM "frames" GROUP BY "fleet", "node"'
 NUMBERS = 'SELECT "seq", "boot", "span_ms" FROM "frames" WHERE {node} GROUP BY "journal", "stream"'
 DECLARED = (
-    'SELECT "reason", "first_seq", "last_seq", "count", "time_quality" FROM "event"'
-    ' WHERE {node} AND ("code" = {frames} OR "code" = {rows}) GROUP BY "code"'
+    'SELECT "reason", "first_seq", "last_seq", "count", "time_quality" FROM {event}'
+    ' WHERE {node} AND time >= {first_ms}ms AND ("code" = {frames} OR "code" = {rows}) GROUP BY "code"'
 )
 
 
-def ask(query: Query, *, fleet: str | None, node: str | None) -> list[Missing]:
+def ask(client: InfluxqlClient, *, fleet: str | None, node: str | None) -> list[Missing]:
     """Return what is missing from the nodes that are asked for."""
     found: list[Missing] = []
-    for group in query(NODES):
+    for group in client.query(NODES):
         tags = group["tags"]
         if fleet in (None, tags["fleet"]) and node in (None, tags["node"]):
-            found += _Node(query, tags["fleet"], tags["node"]).missing()
+            found += _Node(client, tags["fleet"], tags["node"]).missing()
     return found
 
 
 class _Node:
     """One node's frames and declarations."""
 
-    def __init__(self, query: Query, fleet: str, node: str) -> None:
+    def __init__(self, client: InfluxqlClient, fleet: str, node: str) -> None:
         self._fleet = fleet
         self._node = node
         self._stored: dict[Origin, list[Stored]] = {}
         self._boots: dict[Origin, dict[int, int]] = {}  # boot -> time of its last row
         self._event_frames: list[tuple[int, Origin, int]] = []  # first time, whose, boot
         where = f'"fleet" = {text(fleet)} AND "node" = {text(node)}'
-        for group in query(NUMBERS.format(node=where)):
+        for group in client.query(NUMBERS.format(node=where)):
             self._add(Origin(fleet, node, int(group["tags"]["journal"])), group)
         self._event_frames.sort()
-        self._declared = query(
-            DECLARED.format(node=where, frames=text(str(FRAMES_DROPPED)), rows=text(str(ROWS_DROPPED)))
+        self._declared = client.query(
+            DECLARED.format(
+                event=client.source(EVENT_STREAM.name),
+                node=where,
+                first_ms=min((row.first_utc_ms for rows in self._stored.values() for row in rows), default=0),
+                frames=text(str(FRAMES_DROPPED)),
+                rows=text(str(ROWS_DROPPED)),
+            )
         )
 
     def _add(self, origin: Origin, group: dict[str, Any]) -> None:

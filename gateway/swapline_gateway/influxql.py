@@ -8,6 +8,7 @@ import urllib3
 from .config import Influxdb1Config, Influxdb2Config
 from .error import SinkBusyError
 from .sinks.influxdb1 import credentials
+from .sinks.line_protocol import LASTING
 
 _NOTHING = "swapline_asks_who_answers"  # a measurement that nobody has
 
@@ -27,6 +28,7 @@ class InfluxqlClient:
 
     def __init__(self, config: Influxdb1Config | Influxdb2Config) -> None:
         self._url = config.url.rstrip("/") + "/query"
+        self._lasting_policy = config.lasting_policy
         if isinstance(config, Influxdb2Config):
             self._database = config.bucket
             headers = {"Authorization": f"Token {config.token.get_secret_value()}"}
@@ -35,6 +37,15 @@ class InfluxqlClient:
             headers = credentials(config)
         self._pool = urllib3.PoolManager(headers=headers, timeout=config.timeout_s, retries=False)
         self._has_understood = False
+
+    def source(self, stream: str) -> str:
+        """Return how a statement names the rows of a stream, or `frames`."""
+        return self.lasting(stream) if stream in LASTING else identifier(stream)
+
+    def lasting(self, measurement: str) -> str:
+        """Return how a statement names what is kept for ever: a book, or a roll-up."""
+        policy = self._lasting_policy
+        return identifier(measurement) if policy is None else f"{identifier(policy)}.{identifier(measurement)}"
 
     def query(self, statement: str) -> list[dict[str, Any]]:
         """Return the series of one statement's answer, times in ms. Raises `SinkBusyError`.

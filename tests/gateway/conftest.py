@@ -17,6 +17,7 @@ from swapline_gateway.history import History
 from swapline_gateway.history import make as make_history
 from swapline_gateway.sinks import make as make_sink
 from swapline_gateway.sinks.base import Sink
+from tests.gateway.policies import with_policies
 
 MakeGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 
@@ -33,7 +34,7 @@ def influx() -> Iterator[services.InfluxServer]:
         yield server
 
 
-@pytest.fixture(params=["duckdb", "influxdb1"])
+@pytest.fixture(params=["duckdb", "influxdb1", "influxdb1-forever"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sink, History]]:
     config: SinkConfig
     if request.param == "duckdb":
@@ -41,6 +42,8 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sin
     else:
         server = cast("services.InfluxServer", request.getfixturevalue("influx"))
         config = Influxdb1Config(type="influxdb1", url=server.url, database=request.node.name)
+        if request.param == "influxdb1-forever":
+            config = with_policies(server, config)
     with closing(make_sink(config)) as sink:
         sink.open()
         with closing(make_history(config, sink)) as history:

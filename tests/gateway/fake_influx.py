@@ -50,6 +50,7 @@ class FakeInflux:
     points: dict[tuple[str, int], str] = field(default_factory=dict)  # series and time -> fields
     order: list[tuple[str, int]] = field(default_factory=list)  # of the first writing of each point
     statuses: list[int] = field(default_factory=list)  # of all writes
+    places: dict[str, set[str]] = field(default_factory=dict)  # bucket or policy -> measurements written there
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -197,11 +198,14 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, _Server)
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        path = urllib.parse.urlsplit(self.path).path
+        parts = urllib.parse.urlsplit(self.path)
+        path, query = parts.path, dict(urllib.parse.parse_qsl(parts.query))
         if path not in ("/write", "/api/v2/write"):
             self._say(Answer(200, '{"results": []}'))
             return
         token = (self.headers.get("Authorization") or "").removeprefix("Token ")
+        place = server.fake.places.setdefault(query.get("bucket") or query.get("rp", ""), set())
+        place.update(line.split(",")[0] for line in body.decode().splitlines())
         answer = server.fake.answer_write(body, token)
         server.fake.took(answer)
         self._say(answer)

@@ -42,7 +42,7 @@ class InfluxqlAlarms:
         columns = ", ".join(f'"{name}"' for name in _VALUES)
         where = _where(span) + (f' AND "module" = {text(tag_value(span.module))}' if span.module is not None else "")
         groups = self._client.query(
-            f'SELECT {columns} FROM "alarm" WHERE {where}'  # noqa: S608 (the catalogue's names)
+            f"SELECT {columns} FROM {self._client.source(ALARM_STREAM.name)} WHERE {where}"  # noqa: S608 (our own names)
             f' GROUP BY "fleet", "node", "bay", "module", "code" ORDER BY time DESC LIMIT {limit}'
         )
         frames = self._frames(ALARM_STREAM.name, span)
@@ -70,8 +70,8 @@ class InfluxqlAlarms:
         if nodes is not None and not nodes:
             return []
         groups = self._client.query(
-            f'SELECT "count" FROM "event" WHERE {_where(span)} AND "code" = \'{BOOT}\''  # noqa: S608
-            ' GROUP BY "fleet", "node"'
+            f'SELECT "count" FROM {self._client.source(EVENT_STREAM.name)}'  # noqa: S608
+            f' WHERE {_where(span)} AND "code" = \'{BOOT}\' GROUP BY "fleet", "node"'
         )
         frames = self._frames(EVENT_STREAM.name, span)
         found: list[Boot] = []

@@ -53,7 +53,7 @@ class InfluxqlStore:
         for stream, condition in (("module", ""), ("event", f" AND {_SWAP_CODES}")):
             where = _where({}, start_utc_ms, end_utc_ms) + condition
             for series in self._client.query(
-                f'SELECT last("time_quality") FROM "{stream}" WHERE {where} GROUP BY "module"'  # noqa: S608
+                f'SELECT last("time_quality") FROM {self._client.source(stream)} WHERE {where} GROUP BY "module"'  # noqa: S608
             ):
                 found.add(series["tags"]["module"])
         return sorted(found - {""})
@@ -65,7 +65,7 @@ class InfluxqlStore:
         for stream, condition in (("module", ""), ("event", f" AND {_SWAP_CODES}")):
             for end in ("first", "last"):
                 found = self._client.query(
-                    f'SELECT {end}("time_quality") FROM "{stream}" WHERE {owner}{condition}'  # noqa: S608
+                    f'SELECT {end}("time_quality") FROM {self._client.source(stream)} WHERE {owner}{condition}'  # noqa: S608
                 )
                 times += [series["values"][0][0] for series in found]
         return (min(times), max(times)) if times else None
@@ -133,7 +133,9 @@ class InfluxqlStore:
         known = _signals(ALARM_STREAM.name)
         columns = [*_OWNER, "module", *known, "time_quality"]
         where = _where({"module": module}, 0, None)
-        rows = _Pages(self._client.query, ALARM_STREAM.name, columns, where).newest(start_utc_ms, end_utc_ms, limit)
+        rows = _Pages(self._client.query, self._client.source(ALARM_STREAM.name), columns, where).newest(
+            start_utc_ms, end_utc_ms, limit
+        )
         found = [
             {
                 "time_utc_ms": time_ms,
@@ -163,7 +165,7 @@ class InfluxqlStore:
 
     def _send(self, lines: Sequence[str]) -> None:
         try:
-            self._sink.send("\n".join(lines).encode())
+            self._sink.send_lasting("\n".join(lines).encode())
         except SinkTooLargeError:
             if len(lines) == 1:
                 raise
@@ -190,7 +192,7 @@ class InfluxqlStore:
             assert operator in OPERATORS, operator
             condition += f" AND {identifier(name)} {operator} {_literal(value)}"
         columns = [*table.tags, *table.fields, ABSENT]
-        pages = _Pages(self._client.query, table.name, columns, condition)
+        pages = _Pages(self._client.query, self._client.lasting(table.name), columns, condition)
 
         def is_wanted(values: Values) -> bool:
             """Judge again by what counts: InfluxDB still compares what a row no longer has."""
@@ -204,7 +206,7 @@ class InfluxqlStore:
     def count(self, table: Table) -> int:
         """See `BatteryStore.count`."""
         series = self._client.query(
-            f'SELECT count("is_void") FROM {identifier(table.name)} WHERE "is_void" = false'  # noqa: S608
+            f'SELECT count("is_void") FROM {self._client.lasting(table.name)} WHERE "is_void" = false'  # noqa: S608
         )
         return int(series[0]["values"][0][1]) if series else 0
 
@@ -213,9 +215,10 @@ class InfluxqlStore:
         return 0
 
     def _rows(
-        self, table: str, columns: Sequence[str], where: str, start_utc_ms: int, end_utc_ms: int | None
+        self, stream: str, columns: Sequence[str], where: str, start_utc_ms: int, end_utc_ms: int | None
     ) -> Iterator[Values]:
-        return _Pages(self._client.query, table, columns, where).read(start_utc_ms, end_utc_ms)
+        source = self._client.source(stream)
+        return _Pages(self._client.query, source, columns, where).read(start_utc_ms, end_utc_ms)
 
     def close(self) -> None:
         """Close the connections."""
@@ -227,11 +230,11 @@ class _Pages:
     """Rows of one question by pages: each ends where a time ends, so that the next one begins after it."""
 
     def __init__(
-        self, query: Callable[[str], list[dict[str, Any]]], table: str, columns: Sequence[str], where: str
+        self, query: Callable[[str], list[dict[str, Any]]], source: str, columns: Sequence[str], where: str
     ) -> None:
         self._query = query
         names = ", ".join(identifier(name) for name in columns)
-        self._head = f"SELECT {names} FROM {identifier(table)} WHERE {where}"  # noqa: S608 (all of it is quoted)
+        self._head = f"SELECT {names} FROM {source} WHERE {where}"  # noqa: S608 (all of it is quoted)
 
     def newest(self, start_utc_ms: int, end_utc_ms: int | None, limit: int) -> Iterator[Values]:
         """Yield the newest rows, some more than `limit`."""

@@ -8,7 +8,7 @@ import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -59,9 +59,11 @@ def _for_people(finding: Finding) -> str:
 
 def _findings(config: GatewayConfig, config_path: Path) -> Iterator[Finding]:
     yield Finding("configuration", is_ok=True, text=str(config_path))
-    looks: tuple[Callable[[GatewayConfig], Finding], ...] = (_broker, _spool, _database, _http)
+    looks: tuple[Callable[[GatewayConfig], Finding | None], ...] = (_broker, _spool, _database, _forever, _http)
     for look in looks:
-        yield look(config)
+        found = look(config)
+        if found is not None:
+            yield found
 
 
 def _broker(config: GatewayConfig) -> Finding:
@@ -147,11 +149,30 @@ def _duckdb(config: DuckdbConfig) -> Finding:
 
 def _influx(config: GatewayConfig) -> Finding:
     """Ask the server with the gateway's own credentials for the database that frames go to."""
-    import urllib3  # noqa: PLC0415
-
     sink = config.sink
     assert not isinstance(sink, DuckdbConfig)
     request = _ask_influxdb1(sink) if isinstance(sink, Influxdb1Config) else _ask_influxdb2(sink)
+    return _ask(sink, request)
+
+
+def _forever(config: GatewayConfig) -> Finding | None:
+    """Ask for the place of events, alarms and books, where they have one of their own."""
+    sink = config.sink
+    if isinstance(sink, Influxdb1Config) and sink.forever:
+        request = _ask_influxdb1(sink)
+        path = "/query?" + urlencode({"q": f'SHOW RETENTION POLICIES ON "{sink.database}"'})
+        request = replace(request, path=path, name=sink.forever)
+    elif isinstance(sink, Influxdb2Config) and sink.forever_bucket:
+        request = _ask_influxdb2(sink.model_copy(update={"bucket": sink.forever_bucket}))
+    else:
+        return None
+    advice = "events, alarms and books wait until it is there: `swapline cloud apply` makes it"
+    return replace(_ask(sink, replace(request, is_made_by_us=False, advice=advice)), part="for ever")
+
+
+def _ask(sink: Influxdb1Config | Influxdb2Config, request: "Request") -> Finding:
+    import urllib3  # noqa: PLC0415
+
     url = sink.url.rstrip("/")
     try:
         answer = urllib3.request("GET", url + request.path, timeout=5, retries=False, headers=request.headers)

@@ -11,6 +11,9 @@ smaller batches, so that one node's bad points cannot keep the sink from the oth
 
 Words that no InfluxDB is known to use about points are only believed of a server that takes other points, before the
 search and still after it: else a broken proxy would empty the spool into quarantine.
+
+With a second place for what is kept for ever (`LASTING`), each request goes to one of the two, and what one place takes
+says nothing about the other one. A frame is settled when all its points are, wherever they went.
 """
 
 import math
@@ -25,7 +28,7 @@ from swapline_gateway.spool import now_utc_ms
 
 from .base import Refusal, Written
 from .influx_answer import conflicting_field, is_about_age
-from .line_protocol import FRAMES, count_values, format_frame, format_lines
+from .line_protocol import FRAMES, LASTING, LATE, count_values, format_frame, format_late, format_lines
 
 SEARCH_S_MAX = 5.0  # an alarm that was sealed meanwhile waits for it
 REQUEST_BYTES_MAX = 8 << 20  # InfluxDB 1.x takes 25 MB; a spool's batch of 4 MB becomes up to 40 MB of text
@@ -34,24 +37,30 @@ _PROBES_MAX = 8  # points of a batch that are tried alone before words of a stra
 
 
 class PointWriter:
-    """Writes batches through `post`, which sends one body and raises `SinkError`."""
+    """Writes batches through `post`, which sends one body and raises `SinkError`.
+
+    `post_lasting` does the same for rows that are kept for ever, where they have a place of their own. Roll-ups are
+    made of the others then, so late frames say of which hours they are.
+    """
 
     def __init__(
         self,
         post: Callable[[bytes], None],
+        post_lasting: Callable[[bytes], None] | None = None,
         *,
         search_s_max: float = SEARCH_S_MAX,
         request_bytes_max: int = REQUEST_BYTES_MAX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._post = post
+        self._posts = {False: post, True: post_lasting or post}
+        self._has_two_places = post_lasting is not None
         self._search_s_max = search_s_max
         self._request_bytes_max = request_bytes_max
         self._clock = clock
 
     def write(self, frames: Sequence[FrameRows]) -> Written:
         """Write all points of all frames; say which were refused. Raises `SinkBusyError` if no frame was settled."""
-        batch = _Batch(frames)
+        batch = _Batch(frames, has_two_places=self._has_two_places)
         todo = batch.requests(range(len(batch.lines)), self._request_bytes_max)[::-1]
         trouble: SinkBusyError | None = None
         try:
@@ -65,6 +74,10 @@ class PointWriter:
             raise trouble
         return written
 
+    def _post(self, batch: "_Batch", points: Sequence[int]) -> None:
+        """Send points of one place."""
+        self._posts[batch.is_lasting(points[0])](batch.body(points))
+
     def _work_off(self, batch: "_Batch", todo: list[list[int]]) -> None:
         """Send the requests on the stack `todo`, dividing refused ones, until it is empty or time is over."""
         end_s = math.inf
@@ -72,20 +85,19 @@ class PointWriter:
             if self._clock() > end_s:
                 if batch.has_settled():
                     return
-                todo[:] = [batch.open_points_of_one_frame()]
+                todo[:] = batch.open_points_of_one_frame()
                 end_s = math.inf
             points = todo.pop()
-            body = batch.body(points)
             try:
-                self._post(body)
+                self._post(batch, points)
             except SinkRejectedError as error:
                 if not batch.is_searched:
                     batch.is_searched = True
                     end_s = self._clock() + self._search_s_max
-                if error.is_doubtful and batch.last_taken is None:
+                if error.is_doubtful and batch.is_lasting(points[0]) not in batch.last_taken:
                     self._find_taken(batch, points, error)
                 if isinstance(error, SinkTooLargeError):
-                    self._request_bytes_max = max(1, min(self._request_bytes_max, len(body) // 2))
+                    self._request_bytes_max = max(1, min(self._request_bytes_max, len(batch.body(points)) // 2))
                 if len(points) == 1 or error.refused_count == len(points):
                     batch.refuse(points, error)
                 else:
@@ -97,7 +109,7 @@ class PointWriter:
         """Find a point that the server takes. Raises `SinkBusyError` if it takes none of some from all over."""
         for point in points[:: max(1, len(points) // _PROBES_MAX)]:
             try:
-                self._post(batch.body([point]))
+                self._post(batch, [point])
             except SinkRejectedError:
                 continue
             batch.take([point])
@@ -106,16 +118,15 @@ class PointWriter:
 
     def _ask_again(self, batch: "_Batch") -> None:
         """Believe doubtful refusals only if a point that was taken before is taken now. Raises `SinkBusyError`."""
-        if not batch.is_doubtful or batch.last_taken is None:
-            return
-        try:
-            self._post(batch.body([batch.last_taken]))
-        except SinkRejectedError as error:
-            batch.forget_doubtful()
-            raise SinkBusyError(str(error)) from error
-        except SinkBusyError:
-            batch.forget_doubtful()
-            raise
+        for place in batch.doubtful_places():
+            try:
+                self._post(batch, [batch.last_taken[place]])
+            except SinkRejectedError as error:
+                batch.forget_doubtful()
+                raise SinkBusyError(str(error)) from error
+            except SinkBusyError:
+                batch.forget_doubtful()
+                raise
 
     def _correct(self, batch: "_Batch") -> None:
         """Let the own points of partly refused frames say so. Raises `SinkBusyError`; then those frames come again."""
@@ -124,7 +135,7 @@ class PointWriter:
         if not lines:
             return
         try:
-            self._post("\n".join(lines).encode())
+            self._posts[False]("\n".join(lines).encode())
         except SinkBusyError:
             batch.taken.difference_update(points)
             raise
@@ -137,18 +148,24 @@ class _Batch:
     """The points of a batch, known by the index of their line, and what became of them."""
 
     frames: Sequence[FrameRows]
+    has_two_places: bool = False
     stored_utc_ms: int = field(default_factory=now_utc_ms)
     lines: list[str] = field(default_factory=list)
-    origin: list[tuple[int, int]] = field(default_factory=list)  # frame and row of a line; row_count: the frame's own
+    # Frame and row of a line; row_count: the frame's own; more: where it says of which hours it is.
+    origin: list[tuple[int, int]] = field(default_factory=list)
+    lasting: set[int] = field(default_factory=set)
     taken: set[int] = field(default_factory=set)
     refused: dict[int, SinkRejectedError] = field(default_factory=dict)
-    is_doubtful: bool = False
-    last_taken: int | None = None
+    last_taken: dict[bool, int] = field(default_factory=dict)  # by place
     is_searched: bool = False
 
     def __post_init__(self) -> None:
         for index, frame in enumerate(self.frames):
             lines = format_lines(frame, stored_utc_ms=self.stored_utc_ms)
+            if self.has_two_places:
+                lines += format_late(frame, self.stored_utc_ms)
+                if frame.stream.name in LASTING:
+                    self.lasting.update(range(len(self.lines), len(self.lines) + frame.row_count))
             self.lines += lines
             self.origin += [(index, row) for row in range(len(lines))]
 
@@ -156,8 +173,20 @@ class _Batch:
         """Return what a request of these points sends."""
         return "\n".join([self.lines[point] for point in points]).encode()
 
-    def requests(self, points: Iterable[int], bytes_max: int) -> list[list[int]]:
-        """Divide points into requests of at most so many bytes, in their order."""
+    def is_lasting(self, point: int) -> bool:
+        """Say whether a point goes to the place of what is kept for ever."""
+        return point in self.lasting
+
+    def requests(self, points: Sequence[int], bytes_max: int) -> list[list[int]]:
+        """Divide points into requests of one place and at most so many bytes, in their order."""
+        return [request for part in self._by_place(points) for request in self._divided_by_size(part, bytes_max)]
+
+    def _by_place(self, points: Sequence[int]) -> list[list[int]]:
+        """Return the points of each place that has any."""
+        parts = [[point for point in points if self.is_lasting(point) is place] for place in (False, True)]
+        return [part for part in parts if part]
+
+    def _divided_by_size(self, points: Iterable[int], bytes_max: int) -> list[list[int]]:
         found: list[list[int]] = []
         room = 0
         for point in points:
@@ -172,12 +201,16 @@ class _Batch:
     def take(self, points: Sequence[int]) -> None:
         """Note that these points are stored."""
         self.taken.update(points)
-        self.last_taken = points[-1]
+        self.last_taken[self.is_lasting(points[-1])] = points[-1]
 
     def refuse(self, points: Sequence[int], error: SinkRejectedError) -> None:
         """Note that each of these points is refused."""
         self.refused.update(dict.fromkeys(points, error))
-        self.is_doubtful = self.is_doubtful or error.is_doubtful
+
+    def doubtful_places(self) -> list[bool]:
+        """Return the places that refused points in words that are not believed at once, and took others."""
+        places = {self.is_lasting(point) for point, error in self.refused.items() if error.is_doubtful}
+        return sorted(places.intersection(self.last_taken))
 
     def forget_doubtful(self) -> None:
         """Take back what is not believed: nothing is known about these points."""
@@ -201,7 +234,7 @@ class _Batch:
     def own_points_to_correct(self) -> list[int]:
         """Return the own points, stored already, of frames of which some rows are refused."""
         frames = {self.origin[point][0] for point in self.refused if self._is_row(point)}
-        return [point for point in sorted(self.taken) if not self._is_row(point) and self.origin[point][0] in frames]
+        return [point for point in sorted(self.taken) if self._is_own(point) and self.origin[point][0] in frames]
 
     def corrected_line(self, point: int) -> str:
         """Return the own line of a partly refused frame."""
@@ -219,7 +252,8 @@ class _Batch:
     def _measurement(self, point: int) -> str:
         index, row = self.origin[point]
         frame = self.frames[index]
-        return frame.stream.name if row < frame.row_count else FRAMES
+        name: str = frame.stream.name
+        return name if row < frame.row_count else FRAMES if row == frame.row_count else LATE
 
     def _owner(self, point: int) -> tuple[str, str, str, int]:
         frame = self.frames[self.origin[point][0]]
@@ -236,10 +270,10 @@ class _Batch:
         """Say whether of any frame everything is known."""
         return len({self.origin[point][0] for point in self._open_points()}) < len(self.frames)
 
-    def open_points_of_one_frame(self) -> list[int]:
-        """Return what is not known yet of one frame."""
+    def open_points_of_one_frame(self) -> list[list[int]]:
+        """Return what is not known yet of one frame, as requests."""
         points = self._open_points()
-        return [point for point in points if self.origin[point][0] == self.origin[points[0]][0]]
+        return self._by_place([point for point in points if self.origin[point][0] == self.origin[points[0]][0]])
 
     def result(self, trouble: SinkBusyError | None) -> Written:
         """Return what became of the frames."""
@@ -266,13 +300,17 @@ class _Batch:
         index, row = self.origin[point]
         return row < self.frames[index].row_count
 
+    def _is_own(self, point: int) -> bool:
+        index, row = self.origin[point]
+        return row == self.frames[index].row_count
+
     def _detail(self, index: int, points: Sequence[int]) -> str:
         """Return which rows of a frame are refused, counted from 1, and why."""
         row_count = self.frames[index].row_count
         rows = [self.origin[point][1] + 1 for point in points if self._is_row(point)]
         why = "; ".join(list(dict.fromkeys(str(self.refused[point]) for point in points))[:_REASONS_MAX])
         if not rows:
-            return f"all {row_count} rows stored, its entry in {FRAMES} refused: {why}"
+            return f"all {row_count} rows stored, its entry in {self._measurement(points[0])} refused: {why}"
         if len(rows) == row_count:
             return f"all {row_count} rows refused: {why}"
         ranges = ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in as_ranges(rows))

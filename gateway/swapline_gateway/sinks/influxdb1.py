@@ -30,7 +30,7 @@ class Influxdb1Sink:
     def __init__(self, config: Influxdb1Config) -> None:
         self._config = config
         self._pool = urllib3.PoolManager(headers=credentials(config), timeout=config.timeout_s, retries=False)
-        self._writer = PointWriter(self.send)
+        self._writer = PointWriter(self.send, self.send_lasting if config.forever else None)
         self._is_open = False
 
     def open(self) -> None:
@@ -49,9 +49,14 @@ class Influxdb1Sink:
             self.open()
         return self._writer.write(frames)
 
-    def send(self, body: bytes) -> None:
-        """Send one body of line protocol, times in nanoseconds. Raises `SinkError`."""
-        response = self._post("/write", {"db": self._config.database, "precision": "ns"}, body)
+    def send_lasting(self, body: bytes) -> None:
+        """Send what is kept for ever. Raises `SinkError`."""
+        self.send(body, self._config.forever)
+
+    def send(self, body: bytes, policy: str | None = None) -> None:
+        """Send one body of line protocol, times in nanoseconds, to a policy or the default one. Raises `SinkError`."""
+        query = {"db": self._config.database, "precision": "ns"} | ({"rp": policy} if policy else {})
+        response = self._post("/write", query, body)
         if response.status != 204:
             self._is_open = response.status != 404  # somebody dropped the database: make it again
             text = response.data.decode(errors="replace")

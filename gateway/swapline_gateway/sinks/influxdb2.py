@@ -35,7 +35,7 @@ class Influxdb2Sink:
             retries=False,
         )
         self._write_api = self._client.write_api(write_options=SYNCHRONOUS)
-        self._writer = PointWriter(self.send)
+        self._writer = PointWriter(self.send, self.send_lasting if config.forever_bucket else None)
 
     def open(self) -> None:
         """Connect at the first write: bucket and token are made by whoever runs the server."""
@@ -44,10 +44,14 @@ class Influxdb2Sink:
         """Write all points; find those that the database refuses."""
         return self._writer.write(frames)
 
-    def send(self, body: bytes) -> None:
-        """Send one body of line protocol, times in nanoseconds. Raises `SinkError`."""
+    def send_lasting(self, body: bytes) -> None:
+        """Send what is kept for ever. Raises `SinkError`."""
+        self.send(body, self._config.forever_bucket)
+
+    def send(self, body: bytes, bucket: str | None = None) -> None:
+        """Send one body of line protocol, times in nanoseconds, to a bucket or the usual one. Raises `SinkError`."""
         try:
-            self._write_api.write(self._config.bucket, self._config.org, body, write_precision=_NS)
+            self._write_api.write(bucket or self._config.bucket, self._config.org, body, write_precision=_NS)
         except ApiException as error:
             headers: Mapping[str, str] = error.headers or {}
             text = str(error.body or error.reason or "")

@@ -4,16 +4,28 @@ A measurement is a stream. Tags: fleet, node, bay, module (each left out where t
 signals. Fields: the signals that have a value, and `time_quality`. A point is a pure function of its row, so writing it
 again changes nothing. Beside them every frame leaves one point in `frames`, for completeness and delay; its time
 carries the sequence number in the nanoseconds, so that no two frames of a journal can share a point.
+
+Where roll-ups are made of rows, a frame that comes `LATE_MS` after its rows leaves a point in `late` for each hour that
+it has rows of: whoever makes roll-ups finds by it, in the order of storing, which hours to make again. Its time is the
+minute of storing, with the hour's number in the nanoseconds: one point for all frames of a node, stream, hour and
+minute.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 
 from swapline_gateway.reading import FrameRows, no_value_codes
-from swapline_wire.catalogue import KEY, Signal
+from swapline_wire.catalogue import ALARM_STREAM, EVENT_STREAM, KEY, Signal
 
 FRAMES = "frames"
+# Streams of what happens once. Rows of them are kept for ever, where the sink has a place for that.
+LASTING = (EVENT_STREAM.name, ALARM_STREAM.name)
+LATE = "late"
+# Half of what roll-ups wait for rows (`swapline_cloud.rollup.LATE_S`), so that no row falls between the two.
+LATE_MS = 3_600_000
 _NS_PER_MS = 1_000_000
+_MINUTE_MS = 60_000
+_HOUR_MS = 3_600_000
 
 
 def format_frames(frames: Sequence[FrameRows], *, stored_utc_ms: int) -> bytes:
@@ -88,3 +100,14 @@ def format_frame(rows: FrameRows, stored_utc_ms: int, *, rows_refused: int = 0, 
         f",delay_ms={stored_utc_ms - max(times)}i"
         f" {times[0] * _NS_PER_MS + header.seq % _NS_PER_MS}"
     )
+
+
+def format_late(rows: FrameRows, stored_utc_ms: int) -> list[str]:
+    """Return the lines that say of which hours a late frame has rows; none for one in time."""
+    times = rows.columns[0]
+    if stored_utc_ms - min(times) <= LATE_MS:
+        return []
+    head = f"{LATE},fleet={rows.frame.fleet},node={rows.frame.node},stream={rows.stream.name}"
+    minute_ns = stored_utc_ms // _MINUTE_MS * _MINUTE_MS * _NS_PER_MS
+    hours = sorted({time // _HOUR_MS for time in times})
+    return [f"{head} hour_utc_ms={hour * _HOUR_MS}i {minute_ns + hour % _NS_PER_MS}" for hour in hours]

@@ -14,6 +14,7 @@ from swapline_gateway.config import DuckdbConfig, Influxdb1Config
 from swapline_gateway.sinks.base import Sink
 from swapline_gateway.sinks.duckdb_file import DuckdbSink
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
+from tests.gateway.policies import with_policies
 
 
 class Database(NamedTuple):
@@ -28,7 +29,7 @@ def duckdb_file(tmp_path: Path) -> Iterator[Database]:
         yield Database(sink, DuckdbStore(sink.cursor))
 
 
-@pytest.fixture(params=["duckdb", "influxdb1"])
+@pytest.fixture(params=["duckdb", "influxdb1", "influxdb1-forever"])
 def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     if request.param == "duckdb":
         yield cast("Database", request.getfixturevalue("duckdb_file"))
@@ -37,6 +38,8 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 
     server = cast("services.InfluxServer", request.getfixturevalue("influx"))
     config = Influxdb1Config(type="influxdb1", url=server.url, database=request.node.name)
+    if request.param == "influxdb1-forever":
+        config = with_policies(server, config)
     with closing(Influxdb1Sink(config)) as sink, closing(InfluxqlStore(config)) as store:
         sink.open()
         yield Database(sink, store)
