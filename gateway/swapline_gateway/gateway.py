@@ -34,6 +34,10 @@ from .spool import Spool
 from .state import FleetState
 from .time_offer import TimeOffers
 from .uplink import Uplink, backlog_filters, live_filters
+from .vitals.broker import BrokerFigures
+from .vitals.point import make_line_sink
+from .vitals.sender import PointSender
+from .vitals.vitals import Vitals
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -119,6 +123,8 @@ class Gateway:
         await self._pump.open()
         self._build()
         stack.push_async_callback(self._alarms.close)
+        self._vitals = self._make_vitals()
+        stack.callback(self._vitals.close)
         await self._open_http(stack)
 
     def _make_keeper(self, stack: contextlib.AsyncExitStack) -> Keeper:
@@ -135,7 +141,8 @@ class Gateway:
 
     def _build(self) -> None:
         config, figures = self.config, self.figures
-        self._uplink, live = self._make_uplink("live", live_filters(config.mqtt))
+        self._broker = BrokerFigures()
+        self._uplink, live = self._make_uplink("live", live_filters(config.mqtt), self._broker)
         self._backlog_uplink, backlog = self._make_uplink("backlog", backlog_filters(config.mqtt))
         self._inboxes = (live, backlog)
         self._publisher = Publisher(config.state, uplink=self._uplink, figures=figures)
@@ -156,11 +163,34 @@ class Gateway:
             alarms=self._alarms,
         )
 
-    def _make_uplink(self, name: str, wanted: list[str]) -> tuple[Uplink, Inbox]:
+    def _make_uplink(self, name: str, wanted: list[str], broker: BrokerFigures | None = None) -> tuple[Uplink, Inbox]:
         config = self.config.mqtt
         inbox = Inbox(bytes_max=config.inbox_bytes_max // 2)
-        backoff = Backoff(delay_s_max=config.backoff_s_max)
-        return Uplink(config, name=name, wanted=wanted, inbox=inbox, figures=self.figures, backoff=backoff), inbox
+        uplink = Uplink(
+            config,
+            name=name,
+            wanted=wanted,
+            inbox=inbox,
+            figures=self.figures,
+            backoff=Backoff(delay_s_max=config.backoff_s_max),
+            broker=broker,
+        )
+        return uplink, inbox
+
+    def _make_vitals(self) -> Vitals:
+        config, sender = self.config, None
+        if not isinstance(config.sink, DuckdbConfig):  # a file of one user; nobody draws these figures from it
+            sender = PointSender(make_line_sink(config.sink))
+        return Vitals(
+            config.vitals,
+            mqtt=config.mqtt,
+            folders=[config.spool.path.absolute().parent],
+            figures=self.figures,
+            keeper=self.keeper.figures,
+            link=self._uplink,
+            broker=self._broker,
+            sender=sender,
+        )
 
     async def _open_http(self, stack: contextlib.AsyncExitStack) -> None:
         if self.config.http is None:
@@ -175,6 +205,7 @@ class Gateway:
             alarms=self._alarms,
             keeper=self.keeper,
             store=self._store,
+            vitals=self._vitals,
         )
         stack.push_async_callback(server.close)
         self.http_url = await server.open()
@@ -199,6 +230,7 @@ class Gateway:
                 ("publisher", self._publisher.run()),
                 ("alarms", self._alarms.run()),
                 ("keeper", self.keeper.run()),
+                ("vitals", self._vitals.run()),
                 ("tick", self._tick()),
                 ("ready", self._announce()),
                 ("restore", self._restore()),

@@ -19,6 +19,8 @@ from .metrics import FiguresCollector, KeeperCollector
 from .pipeline import PipelineFigures
 from .spool import now_utc_ms
 from .state import FleetState
+from .vitals.metrics import VitalsCollector
+from .vitals.vitals import Vitals
 
 
 class HttpServer:
@@ -34,6 +36,7 @@ class HttpServer:
         alarms: AlarmWatch,
         keeper: Keeper,
         store: BatteryStore,
+        vitals: Vitals,
     ) -> None:
         self._config = config
         self._figures = figures
@@ -42,6 +45,7 @@ class HttpServer:
         ProcessCollector(registry=self._registry)
         self._registry.register(FiguresCollector(figures))
         self._registry.register(KeeperCollector(keeper.figures))
+        self._registry.register(VitalsCollector(vitals))
         self._app = web.Application()
         self._app.router.add_get("/healthz", self._healthz)
         self._app.router.add_get("/metrics", self._metrics)

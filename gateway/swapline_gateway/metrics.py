@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from .battery.keeper import KeeperFigures
@@ -48,6 +48,9 @@ class FiguresCollector(Collector):
             for reason, count in getattr(figures, attribute).items():
                 family.add_metric([reason], count)
             yield family
+        took = figures.sink_write
+        text = "how long the sink took for a batch"
+        yield SummaryMetricFamily("swapline_sink_write_seconds", text, count_value=took.count, sum_value=took.sum_s)
         yield from self._gauges()
 
     def _gauges(self) -> Iterator[Metric]:

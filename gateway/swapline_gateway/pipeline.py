@@ -38,6 +38,29 @@ class NodeFigures:
     delay_ms: int | None = None  # of the newest row of the last frame, from its time to its reception
 
 
+class Durations:
+    """How long something took: in all, and since somebody last looked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum_s = 0.0
+        self._seen_count = 0
+        self._seen_s = 0.0
+        self._max_s = 0.0
+
+    def add(self, duration_s: float) -> None:
+        """Count one."""
+        self.count += 1
+        self.sum_s += duration_s
+        self._max_s = max(self._max_s, duration_s)
+
+    def look(self) -> tuple[float | None, float | None]:
+        """Return mean and maximum since the last look; None where there was none."""
+        count, sum_s, max_s = self.count - self._seen_count, self.sum_s - self._seen_s, self._max_s
+        self._seen_count, self._seen_s, self._max_s = self.count, self.sum_s, 0.0
+        return (sum_s / count, max_s) if count else (None, None)
+
+
 class PipelineFigures:
     """See the module's header. Used by the event loop's thread only."""
 
@@ -51,6 +74,7 @@ class PipelineFigures:
         self.sink_name = sink_name
         self.sink_error = ""
         self.sink_failures = 0
+        self.sink_write = Durations()  # of batches that it took
         self.messages_received = 0
         self.bytes_received = 0
         self.frames_received = 0

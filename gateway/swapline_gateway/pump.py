@@ -189,6 +189,7 @@ class Pump:
 
         Returns whether all are settled; those that are not stay in the spool. Raises `SinkBusyError`.
         """
+        begun_s = time.monotonic()
         try:
             written = await self._sink_worker.run(_write, self._sink, frames)
         except SinkRejectedError as error:
@@ -198,6 +199,7 @@ class Pump:
             middle = len(frames) // 2
             is_settled = await self._write(frames[:middle])
             return await self._write(frames[middle:]) and is_settled
+        self._figures.sink_write.add(time.monotonic() - begun_s)
         await self._settle(frames, written)
         if written.trouble is not None:
             raise written.trouble

@@ -25,6 +25,7 @@ from .inbox import Inbox
 from .log import get
 from .pipeline import PipelineFigures
 from .retry import Backoff
+from .vitals.broker import SYS, BrokerFigures
 
 # Reason codes of MQTT 5, to which paho translates those of 3.1.1.
 _CREDENTIALS_REFUSED = (134, 135, 140)
@@ -32,6 +33,7 @@ _REFUSED = 128  # and above, in a SUBACK
 _NOT_CONNECTED = "not connected yet"
 _CONNECT_S_MAX = 10.0
 _DELIVER_S_MAX = 5.0
+_UNANSWERED_MAX = 2  # connections that ended before the broker answered a subscription that we can do without
 
 
 def live_filters(config: MqttConfig) -> list[str]:
@@ -115,7 +117,9 @@ class Uplink:
         inbox: Inbox,
         figures: PipelineFigures,
         backoff: Backoff,
+        broker: BrokerFigures | None = None,
     ) -> None:
+        """`broker` takes what the broker tells about itself, where it does."""
         self.connected = asyncio.Event()
         self.connection_count = 0
         self._config = config
@@ -127,6 +131,8 @@ class Uplink:
         self._client: aiomqtt.Client | None = None
         self._paho: paho.mqtt.client.Client | None = None
         self._was_connected = False
+        self._broker = broker
+        self._unanswered = 0
         self._log = get("uplink").bind(connection=name)
         figures.link_fails(name, _NOT_CONNECTED)
 
@@ -160,10 +166,14 @@ class Uplink:
         await asyncio.sleep(delay_s)
 
     async def _serve(self) -> None:
-        async with make_client(self._own_config(), queue_type=lambda **_: self._inbox) as client:
-            # aiomqtt has no call for manual PUBACKs, nor for publishing without waiting for them.
-            inner = client._client  # noqa: SLF001
-            inner.manual_ack_set(True)
+        client = make_client(self._own_config(), queue_type=lambda **_: self._inbox)
+        # aiomqtt has no call for manual PUBACKs, nor for publishing without waiting for them, nor for messages that are
+        # none of the inbox's.
+        inner = client._client  # noqa: SLF001
+        inner.manual_ack_set(True)
+        if self._broker is not None:
+            inner.message_callback_add(f"{SYS}#", self._hear_broker)
+        async with client:
             self._inbox.attach(lambda message: inner.ack(message.mid, message.qos))
             self._client, self._paho = client, inner
             await subscribe(client, self._wanted)
@@ -173,8 +183,26 @@ class Uplink:
             self.connection_count += 1
             self.connected.set()
             self._log.info("connected", host=self._config.host, port=self._config.port)
-            async for _ in client.messages:  # never yields: our inbox keeps the messages; raises when the link ends
-                pass
+            asking = asyncio.create_task(self._ask_broker(client))
+            try:
+                async for _ in client.messages:  # never yields: our inbox keeps the messages; raises when the link ends
+                    pass
+            finally:
+                asking.cancel()
+
+    async def _ask_broker(self, client: aiomqtt.Client) -> None:
+        """Subscribe to what the broker tells about itself. A broker that refuses, or hangs up over it, need not."""
+        if self._broker is None or self._unanswered >= _UNANSWERED_MAX:
+            return
+        self._broker.forget()
+        self._unanswered += 1
+        with contextlib.suppress(aiomqtt.MqttError):
+            await client.subscribe([(name, 0) for name in self._broker.topics])
+            self._unanswered = 0
+
+    def _hear_broker(self, _client: object, _userdata: object, message: paho.mqtt.client.MQTTMessage) -> None:
+        if self._broker is not None:
+            self._broker.take(message.topic, bytes(message.payload))
 
     def _own_config(self) -> MqttConfig:
         """Return the configuration with a name of this connection's own: a broker knows one connection by each."""
@@ -197,6 +225,11 @@ class Uplink:
         except (aiomqtt.MqttError, ValueError):
             return False
         return True
+
+    def server_certificate(self) -> bytes | None:
+        """Return the broker's certificate in DER form; None without TLS, or without a connection."""
+        connection = None if self._paho is None else self._paho.socket()
+        return connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
 
     def is_congested(self) -> bool:
         """Say whether earlier messages still wait for the socket."""
