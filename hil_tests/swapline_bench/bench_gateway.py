@@ -1,4 +1,4 @@
-"""`swapline bench gateway`: how many rows a second one gateway process takes, from MQTT to DuckDB.
+"""`swapline bench gateway`: how many rows a second one gateway process takes, from MQTT to its database.
 
 A real mosquitto, the real gateway as a child process, and module frames (27 signals a row) published as a fleet would,
 with a window of unacknowledged frames. The clock runs from the first publish until the database has the last row, so
@@ -7,6 +7,7 @@ ratio to what one core does when it only decodes the same frames, measured in th
 """
 
 import asyncio
+import contextlib
 import json
 import tempfile
 import time
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import click
@@ -32,6 +34,7 @@ _ROW = [5300, -1000, 905, 990, 40000, 51800, 3300, 3310, 3305, 1, 2, 250, 260, 1
 _ROW += [16, 3, 0, 0]
 _WINDOW_FRAMES = 5000
 _TIMEOUT_S = 300
+DUCKDB, INFLUXDB, VICTORIA_METRICS = "duckdb", "influxdb1", "victoria-metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +147,26 @@ def _process_metric(url: str, name: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(name + " "))
 
 
-def run(load: Load, folder: Path) -> Result:
+@contextlib.contextmanager
+def _sink(kind: str) -> Iterator[dict[str, Any]]:
+    """Start the database that the gateway is to write to; yield its table of the configuration, or nothing."""
+    if kind == DUCKDB:
+        yield {}
+        return
+    with services.influxd() if kind == INFLUXDB else services.victoria_metrics() as server:
+        yield {"sink": {"type": "influxdb1" if kind == INFLUXDB else "influxdb2", "url": server.url}}
+
+
+def run(load: Load, folder: Path, sink: str = DUCKDB) -> Result:
     """Measure one load in `folder`."""
     messages = list(make_messages(load))
     frames = [data for _, _, group in messages for data in group]
     decoding_rows_per_s = measure_decoding(frames)
-    with services.mosquitto() as broker, GatewayProcess.unlimited(folder, broker_port=broker.port) as gateway:
+    with (
+        _sink(sink) as settings,
+        services.mosquitto() as broker,
+        GatewayProcess.unlimited(folder, broker_port=broker.port, settings=settings) as gateway,
+    ):
         cpu_s_before = _process_metric(gateway.url, "process_cpu_seconds_total")
         started_s = time.perf_counter()
         acknowledged_s = asyncio.run(_drive(broker.port, messages, load.frame_count))
@@ -187,12 +204,13 @@ bench.add_command(week)
 @click.option("--frames", default=200, show_default=True, help="Of every node.")
 @click.option("--rows", default=10, show_default=True, help="In every frame.")
 @click.option("--frames-per-message", default=2, show_default=True)
+@click.option("--sink", type=click.Choice([DUCKDB, INFLUXDB, VICTORIA_METRICS]), default=DUCKDB, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
-def gateway(nodes: int, frames: int, rows: int, frames_per_message: int, *, as_json: bool) -> None:
-    """Measure how many rows a second one gateway takes into DuckDB."""
+def gateway(nodes: int, frames: int, rows: int, frames_per_message: int, sink: str, *, as_json: bool) -> None:
+    """Measure how many rows a second one gateway takes into its database, on the same machine."""
     load = Load(nodes, frames, rows, frames_per_message)
     with tempfile.TemporaryDirectory(prefix="swapline-bench-") as folder:
-        result = run(load, Path(folder))
+        result = run(load, Path(folder), sink)
     if as_json:
         click.echo(json.dumps(asdict(result)))
         return
