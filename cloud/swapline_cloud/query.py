@@ -160,6 +160,26 @@ def courses(
     return found
 
 
+def daily(
+    stream: str, field: str, name: str, *, where: Sequence[str] = (), each: Sequence[str] = (), days: int = 14
+) -> Query:
+    """Return the query of how much a total grew in each of the last days (of UTC) of the board's range.
+
+    `each` are the tags of the series that are added up. Raises `KeyError` as `history` does.
+    """
+    counted = f'last("{_kept(stream, field, LAST)}")'
+    grown = select(
+        f'non_negative_difference({counted}) AS "{name}"',
+        stream,
+        policy=FOREVER,
+        where=where,
+        by=["time(1d)", *each],
+        within=ending(f"{days + 1}d"),
+    )
+    summed = of(grown, f'sum("{name}") AS "{name}"', where=[ending(f"{days}d")], by=["time(1d)"], tail="fill(none)")
+    return Query(summed, is_table=True)
+
+
 class _Taken(dict[str, str]):
     """How a signal is taken of the rows or of the roll-up: `mean("soc_pct_mean")`."""
 

@@ -21,7 +21,7 @@ class Field(NamedTuple):
     unit: str = ""
     thresholds: Sequence[model.Threshold] = ()
     states: States | None = None
-    link: Link | None = None
+    links: tuple[Link, ...] = ()
     width: int | None = None
     decimals: int | None = None
     color: str = ""
@@ -42,9 +42,8 @@ def properties(field: Field, language: str) -> dict[str, Any]:
         found["color"] = model.FieldColor(model.FieldColorModeId.FIXED, field.color)
     if field.states:
         found["mappings"] = [mapping(field.states, language)]
-    if field.link:
-        text, url = field.link
-        found["links"] = [{"title": text.of(language), "url": url}]
+    if field.links:
+        found["links"] = [{"title": text.of(language), "url": url} for text, url in field.links]
     if field.width is not None:
         found["custom.width"] = field.width
     if field.is_colored:
@@ -67,17 +66,26 @@ def overrides(field: Field, language: str) -> list[model.DynamicConfigValue]:
     return [model.DynamicConfigValue(name, value) for name, value in properties(field, language).items()]
 
 
-def arrange(names: Sequence[str], *, sort: str = "", is_descending: bool = False, key: str = "") -> list[Any]:
+def arrange(
+    names: Sequence[str], *, sort: str = "", is_descending: bool = False, key: str = ""
+) -> list[model.DataTransformerConfig]:
     """Return the transformations that make a table of these columns, in this order.
 
     `key` is the field by which several queries' rows are put beside each other.
     """
-    steps: list[tuple[str, object]] = []
-    if key:
-        steps.append(("joinByField", {"byField": key, "mode": "outer"}))
-    steps.append(("filterFieldsByName", {"include": {"names": list(names)}}))
     order = {name: place for place, name in enumerate(names)}
-    steps.append(("organize", {"indexByName": order, "excludeByName": {}, "renameByName": {}}))
+    found = [joined(key)] if key else []
+    found.append(_step("filterFieldsByName", {"include": {"names": list(names)}}))
+    found.append(_step("organize", {"indexByName": order, "excludeByName": {}, "renameByName": {}}))
     if sort:
-        steps.append(("sortBy", {"fields": {}, "sort": [{"field": sort, "desc": is_descending}]}))
-    return [model.DataTransformerConfig(id_val=name, options=options) for name, options in steps]
+        found.append(_step("sortBy", {"fields": {}, "sort": [{"field": sort, "desc": is_descending}]}))
+    return found
+
+
+def joined(key: str) -> model.DataTransformerConfig:
+    """Return the transformation that puts rows of several queries beside each other, by a field that all have."""
+    return _step("joinByField", {"byField": key, "mode": "outer"})
+
+
+def _step(name: str, options: object) -> model.DataTransformerConfig:
+    return model.DataTransformerConfig(id_val=name, options=options)

@@ -12,7 +12,7 @@ from swapline_cloud.query import Query
 from swapline_cloud.text import Text
 
 from . import layer, sdk
-from .field import Field, Link, States, arrange, mapping, overrides
+from .field import Field, Link, States, arrange, joined, mapping, overrides
 from .sdk import common, dashboard, model
 
 DATA_SOURCE_TYPE, DATA_SOURCE_UID = "influxdb", "swapline-influxdb"
@@ -131,8 +131,9 @@ class Pen:
         return panel.draw_style(common.GraphDrawStyle.BARS).fill_opacity(60).show_points(common.VisibilityMode.NEVER)
 
     def days(self, title: Text, description: Text, queries: Sequence[Query], **more: Any) -> Any:
-        """Return a bar for each row of a table by its time, whatever the board's range is."""
-        return self._dress(sdk.barchart.Panel().x_field("Time"), title, description, queries, **more)
+        """Return bars for each time that tables' rows have, whatever the board's range is."""
+        panel = self._dress(sdk.barchart.Panel().x_field("Time"), title, description, queries, **more)
+        return panel.transformations([joined("Time")])
 
     def histogram(self, title: Text, description: Text, queries: Sequence[Query], *, bucket: int, **more: Any) -> Any:
         """Return how many of a table's rows have about which value."""
