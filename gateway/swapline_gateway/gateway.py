@@ -22,7 +22,10 @@ from .config import DuckdbConfig, GatewayConfig
 from .error import ConfigurationError, GatewayError, StorageError
 from .inbox import Inbox
 from .intake import Intake
+from .influxql import InfluxqlClient
 from .log import get
+from .outlook.outlook import Outlook
+from .outlook.question import Questions
 from .pipeline import PipelineFigures
 from .publisher import Publisher
 from .pump import BACKOFF_S_MAX, Pump
@@ -125,6 +128,9 @@ class Gateway:
         stack.push_async_callback(self._alarms.close)
         self._vitals = self._make_vitals()
         stack.callback(self._vitals.close)
+        self._outlook = self._make_outlook()
+        if self._outlook is not None:
+            stack.callback(self._outlook.close)
         await self._open_http(stack)
 
     def _make_keeper(self, stack: contextlib.AsyncExitStack) -> Keeper:
@@ -192,6 +198,13 @@ class Gateway:
             sender=sender,
         )
 
+    def _make_outlook(self) -> Outlook | None:
+        config, sink = self.config.outlook, self.config.sink
+        if isinstance(sink, DuckdbConfig) or not config.keep:
+            return None
+        questions = Questions(InfluxqlClient(sink))
+        return Outlook(config, questions=questions, sink=make_line_sink(sink), alarms=self._alarms)
+
     async def _open_http(self, stack: contextlib.AsyncExitStack) -> None:
         if self.config.http is None:
             return
@@ -206,6 +219,7 @@ class Gateway:
             keeper=self.keeper,
             store=self._store,
             vitals=self._vitals,
+            outlook=self._outlook,
         )
         stack.push_async_callback(server.close)
         self.http_url = await server.open()
@@ -220,9 +234,11 @@ class Gateway:
 
     async def _serve(self) -> None:
         """Run all parts until stopped, cancelled, or one of them fails."""
+        outlook = () if self._outlook is None else (("outlook", self._outlook.run()),)
         tasks: dict[str, asyncio.Task[object]] = {
             name: asyncio.create_task(part, name=name)
             for name, part in (
+                *outlook,
                 ("uplink", self._uplink.run()),
                 ("uplink of backlog", self._backlog_uplink.run()),
                 ("intake", self._intake.run()),

@@ -16,6 +16,8 @@ from .config import HttpConfig
 from .error import ConfigurationError, SinkBusyError, UnavailableError
 from .history import History
 from .metrics import FiguresCollector, KeeperCollector
+from .outlook.outlook import Outlook
+from .outlook.routes import OutlookCollector, OutlookRoutes
 from .pipeline import PipelineFigures
 from .spool import now_utc_ms
 from .state import FleetState
@@ -37,6 +39,7 @@ class HttpServer:
         keeper: Keeper,
         store: BatteryStore,
         vitals: Vitals,
+        outlook: Outlook | None,
     ) -> None:
         self._config = config
         self._figures = figures
@@ -46,6 +49,8 @@ class HttpServer:
         self._registry.register(FiguresCollector(figures))
         self._registry.register(KeeperCollector(keeper.figures))
         self._registry.register(VitalsCollector(vitals))
+        if outlook is not None:
+            self._registry.register(OutlookCollector(outlook))
         self._app = web.Application()
         self._app.router.add_get("/healthz", self._healthz)
         self._app.router.add_get("/metrics", self._metrics)
@@ -53,6 +58,7 @@ class HttpServer:
         self._app.router.add_get("/api/missing", self._missing)
         AlarmRoutes(alarms, names=config.names).add_to(self._app)
         BatteryRoutes(store, keeper).add_to(self._app)
+        OutlookRoutes(outlook).add_to(self._app)
         if config.console:
             from .console import add_routes, alarms_document, battery_document  # noqa: PLC0415
 

@@ -1,0 +1,147 @@
+"""The outlook's questions in InfluxQL: as many for one van as for a thousand.
+
+`last` without `GROUP BY time` reads one block of each series, not the day: each of the newest values costs the same
+however long a day was.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from swapline_gateway.battery.table import SWAP
+from swapline_gateway.influxql import InfluxqlClient
+from swapline_wire.catalogue import METER, MODULE, NODE, POSITION, SLOT, VEHICLE
+
+from .record import ModuleReading, NodeKey, Position, Readings, SlotReading
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+STATION_MS = 30 * DAY_MS  # a station's place is the median of what its swaps of so long say
+POWER_MS_MAX = 600_000  # an older one says nothing about now
+WINDOW = "5m"  # in which a module does not leave a van and come back charged
+CHARGING = 2  # a slot's charger state
+
+
+class Use(NamedTuple):
+    """What a van took from its modules, and how far it drove with it."""
+
+    energy_kwh: float = 0.0
+    distance_km: float = 0.0
+
+
+class Questions:
+    """Asks one database. All calls block, and raise `SinkBusyError`."""
+
+    def __init__(self, client: InfluxqlClient) -> None:
+        self._client = client
+
+    def readings(self, now_ms: int) -> Readings:
+        """Return the newest of everything, in seven questions."""
+        found = Readings()
+        self._ask_nodes(found, now_ms)
+        for tags, time_ms, values in self._newest(SLOT.name, ("occupied", "charger_state"), now_ms, "bay"):
+            slot = SlotReading(time_ms, _bay(tags), values[0] == 1, values[1] == CHARGING)
+            found.slots.setdefault(_node(tags), []).append(slot)
+        for tags, time_ms, values in self._newest(METER.name, ("power_kw",), now_ms):
+            if now_ms - time_ms <= POWER_MS_MAX:
+                found.powers_kw[_node(tags)] = values[0]
+        signals = ("soc_pct", "capacity_full_ah", "voltage_v")
+        for tags, time_ms, (soc_pct, capacity_ah, voltage_v) in self._newest(
+            MODULE.name, signals, now_ms, "bay", "module"
+        ):
+            full_kwh = capacity_ah * voltage_v / 1000 if capacity_ah and voltage_v else None
+            found.modules.append(
+                ModuleReading(time_ms, *_node(tags), _bay(tags), tags["module"], float(soc_pct), full_kwh)
+            )
+        found.swaps_hour = self._swaps_hour(now_ms)
+        return found
+
+    def _ask_nodes(self, found: Readings, now_ms: int) -> None:
+        """Ask who is there, since when, and where."""
+        for stream in (VEHICLE.name, NODE.name):
+            for tags, time_ms, _ in self._newest(stream, ("time_quality",), now_ms):
+                key = _node(tags)
+                found.heard_utc_ms[key] = max(time_ms, found.heard_utc_ms.get(key, 0))
+                if stream == VEHICLE.name:
+                    found.vans.add(key)
+        for tags, time_ms, (latitude, longitude) in self._newest(
+            POSITION.name, ("latitude_deg", "longitude_deg"), now_ms
+        ):
+            if longitude is not None:
+                found.positions[_node(tags)] = (time_ms, Position(latitude, longitude))
+
+    def _newest(
+        self, stream: str, signals: tuple[str, ...], now_ms: int, *tags: str
+    ) -> Iterator[tuple[dict[str, str], int, list[Any]]]:
+        """Yield the newest row of each series that has a value of the first signal: tags, time, values."""
+        columns = ", ".join([f'last("{signals[0]}")', *(f'"{name}"' for name in signals[1:])])
+        names = ", ".join(f'"{tag}"' for tag in ("fleet", "node", *tags))
+        for series in self._client.query(
+            f"SELECT {columns} FROM {self._client.source(stream)}"  # noqa: S608 (the catalogue's names)
+            f" WHERE time >= {now_ms - DAY_MS}ms GROUP BY {names}"
+        ):
+            time_ms, *values = series["values"][0]
+            yield series["tags"], time_ms, values
+
+    def _swaps_hour(self, now_ms: int) -> dict[NodeKey, int]:
+        return {
+            (series["tags"]["fleet"], series["tags"]["station"]): series["values"][0][1]
+            for series in self._client.query(
+                f'SELECT count("is_void") FROM {self._client.lasting(SWAP.name)} WHERE "is_void" = false'  # noqa: S608
+                f' AND time >= {now_ms - HOUR_MS}ms GROUP BY "fleet", "station"'
+            )
+        }
+
+    def stations(self, now_ms: int) -> dict[NodeKey, Position]:
+        """Return where stations are, by where vans were when they swapped there."""
+        found = {}
+        for series in self._client.query(
+            'SELECT median("latitude_deg"), median("longitude_deg")'  # noqa: S608
+            f' FROM {self._client.lasting(SWAP.name)} WHERE "is_void" = false AND time >= {now_ms - STATION_MS}ms'
+            ' GROUP BY "fleet", "station"'
+        ):
+            _, latitude, longitude = series["values"][0]
+            tags = series["tags"]
+            if tags["station"] and latitude is not None and longitude is not None:
+                found[tags["fleet"], tags["station"]] = Position(latitude, longitude)
+        return found
+
+    def use(self, hour_ms: int) -> dict[NodeKey, Use]:
+        """Return what all vans used in one hour.
+
+        Totals grow elsewhere too while a module is away, so growth is added up of windows that are shorter than that.
+        """
+        energies = self._growth(MODULE.name, ("energy_out_kwh", "energy_in_kwh"), hour_ms, '"module", "bay"')
+        distances = self._growth(VEHICLE.name, ("odometer_km",), hour_ms)
+        found = {}
+        for key, (distance,) in distances.items():
+            out_kwh, in_kwh = energies.get(key, (0.0, 0.0))
+            found[key] = Use(out_kwh - in_kwh, distance)
+        return found
+
+    def _growth(
+        self, stream: str, totals: tuple[str, ...], hour_ms: int, owner: str = ""
+    ) -> dict[NodeKey, tuple[float, ...]]:
+        """Return by how much totals grew in one hour, added up for each node."""
+        outer = ", ".join(f'sum("{name}")' for name in totals)
+        inner = ", ".join(f'spread("{name}") AS "{name}"' for name in totals)
+        whose = '"fleet", "node"' + (f", {owner}" if owner else "")
+        when = f"time >= {hour_ms}ms AND time < {hour_ms + HOUR_MS}ms"
+        return {
+            _node(series["tags"]): tuple(value or 0.0 for value in series["values"][0][1:])
+            for series in self._client.query(
+                f"SELECT {outer} FROM (SELECT {inner} FROM {self._client.source(stream)} WHERE {when}"  # noqa: S608
+                f' GROUP BY time({WINDOW}), {whose}) WHERE {when} GROUP BY "fleet", "node"'
+            )
+        }
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def _node(tags: dict[str, str]) -> NodeKey:
+    return tags["fleet"], tags["node"]
+
+
+def _bay(tags: dict[str, str]) -> int:
+    return int(tags["bay"] or 0)
