@@ -227,41 +227,6 @@ class OutlookConfig(Section):
     stations: dict[str, tuple[Annotated[float, Field(ge=-90, le=90)], Degrees]] = {}
 
 
-class VitalsConfig(Section):
-    """What the gateway says about itself, to an InfluxDB and in `/metrics`.
-
-    `name`: what it is called there, where several write to one database; the machine's own without it. `disks`: folders
-    of which it says how full their disks are, beside the spool's.
-    """
-
-    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    interval_s: Annotated[float, Field(ge=0.1, le=3600)] = 15.0
-    disks: tuple[Path, ...] = ()
-
-
-Degrees = Annotated[float, Field(ge=-180, le=180)]
-
-
-class OutlookConfig(Section):
-    """What comes next for each van: energy left, range, way to the nearest station.
-
-    A van is low below `low_pct`, or when its range is less than `reserve_factor` times the way to its nearest station:
-    traffic, cold and a closed road must still leave it enough. Ways are as the crow flies times `detour_factor`, which
-    is what streets of towns add to it, 1.2 to 1.4. `stations`: name (or `fleet/name`) -> latitude and longitude, where
-    swaps do not tell them.
-    """
-
-    keep: bool = True
-    interval_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
-    rated_kwh_per_km: Annotated[float, Field(gt=0, le=5)] = 0.2
-    rated_module_kwh: Annotated[float, Field(gt=0, le=1000)] = 26.5
-    detour_factor: Annotated[float, Field(ge=1, le=5)] = 1.3
-    reserve_factor: Annotated[float, Field(ge=1, le=10)] = 1.3
-    low_pct: Annotated[float, Field(ge=0, le=100)] = 20.0
-    ready_pct: Annotated[float, Field(ge=0, le=100)] = 90.0
-    stations: dict[str, tuple[Annotated[float, Field(ge=-90, le=90)], Degrees]] = {}
-
-
 class LogConfig(Section):
     """`auto` writes for people on a terminal and JSON elsewhere."""
 
@@ -279,8 +244,6 @@ class GatewayConfig(Section):
     quota: QuotaConfig = QuotaConfig()
     state: StateConfig = StateConfig()
     battery: BatteryConfig = BatteryConfig()
-    vitals: VitalsConfig = VitalsConfig()
-    outlook: OutlookConfig = OutlookConfig()
     vitals: VitalsConfig = VitalsConfig()
     outlook: OutlookConfig = OutlookConfig()
     log: LogConfig = LogConfig()
@@ -327,8 +290,6 @@ def check(root: type[Whole], raw: dict[str, Any], *, source: str) -> Whole:
 
 def _anchor_paths(config: GatewayConfig, folder: Path) -> GatewayConfig:
     changes: dict[str, Any] = {"spool": config.spool.model_copy(update={"path": folder / config.spool.path})}
-    disks = tuple(folder / path for path in config.vitals.disks)
-    changes["vitals"] = config.vitals.model_copy(update={"disks": disks})
     disks = tuple(folder / path for path in config.vitals.disks)
     changes["vitals"] = config.vitals.model_copy(update={"disks": disks})
     if isinstance(config.sink, DuckdbConfig):

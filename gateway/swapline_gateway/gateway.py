@@ -21,8 +21,8 @@ from .battery.keeper import Keeper
 from .config import DuckdbConfig, GatewayConfig
 from .error import ConfigurationError, GatewayError, StorageError
 from .inbox import Inbox
-from .intake import Intake
 from .influxql import InfluxqlClient
+from .intake import Intake
 from .log import get
 from .outlook.outlook import Outlook
 from .outlook.question import Questions
