@@ -1,0 +1,76 @@
+"""What `apply` does to a database, as files for people who do it by hand. No secret is in them."""
+
+from swapline_cloud.config import CloudConfig
+from swapline_gateway.influxql import identifier
+
+from . import continuous, flux, secret
+from .part1 import USERS, grant_statement, policy_statement, terms
+from .policy import POLICIES
+
+
+def files(config: CloudConfig) -> dict[str, str]:
+    """Return the files by path, for all versions of InfluxDB."""
+    tasks = flux.scripts(config.database.organisation, config.database.database)
+    return {
+        "influxdb1/setup.influxql": _setup1(config),
+        **{f"influxdb2/tasks/{name.removeprefix(continuous.OWN)}.flux": text for name, text in tasks.items()},
+        "influxdb2/setup.sh": _setup2(config),
+        "influxdb3/setup.sh": _setup3(config),
+    }
+
+
+def _setup1(config: CloudConfig) -> str:
+    database = config.database.database
+    lines = [
+        "-- InfluxDB 1.x: influx -execute \"$(sed '/^--/d; /^$/d' setup.influxql)\"",
+        "-- Put passwords where PASSWORD stands, and set auth-enabled = true in [http] of influxdb.conf.",
+        f"CREATE DATABASE {identifier(database)} WITH {terms(POLICIES[0])};",
+        *(f"{policy_statement('CREATE', database, policy)};" for policy in POLICIES[1:]),
+    ]
+    for role in secret.ROLES:
+        lines.append(f"CREATE USER {identifier(USERS[role])} WITH PASSWORD 'PASSWORD';")
+        lines.append(f"{grant_statement(config.database, role)};")
+    lines += [f"{text};" for text in continuous.statements(database).values()]
+    return "\n".join(lines) + "\n"
+
+
+def _setup2(config: CloudConfig) -> str:
+    database, organisation = config.database.database, config.database.organisation
+    buckets = [policy.bucket(database) for policy in POLICIES]
+    lines = [
+        "#!/bin/sh",
+        "# InfluxDB 2.x, by its own tool `influx`, which must be set up as an operator's (influx config create).",
+        "set -eu",
+        'cd "$(dirname "$0")"',
+        f"org={organisation}",
+        f"database={database}",
+        'bucket_id() { influx bucket list --org "$org" --name "$1" --hide-headers | cut -f 1; }',
+        'make_bucket() { influx bucket create --org "$org" --name "$1" --retention "$2" --shard-group-duration "$3"; }',
+        'map() { influx v1 dbrp create --org "$org" --db "$database" --rp "$1" --bucket-id "$(bucket_id "$2")" $3; }',
+    ]
+    for policy, bucket in zip(POLICIES, buckets, strict=True):
+        lines.append(f"make_bucket {bucket} {policy.days or 0}d {policy.shard_days}d")
+        lines.append(f"map {policy.name} {bucket} {'--default' if policy.is_default else '--default=false'}")
+    write = " ".join(f'--write-bucket "$(bucket_id {bucket})"' for bucket in buckets)
+    read = " ".join(f'--read-bucket "$(bucket_id {bucket})"' for bucket in buckets)
+    gateway = f"{write} {read}" if config.database.gateway_reads else write
+    lines += [
+        'for task in tasks/*.flux; do influx task create --org "$org" --file "$task"; done',
+        "# Each prints its token once: keep it where only the gateway, or only Grafana, reads it.",
+        f'influx auth create --org "$org" --description "swapline gateway" {gateway}',
+        f'influx auth create --org "$org" --description "swapline grafana" {read}',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _setup3(config: CloudConfig) -> str:
+    lines = [
+        "#!/bin/sh",
+        "# InfluxDB 3.x, by its own tool; INFLUXDB3_AUTH_TOKEN is an administrator's. Not tried against a live one.",
+        "# Roll-ups are made by `swapline cloud rollup --follow`: 3.x has no tasks.",
+        "set -eu",
+    ]
+    for policy in POLICIES:
+        period = "" if policy.days is None else f" --retention-period {policy.days}d"
+        lines.append(f"influxdb3 create database{period} {config.database.database}/{policy.name}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,61 @@
+"""Passwords and tokens that are made here: a file each, of mode 0600, in one folder of mode 0700, never shown."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from swapline_gateway.error import StorageError
+
+GATEWAY, GRAFANA = "gateway", "grafana"
+ROLES = (GATEWAY, GRAFANA)
+_BYTES = 32
+
+
+def make() -> str:
+    """Return a new secret: letters, digits, `-` and `_`."""
+    return secrets.token_urlsafe(_BYTES)
+
+
+class SecretFiles:
+    """The folder `secrets` of the configuration. Its methods raise `StorageError`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, name: str) -> Path:
+        """Return where a secret stands, as `gateway.password`."""
+        return self.path / name
+
+    def read(self, name: str) -> str | None:
+        """Return a secret, None if there is none yet."""
+        file = self.file(name)
+        try:
+            text = file.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StorageError(f"{file}: cannot be read: {error}.") from error
+        if not text:
+            raise StorageError(f"{file}: is empty; delete it, or put the secret into it.")
+        return text
+
+    def write(self, name: str, value: str) -> None:
+        """Put a secret where it stands, whole or not at all."""
+        file = self.file(name)
+        fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                    stream.write(value + "\n")
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                fresh.replace(file)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    fresh.unlink()
+                raise
+        except OSError as error:
+            raise StorageError(f"{file}: cannot be written: {error}.") from error
