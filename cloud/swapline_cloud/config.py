@@ -72,6 +72,9 @@ class AlertConfig(Section):
     disk_free_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     certificate_days: Annotated[int, Field(ge=1)] = 21
     backlog_frames: Annotated[int, Field(ge=1)] = 50_000
+    backlog_s: Annotated[int, Field(ge=1)] = 900
+    gap_frames: Annotated[int, Field(ge=0)] = 200
+    runbook_url: Text = "docs/alerting.md"
 
 
 class CloudConfig(Section):
