@@ -38,6 +38,11 @@ class InfluxqlClient:
         self._pool = urllib3.PoolManager(headers=headers, timeout=config.timeout_s, retries=False)
         self._has_understood = False
 
+    @property
+    def has_lasting(self) -> bool:
+        """Say whether what is kept for ever has a place of its own."""
+        return self._lasting_policy is not None
+
     def source(self, stream: str) -> str:
         """Return how a statement names the rows of a stream, or `frames`."""
         return self.lasting(stream) if stream in LASTING else identifier(stream)

@@ -7,7 +7,8 @@ A refresh goes through three levels, each a function of what is stored below it:
 
 Each reads a window only: back to where nothing that is open then reaches further. What ended before it stays as it is.
 A module that stood still for a year costs no year of hours: its claim is taken up where it was last known to be true.
-Rows that are no longer true are written again as void. So any order of evidence, any cuts, and several gateways at
+Rows that are no longer true are written again as void, but those that stood on readings which the database has dropped
+since: nobody can say any more that they are not true. So any order of evidence, any cuts, and several gateways at
 once come to the rows that one derivation of everything comes to, as soon as each change has been refreshed once more.
 """
 
@@ -22,6 +23,7 @@ from .custody import EPISODE_GAP_MS, Overlap, RunsOf, find_claims, find_two_plac
 from .custody_judge import KINDS, LOST_AFTER_MS, Judge, describe
 from .custody_rows import (
     YEAR_MS,
+    Bygone,
     changes,
     contradiction_of,
     contradiction_row,
@@ -103,6 +105,7 @@ class CustodyBook:
         self._sightings = Sightings(hours)
         self._now_utc_ms = now_utc_ms
         self._swept_utc_ms: int | None = None
+        self._bygone = Bygone(store, now_utc_ms)
 
     # ---- keeping
 
@@ -157,6 +160,10 @@ class CustodyBook:
     @staticmethod
     def _count(store: BatteryStore, table: Table, module: str | None) -> int:
         return store.count(table) if module is None else len(store.read(table, tags={"module": module}))
+
+    def _changes(self, stored: list[Row], derived: list[Row]) -> list[Row]:
+        """Return the rows of swaps or contradictions to write."""
+        return changes(stored, derived, kept_before_ms=self._bygone.utc_ms())
 
     # ---- level 1: claims
 
@@ -238,7 +245,7 @@ class CustodyBook:
         ended = [("until_utc_ms", ">=", start_ms)]
         tags = {"kind": TWO_PLACES, "module": module}
         stored = self._store.read(CONTRADICTION, tags=tags, where=ended)
-        rows = changes(stored, [contradiction_row(one) for one in found])
+        rows = self._changes(stored, [contradiction_row(one) for one in found])
         self._store.put(rows)
         return bool(rows)
 
@@ -296,7 +303,7 @@ class CustodyBook:
                 found.append(contradiction_row(one))
         tags = {"kind": TWO_MODULES, **place_tags(place)}
         stored = self._store.read(CONTRADICTION, tags=tags, where=[("until_utc_ms", ">=", start_ms)])
-        return changes(stored, [row for row in found if row.fields["until_utc_ms"] >= start_ms])
+        return self._changes(stored, [row for row in found if row.fields["until_utc_ms"] >= start_ms])
 
     # ---- level 3: swaps and contradictions
 
@@ -370,11 +377,11 @@ class CustodyBook:
         verdict = Judge(self._store, self._sightings, now_utc_ms=self._now_utc_ms()).judge(module, since_ms)
         tags = {"module": module}
         swaps = self._store.read(SWAP, tags=tags, where=[("end_utc_ms", ">=", since_ms)])
-        rows = changes(swaps, [swap_row(swap) for swap in verdict.swaps])
+        rows = self._changes(swaps, [swap_row(swap) for swap in verdict.swaps])
         ended = [("until_utc_ms", ">=", since_ms)]
         stored = self._store.read(CONTRADICTION, tags=tags, where=ended)
         found = [contradiction_row(one) for one in verdict.contradictions]
-        rows += changes([row for row in stored if row.tags["kind"] in KINDS], found)
+        rows += self._changes([row for row in stored if row.tags["kind"] in KINDS], found)
         self._store.put(rows)
         return bool(rows)
 

@@ -1,13 +1,24 @@
 """Records of custody as rows of the tables `claim`, `stay`, `swap` and `contradiction`, and back."""
 
 import json
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from .record import HOUR_MS, Contradiction, Place, Stay, Swap, SwapHalf
+from .record import (
+    CODE_UNUSUAL,
+    DEPARTURE_WITHOUT_ARRIVAL,
+    HOUR_MS,
+    Contradiction,
+    Place,
+    Stay,
+    Swap,
+    SwapHalf,
+)
 from .store import BatteryStore
 from .table import CONTRADICTION, FOREVER_UTC_MS, SWAP, Row, Table
 
+BESIDE_MS = 24 * HOUR_MS  # rows beside what they decide about, six hours at most, and half a day to spare
 YEAR_MS = 365 * 24 * HOUR_MS
 _HALF_FIELDS = tuple(field.name for field in fields(SwapHalf) if field.name not in ("place", "module"))
 _SWAP_FIELDS = tuple(name for name in SWAP.fields if name not in ("is_void", "duration_s"))
@@ -121,12 +132,48 @@ def read_lasting(store: BatteryStore, table: Table, tags: dict[str, str], since_
     return store.read(table, tags=tags, where=lasting)
 
 
-def changes(stored: list[Row], derived: list[Row]) -> list[Row]:
-    """Return the rows to write: what is new or different, and what is no longer true as void."""
+class Bygone:
+    """Knows before when swaps and contradictions stood on readings that are gone; databases drop them by the day."""
+
+    def __init__(self, store: BatteryStore, now_utc_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._now_utc_ms = now_utc_ms
+        self._asked_ms: int | None = None
+        self._found_ms = 0
+
+    def utc_ms(self) -> int:
+        """Return the time, 0 if nothing is gone. It is asked for once an hour."""
+        now_ms = self._now_utc_ms()
+        if self._asked_ms is None or not 0 <= now_ms - self._asked_ms < HOUR_MS:
+            gone_ms = self._store.gone_before_utc_ms()
+            self._asked_ms, self._found_ms = now_ms, gone_ms + BESIDE_MS if gone_ms else 0
+        return self._found_ms
+
+
+def changes(stored: list[Row], derived: list[Row], *, kept_before_ms: float = 0) -> list[Row]:
+    """Return the rows to write: what is new or different, and what is no longer true as void.
+
+    Rows that ended before `kept_before_ms` stood on readings that may be gone: without those they are not taken back,
+    and go on saying what only those told.
+    """
     before = {row.key: row for row in stored}
-    after = {row.key: row for row in derived}
-    gone = [row.void() for key, row in before.items() if key not in after]
+    after = {row.key: _with(before.get(row.key), row, kept_before_ms) for row in derived}
+    gone = [row.void() for key, row in before.items() if key not in after and not _ended(row, kept_before_ms)]
     return gone + [row for key, row in after.items() if key not in before or before[key].fields != row.fields]
+
+
+def _with(before: Row | None, row: Row, kept_before_ms: float) -> Row:
+    if before is None or not _ended(before, kept_before_ms):
+        return row
+    return row._replace(fields={**before.fields, **row.fields})
+
+
+def _ended(row: Row, before_ms: float) -> bool:
+    """Say whether a swap or contradiction was over before a time."""
+    if row.tags.get("kind") in (CODE_UNUSUAL, DEPARTURE_WITHOUT_ARRIVAL):
+        return False  # stands on nothing that the database forgets
+    end = row.fields.get("end_utc_ms", row.fields.get("until_utc_ms"))
+    return end is not None and end < before_ms
 
 
 def _half_text(half: SwapHalf | None) -> str | None:

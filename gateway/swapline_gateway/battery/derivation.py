@@ -18,7 +18,8 @@ from .books import Books
 from .store import BatteryStore
 from .table import BOOK_STATE, CONTRADICTION, STAY, WARNING
 
-# Raise it when a formula or a table changes: every gateway then derives everything stored again.
+# Raise it when a formula or a table changes: every gateway then derives everything stored again. Rows older than the
+# database keeps are not there for it, so what an older version wrote of them must still be read.
 BOOKS_VERSION = 1
 WHOLE_HOURS = 24  # of one module in one step
 CUSTODY_MODULES = 16  # in one step

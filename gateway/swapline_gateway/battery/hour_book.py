@@ -2,12 +2,12 @@
 
 An hour depends on the rows in it and on those up to `MARGIN_MS` beside it, of which it keeps check sums. So when rows
 come late, in any order, in pieces, or through another gateway, the hours beside a refreshed one show whether they stood
-on the same rows; if not, they are derived again too. An hour without rows is left as it is stored: it is the database's
-business to forget old readings, and not a reason to forget what they said.
+on the same rows; if not, they are derived again too. An hour that stood on rows which are gone, all or some of them, is
+left as it is stored: it is the database's business to forget old readings, and not a reason to forget what they said.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import groupby
 
@@ -41,15 +41,22 @@ class HourBook:
         Returns whether something changed. Hours and days are written together.
         """
         asked = sorted(set(hours))
-        derived = {hour.hour_utc_ms: hour for hour in self._derive(module, asked)}
         stored = self._stored_around(module, asked)
-        beside = sorted({time for hour in derived.values() for time in _disagreeing(hour, stored)} - set(derived))
-        derived |= {hour.hour_utc_ms: hour for hour in self._derive(module, beside)}
+        derived = self._derive_anew(module, asked, stored)
+        beside = sorted({time for hour in derived.values() for time in _disagreeing(hour, stored)} - set(asked))
+        derived |= self._derive_anew(module, beside, stored)
         changed = [hour.as_row() for time, hour in sorted(derived.items()) if stored.get(time) != hour]
         known = list((stored | derived).values())
         changed += self._days_changed(module, {time // DAY_MS * DAY_MS for time in (*asked, *beside)}, known)
         self._store.put(changed)
         return bool(changed)
+
+    def _derive_anew(
+        self, module: str, hours: Iterable[int], stored: Mapping[int, ModuleHour]
+    ) -> dict[int, ModuleHour]:
+        """Return the hours that have rows, without those whose rows are there in part only."""
+        derived = {hour.hour_utc_ms: hour for hour in self._derive(module, hours)}
+        return {time: hour for time, hour in derived.items() if not _lacks_rows(hour, stored.get(time))}
 
     def _days_changed(self, module: str, days: set[int], known: list[ModuleHour]) -> Iterator[Row]:
         for first, last in _ranges(days, len(days), DAY_MS):
@@ -89,10 +96,9 @@ class HourBook:
 
         Hours behind the last stored one are computed: all of them where nobody keeps the book, else the last few.
         """
-        stored = self._stored(module, start_utc_ms, end_utc_ms)
-        computed = list(self._derive(module, self._hours_behind(module, start_utc_ms, end_utc_ms)))
-        times = {hour.hour_utc_ms for hour in computed}
-        return sorted([h for h in stored if h.hour_utc_ms not in times] + computed, key=lambda h: h.hour_utc_ms)
+        stored = {hour.hour_utc_ms: hour for hour in self._stored(module, start_utc_ms, end_utc_ms)}
+        computed = self._derive_anew(module, self._hours_behind(module, start_utc_ms, end_utc_ms), stored)
+        return [hour for _, hour in sorted((stored | computed).items())]
 
     def _hours_behind(self, module: str, start_utc_ms: int, end_utc_ms: int | None) -> range:
         """Return the hours in [start, end) from the last stored one on."""
@@ -171,6 +177,14 @@ def _disagreeing(hour: ModuleHour, stored: dict[int, ModuleHour]) -> Iterator[in
         yield before.hour_utc_ms
     if after is not None and after.marks[_BEFORE] != hour.marks[_TAIL]:
         yield after.hour_utc_ms
+
+
+def _lacks_rows(hour: ModuleHour, stored: ModuleHour | None) -> bool:
+    """Say whether rows are gone that the stored hour stood on, in it or just beside it, and no others came."""
+    if stored is None or hour.row_count > stored.row_count:
+        return False
+    beside = zip(stored.marks[_BEFORE:], hour.marks[_BEFORE:], strict=True)
+    return hour.row_count < stored.row_count or any(was and not now for was, now in beside)
 
 
 def _ranges(begins: Iterable[int], count_max: int, step_ms: int = HOUR_MS) -> Iterator[tuple[int, int]]:

@@ -117,6 +117,9 @@ class BatteryStore(Protocol):
     def repair_count(self) -> int:
         """Return how often the database was damaged and replaced, so that rows of our tables may be gone."""
 
+    def gone_before_utc_ms(self) -> int:
+        """Return before when rows are gone that books stood on, 0 if none are."""
+
     def is_understood(self) -> bool:
         """Say whether the database can be asked at all: some that take rows cannot. Raises `SinkBusyError`."""
 

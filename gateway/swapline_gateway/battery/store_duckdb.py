@@ -180,6 +180,10 @@ class DuckdbStore:
         ((count,),) = self._query("SELECT COUNT(*) FROM repair", [])
         return int(count)
 
+    def gone_before_utc_ms(self) -> int:
+        """See `BatteryStore.gone_before_utc_ms`: nothing is ever dropped."""
+        return 0
+
     def is_understood(self) -> bool:
         """See `BatteryStore.is_understood`."""
         return True

@@ -15,12 +15,13 @@ from swapline_gateway.influxql import InfluxqlClient, identifier, text
 from swapline_gateway.sinks.influx_answer import is_about_age
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from swapline_gateway.sinks.influxdb2 import Influxdb2Sink
-from swapline_gateway.sinks.line_protocol import escape_tag, tag_value
+from swapline_gateway.sinks.line_protocol import FRAMES, escape_tag, tag_value
+from swapline_gateway.spool import now_utc_ms
 from swapline_wire.catalogue import ALARM_STREAM, BATTERY_IN, BATTERY_OUT, EVENT_STREAM, KEY, Signal, stream_by_name
 
-from .record import Place, SwapHalf
+from .record import HOUR_MS, Place, SwapHalf
 from .store import HALF_SIGNALS, OPERATORS, ModuleRows, is_met
-from .table import NUMBER, TEXT, TRUTH, WHOLE, Row, Table
+from .table import MODULE_HOUR, NUMBER, TEXT, TRUTH, WHOLE, Row, Table
 
 PAGE_ROWS = 10_000
 BODY_BYTES_MAX = 1 << 20
@@ -213,6 +214,20 @@ class InfluxqlStore:
     def repair_count(self) -> int:
         """See `BatteryStore.repair_count`."""
         return 0
+
+    def gone_before_utc_ms(self) -> int:
+        """See `BatteryStore.gone_before_utc_ms`: hours are there that are older than every frame."""
+        if not self._client.has_lasting:
+            return 0
+        first_hour_ms = self._first(self._client.lasting(MODULE_HOUR.name), "is_void")
+        first_frame_ms = self._first(self._client.source(FRAMES), "seq")
+        if first_hour_ms is None or (first_frame_ms is not None and first_frame_ms < first_hour_ms + HOUR_MS):
+            return 0
+        return now_utc_ms() if first_frame_ms is None else first_frame_ms
+
+    def _first(self, source: str, field: str) -> int | None:
+        found = self._client.query(f"SELECT first({identifier(field)}) FROM {source} WHERE time >= 0")  # noqa: S608
+        return int(found[0]["values"][0][0]) if found else None
 
     def _rows(
         self, stream: str, columns: Sequence[str], where: str, start_utc_ms: int, end_utc_ms: int | None

@@ -35,6 +35,9 @@ class CustodyStore(MemoryTables):
     def add(self, *evidence: Reading | SwapHalf) -> None:
         self.evidence.update(evidence)
 
+    def gone_before_utc_ms(self) -> int:
+        return 0
+
     def modules(self, *, start_utc_ms: int = 0, end_utc_ms: int | None = None) -> list[str]:
         del start_utc_ms, end_utc_ms
         return sorted({one.module for one in self.evidence if one.module})

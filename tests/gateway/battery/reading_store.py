@@ -91,6 +91,9 @@ class ReadingStore(MemoryTables):
     def repair_count(self) -> int:
         return 0
 
+    def gone_before_utc_ms(self) -> int:
+        return 0
+
     def is_understood(self) -> bool:
         return True
 
