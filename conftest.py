@@ -9,7 +9,12 @@ import pytest
 
 # Debian keeps daemons out of an ordinary user's PATH.
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")
-DEBIAN_PACKAGES = {"influxd": "influxdb"}
+DEBIAN_PACKAGES = {
+    "influxd": "influxdb",
+    "mosquitto_sub": "mosquitto-clients",
+    "systemd-analyze": "systemd",
+    "systemd-sysusers": "systemd",
+}
 
 
 def is_ci() -> bool:

@@ -8,11 +8,14 @@ PATH="$PATH:/usr/sbin:/usr/local/sbin:/sbin"
 missing=""
 need() { command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need mosquitto mosquitto
+need mosquitto_sub mosquitto-clients
 need influxd influxdb
 need victoria-metrics victoria-metrics
 need chromium chromium
 need strace strace
 need ip iproute2
+need openssl openssl
+need systemd-analyze systemd
 [ -n "$missing" ] || exit 0
 
 is_debian() { grep -q -E '^ID(_LIKE)?=.*(debian|raspbian)' /etc/os-release 2>/dev/null && command -v apt-get >/dev/null; }

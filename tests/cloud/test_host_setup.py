@@ -7,25 +7,32 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import ssl
 import stat
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import aiomqtt
 import click
 import pytest
+import urllib3
 import yaml
 from click.testing import CliRunner
 
 from swapline_bench import services
 from swapline_cloud.authority import days_left, hosts_of, openssl
+from swapline_cloud.cli import cloud as whole_cloud
 from swapline_cloud.command import host
 from swapline_cloud.secret_folder import SecretFolder
+from swapline_gateway import config as gateway_configuration
 from swapline_gateway.cli import Commands
+from swapline_gateway.config import Influxdb1Config
 from swapline_gateway.error import EXIT_CONFIGURATION, EXIT_STORAGE
+from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 
 CLOUD = Path(__file__).parents[2] / "cloud"
 SECRETS = "/etc/swapline/secrets"
@@ -215,9 +222,12 @@ def test_node_gets_the_same_certificate_again_and_as_a_board_reads_it(own: Path)
 class Broker(services.Server):
     """Mosquitto with the files that the container and Debian's service get, on a port of its own."""
 
-    def __init__(self, program: Path, folder: Path, secrets: Path) -> None:
+    def __init__(
+        self, program: Path, folder: Path, secrets: Path, on_line: Callable[[str], None] | None = None
+    ) -> None:
         self._program, self.secrets = program, secrets
-        super().__init__("mosquitto", folder, self._write, r"mosquitto version \S+ running", chooses_port=False)
+        running = r"mosquitto version \S+ running"
+        super().__init__("mosquitto", folder, self._write, running, chooses_port=False, on_line=on_line)
 
     def _write(self, folder: Path, port: int) -> Sequence[str]:
         parts = folder / "conf.d"
@@ -379,3 +389,122 @@ def test_broker_listens_on_the_tls_port_only() -> None:
     lines = (CLOUD / "mosquitto" / "swapline.conf").read_text().splitlines()
     assert [line for line in lines if line.startswith(("listener", "port"))] == ["listener 8883"]
     assert "listener" not in (CLOUD / "docker" / "mosquitto.conf").read_text()
+
+
+def test_renewed_certificate_is_shown_after_a_reload(
+    made: Path, tmp_path: Path, require: Callable[[str], Path]
+) -> None:
+    own = shutil.copytree(made, tmp_path / "secrets")
+    (tmp_path / "mosquitto").mkdir()
+
+    def shown(port: int) -> str:
+        with (
+            socket.create_connection((services.HOST, port), timeout=HEARD_S_MAX) as plain,
+            ssl._create_unverified_context().wrap_socket(plain) as secure,  # noqa: S323, SLF001 (only to look)
+        ):
+            return ssl.DER_cert_to_PEM_cert(secure.getpeercert(binary_form=True) or b"")
+
+    reloaded = threading.Event()
+
+    def watch(line: str) -> None:
+        if "Reloading config" in line:
+            reloaded.set()
+
+    with Broker(require("mosquitto"), tmp_path / "mosquitto", own, watch) as server:
+        before = shown(server.port)
+        run("secrets", "--out", own, "--renew", "10000")
+        os.kill(server.pid, signal.SIGHUP)
+        assert reloaded.wait(HEARD_S_MAX)
+        after = shown(server.port)
+    assert before != after
+    assert after.strip() == (own / "broker" / "server.crt").read_text().strip()
+
+
+# --- InfluxDB 1.x with users ---
+
+
+class Influx(services.InfluxServer):
+    """InfluxDB with the configuration that Debian's service gets, on ports and folders of its own."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        ready = rf"Listening on HTTP.*{services.HOST}:(?P<port>\d+)"
+        self._program = program
+        super().__init__("influxd", folder, self._write, ready, chooses_port=True)
+
+    def _write(self, folder: Path, port: int) -> Sequence[str]:
+        text = (CLOUD / "systemd" / "influxdb.conf").read_text().replace("/var/lib/influxdb", str(folder))
+        text = text.replace(f"{services.HOST}:8086", f"{services.HOST}:{port}").replace(":8088", ":0")
+        config = folder / "influxdb.conf"
+        config.write_text(text)
+        return (str(self._program), "-config", str(config))
+
+
+@pytest.fixture(scope="module")
+def database(
+    made: Path, tmp_path_factory: pytest.TempPathFactory, require: Callable[[str], Path]
+) -> Iterator[tuple[Influx, Path]]:
+    """Return an InfluxDB that `swapline cloud apply` set up, and the folder of the configurations."""
+    etc = tmp_path_factory.mktemp("etc")
+    shutil.copytree(made, etc / "secrets")
+    program = require("influxd")
+    with Influx(program, tmp_path_factory.mktemp("influxdb")) as server:
+        for name in ("cloud.toml", "gateway.toml"):
+            text = (CLOUD / "systemd" / name).read_text().replace(SECRETS, str(etc / "secrets"))
+            text = text.replace("http://127.0.0.1:8086", server.url)
+            text = text.replace("/run/credentials/swapline-gateway.service/database-password", "password")
+            (etc / name).write_text(text)
+        done = CliRunner().invoke(whole_cloud, ["apply", "--only", "database", "--config", str(etc / "cloud.toml")])
+        assert done.exit_code == 0, done.output + str(done.exception)
+        shutil.copy(etc / "secrets" / "apply" / "gateway.password", etc / "password")
+        yield server, etc
+
+
+def ask(server: Influx, path: str, user: str, password: str, body: str) -> int:
+    """Return the status of a POST in a user's name."""
+    headers = urllib3.make_headers(basic_auth=f"{user}:{password}") if user else {}
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = urllib3.request("POST", f"{server.url}{path}", headers={**headers, **kind}, body=body, retries=False)
+    return answer.status
+
+
+def test_apply_makes_the_administrator_with_the_hosts_password_and_finds_nothing_the_second_time(
+    database: tuple[Influx, Path],
+) -> None:
+    server, etc = database
+    admin = (etc / "secrets" / "database" / "admin_password").read_text()
+    assert ask(server, "/query", "admin", admin, "q=SHOW+USERS") == 200
+    arguments = ["apply", "--only", "database", "--check", "--config", str(etc / "cloud.toml")]
+    assert CliRunner().invoke(whole_cloud, arguments).exit_code == 0
+
+
+def test_gateway_stores_rows_with_its_own_configuration(database: tuple[Influx, Path]) -> None:
+    server, etc = database
+    sink = gateway_configuration.load(etc / "gateway.toml").sink
+    assert isinstance(sink, Influxdb1Config)
+    assert sink.password is not None
+    writer = Influxdb1Sink(sink)
+    writer.open()
+    writer.send(b"module,fleet=demo,node=van-001 voltage_v=51.2 1800000000000000000")
+    writer.close()
+    admin = (etc / "secrets" / "database" / "admin_password").read_text()
+    assert ask(server, "/query?db=swapline", "admin", admin, "q=SELECT+*+FROM+module") == 200
+
+
+def test_grafana_reads_and_cannot_write_and_strangers_do_neither(database: tuple[Influx, Path]) -> None:
+    server, etc = database
+    password = (etc / "secrets" / "apply" / "grafana.password").read_text().strip()
+    write, read, drop = "/write?db=swapline", "q=SELECT+*+FROM+module&db=swapline", "q=DROP+DATABASE+swapline"
+    point = "module,fleet=demo,node=van-001 voltage_v=1"
+    assert ask(server, "/query", "swapline_grafana", password, read) == 200
+    assert ask(server, write, "swapline_grafana", password, point) == 403
+    assert ask(server, "/query", "swapline_grafana", password, drop) == 403
+    for user, word in (("", ""), ("swapline_grafana", "guess"), ("admin", "admin")):
+        assert ask(server, write, user, word, point) == 401
+        assert ask(server, "/query", user, word, read) == 401
+
+
+def test_gateway_cannot_drop_the_database(database: tuple[Influx, Path]) -> None:
+    server, etc = database
+    password = (etc / "password").read_text().strip()
+    assert ask(server, "/query", "swapline_gateway", password, "q=DROP+DATABASE+swapline") == 403
+    assert ask(server, "/query", "swapline_gateway", password, "q=SHOW+USERS") == 403
