@@ -110,7 +110,7 @@ class Questions:
 
         Totals grow elsewhere too while a module is away, so growth is added up of windows that are shorter than that.
         """
-        energies = self._growth(MODULE.name, ("energy_out_kwh", "energy_in_kwh"), hour_ms, '"module", "bay"')
+        energies = self._growth(MODULE.name, ("energy_out_kwh", "energy_in_kwh"), hour_ms, ', "module", "bay"')
         distances = self._growth(VEHICLE.name, ("odometer_km",), hour_ms)
         found = {}
         for key, (distance,) in distances.items():
@@ -121,18 +121,22 @@ class Questions:
     def _growth(
         self, stream: str, totals: tuple[str, ...], hour_ms: int, owner: str = ""
     ) -> dict[NodeKey, tuple[float, ...]]:
-        """Return by how much totals grew in one hour, added up for each node."""
-        outer = ", ".join(f'sum("{name}")' for name in totals)
-        inner = ", ".join(f'spread("{name}") AS "{name}"' for name in totals)
-        whose = '"fleet", "node"' + (f", {owner}" if owner else "")
-        when = f"time >= {hour_ms}ms AND time < {hour_ms + HOUR_MS}ms"
-        return {
-            _node(series["tags"]): tuple(value or 0.0 for value in series["values"][0][1:])
-            for series in self._client.query(
-                f"SELECT {outer} FROM (SELECT {inner} FROM {self._client.source(stream)} WHERE {when}"  # noqa: S608
-                f' GROUP BY time({WINDOW}), {whose}) WHERE {when} GROUP BY "fleet", "node"'
-            )
-        }
+        """Return by how much totals grew in one hour, added up for each node.
+
+        Added up here: InfluxDB 1.6.7 takes ten times as long for the sum of a subquery, and for `spread`.
+        """
+        columns = ", ".join(f'max("{name}") - min("{name}")' for name in totals)
+        found: dict[NodeKey, tuple[float, ...]] = {}
+        for series in self._client.query(
+            f"SELECT {columns} FROM {self._client.source(stream)}"  # noqa: S608 (the catalogue's names)
+            f" WHERE time >= {hour_ms}ms AND time < {hour_ms + HOUR_MS}ms"
+            f' GROUP BY time({WINDOW}), "fleet", "node"{owner} fill(none)'
+        ):
+            key = _node(series["tags"])
+            before = found.get(key, (0.0,) * len(totals))
+            windows = zip(*(values[1:] for values in series["values"]), strict=True)
+            found[key] = tuple(sum(filter(None, grown), start) for start, grown in zip(before, windows, strict=True))
+        return found
 
     def close(self) -> None:
         """Close the connections."""
