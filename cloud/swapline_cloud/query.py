@@ -123,6 +123,14 @@ def growth(stream: str, field: str, **more: Any) -> list[Query]:
     return history(stream, field, aggregate=LAST, expression="non_negative_difference({})", **more)
 
 
+def grown(stream: str, field: str, name: str, *, where: Sequence[str] = (), by: Sequence[str] = ()) -> list[Query]:
+    """Return the queries of how much a total grew in the whole range; `by` are tags."""
+    return [
+        Query(of(query.statement, f'sum("{field}") AS "{name}"', by=by), is_table=True)
+        for query in growth(stream, field, where=where, by=by)
+    ]
+
+
 def courses(
     stream: str,
     columns: Mapping[str, str],

@@ -13,12 +13,12 @@ from swapline_cloud.text import Text
 
 from . import layer, sdk
 from .field import Field, Link, States, arrange, joined, mapping, overrides
+from .grid import lay_out
 from .sdk import common, dashboard, model
 
 DATA_SOURCE_TYPE, DATA_SOURCE_UID = "influxdb", "swapline-influxdb"
 DATA_SOURCE = common.DataSourceRef(DATA_SOURCE_TYPE, DATA_SOURCE_UID)
 TAG = "swapline"
-WIDTH = 24  # of Grafana's grid
 
 
 class InfluxQuery(sdk.Dataquery):
@@ -179,6 +179,7 @@ class Pen:
         minimum: float | None = None,
         maximum: float | None = None,
         decimals: int | None = None,
+        series: Text | None = None,
         interval: str = "",
         links: Sequence[Link] = (),
         none_text: Text | None = None,
@@ -186,8 +187,9 @@ class Pen:
         """Put on what every panel has.
 
         `states` gives numbers a text and a colour; `fields` say what is different for single ones, by the query's
-        names; `links` are (text, address) behind a value, with Grafana's variables in the address; `interval` is the
-        finest point of a chart ("10s"); `none_text` stands where a query answers nothing because nothing is wrong.
+        names; `series` is what each is called ("bay ${__field.labels.bay}"); `links` are (text, address) behind a
+        value, with Grafana's variables in the address; `interval` is the finest point of a chart ("10s"); `none_text`
+        stands where a query answers nothing because nothing is wrong.
         """
         panel = panel.title(self.say(title)).description(self.say(description)).datasource(DATA_SOURCE)
         panel = panel.span(width).height(height)
@@ -202,6 +204,8 @@ class Pen:
         for value, call in ((minimum, "min"), (maximum, "max"), (decimals, "decimals")):
             if value is not None:
                 panel = getattr(panel, call)(value)
+        if series is not None:
+            panel = panel.display_name(self.say(series))
         if interval:
             panel = panel.interval(interval)
         if links:
@@ -273,6 +277,8 @@ def link(name: str, **variables: str) -> str:
 def as_json(board: dashboard.Dashboard) -> dict[str, Any]:
     """Return a board as Grafana's JSON, its panels numbered in their order."""
     found: dict[str, Any] = json.loads(json.dumps(board.build(), cls=sdk.JSONEncoder))
-    for number, panel in enumerate(found.get("panels", []), 1):
+    panels = found.get("panels", [])
+    lay_out(panels)
+    for number, panel in enumerate(panels, 1):
         panel["id"] = number
     return found

@@ -3,6 +3,7 @@
 from swapline_cloud.query import Query, ending, of, select, tag_is
 from swapline_cloud.rollup import FOREVER
 from swapline_cloud.text import Text
+from swapline_gateway.battery.table import FOREVER_UTC_MS
 
 from . import word
 from .field import Field, Link
@@ -11,6 +12,7 @@ from .unit import GREEN, ORANGE, RED, YELLOW, steps
 
 FLEET = tag_is("fleet", "fleet")
 NODE = tag_is("node", "node")
+HERE = [FLEET, NODE]
 # How old the newest figure of the gateway's outlook may be: it says one a minute.
 NOW = ending("10m")
 # How far back an alarm that stands is looked for: as far as the gateway's alarm book reads.
@@ -21,9 +23,12 @@ READY_STEPS = steps((1, YELLOW), (2, GREEN), base=RED)
 # Of half an hour's range at usual speed in a city, and of a few minutes'.
 RANGE_STEPS = steps((8, ORANGE), (15, YELLOW), (30, GREEN), base=RED)
 RANGE_NAMES = {"median": Text("Median range left", "续航中位数"), "lowest": Text("Lowest range left", "最低续航")}
+# A stay reaches into the range; one that goes on ends in the year 9999.
+STAY_IN_RANGE = 'time <= ${__to}ms AND "until_utc_ms" >= ${__from}'
 ANY_IS_RED = steps((1, RED))
 ANY_IS_ORANGE = steps((1, ORANGE))
 NOTHING = Text("none", "无")
+BAY = Text("bay ${__field.labels.bay}", "${__field.labels.bay} 号位")
 
 TO_VAN: Link = (
     Text("Open the van", "打开车辆"),
@@ -79,4 +84,24 @@ def alarm_fields(*, has_node: bool, node_links: tuple[Link, ...] = (TO_VAN, TO_S
         *(node if has_node else []),
         Field("bay", Text("Bay", "电池位"), width=80),
         Field("module", Text("Module", "电池模块"), links=(TO_MODULE,), width=240),
+    ]
+
+
+def stays(*where: str) -> str:
+    """Return the statement of which module came into each bay, for a strip of time a bay."""
+    told = select(
+        '"until_utc_ms", "module"', "stay", policy=FOREVER, where=[*where, '"is_void" = false'], within=STAY_IN_RANGE
+    )
+    return of(told, '"module"', by=["bay"])
+
+
+def stay_fields() -> list[Field]:
+    """Return the columns of a table of stays."""
+    still = {FOREVER_UTC_MS: (Text("still there", "仍在位"), GREEN)}
+    return [
+        Field("until_utc_ms", Text("Until", "取出"), "dateTimeAsIso", states=still, width=150),
+        Field("bay", Text("Bay", "电池位"), width=70),
+        Field("module", Text("Module", "电池模块"), links=(TO_MODULE,), width=240),
+        Field("from_evidence", Text("Came, by", "装入依据"), width=100),
+        Field("until_evidence", Text("Left, by", "取出依据"), width=100),
     ]

@@ -1,6 +1,7 @@
 """The choices that boards share: fleet, holder, module."""
 
-from swapline_cloud.query import tag_is
+from swapline_cloud.query import source, tag_is
+from swapline_cloud.rollup import FOREVER
 from swapline_cloud.text import Text
 
 from .pen import Pen
@@ -32,7 +33,8 @@ def node(pen: Pen) -> dashboard.QueryVariable:
 
 def module(pen: Pen) -> dashboard.QueryVariable:
     """Return `$module`: one battery module, by its code."""
-    return pen.variable("module", Text("Module", "电池模块"), 'SHOW TAG VALUES FROM "stay" WITH KEY = "module"')
+    statement = f'SHOW TAG VALUES FROM {source("stay", FOREVER)} WITH KEY = "module"'
+    return pen.variable("module", Text("Module", "电池模块"), statement)
 
 
 def _holder(pen: Pen, label: Text, measurement: str) -> dashboard.QueryVariable:
