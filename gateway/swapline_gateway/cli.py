@@ -21,8 +21,8 @@ class Commands(click.Group):
     """Our own commands and those of installed plug-ins; a `GatewayError` ends any of them with its sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return all names, plug-ins included."""
-        return sorted({*super().list_commands(ctx), *_plugins()})
+        """Return all names, with the plug-ins that can be loaded here: a gateway's host has no bench."""
+        return sorted({*super().list_commands(ctx), *(name for name, point in _plugins().items() if _loads(point))})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, loading its plug-in only now."""
@@ -49,6 +49,14 @@ class Commands(click.Group):
 
 def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group="swapline.commands")}
+
+
+def _loads(point: importlib.metadata.EntryPoint) -> bool:
+    try:
+        point.load()
+    except ModuleNotFoundError:
+        return False
+    return True
 
 
 @click.group(cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -57,7 +57,7 @@ def units(tmp_path: Path) -> Path:
 def test_systemd_understands_every_line(units: Path, require: Callable[[str], Path]) -> None:
     analyze = require("systemd-analyze")
     files = [str(units / name) for name in SERVICES + TIMERS]
-    done = subprocess.run([analyze, "verify", "--man=no", *files], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(analyze), "verify", "--man=no", *files], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -75,7 +75,7 @@ def test_systemd_would_say_so_of_a_line_that_it_does_not_understand(
 @pytest.mark.parametrize("name", SERVICES)
 def test_service_may_do_little(name: str, units: Path, require: Callable[[str], Path]) -> None:
     analyze = require("systemd-analyze")
-    command = [analyze, "security", "--offline=true", "--no-pager", str(units / name)]
+    command = [str(analyze), "security", "--offline=true", "--no-pager", str(units / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
     assert found, done.stdout + done.stderr

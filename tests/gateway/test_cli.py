@@ -1,6 +1,7 @@
 """The command line as people meet it: real processes, real brokers, exit codes and sentences."""
 
 import asyncio
+import importlib.metadata
 import json
 import os
 import socket
@@ -288,3 +289,17 @@ async def test_frame_that_an_upgrade_can_read_is_replayed_into_the_running_gatew
                 await acks.wait_for({1})
                 gateway.wait_for_figures(lambda figures: figures["duplicates"] == 1)
                 assert gateway.figures()["frames_stored"] == 1
+
+
+def test_help_leaves_out_commands_whose_package_is_not_installed_and_says_so_when_one_is_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    absent = importlib.metadata.EntryPoint("demo", "swapline_absent.cli:demo", "swapline.commands")
+    monkeypatch.setattr("swapline_gateway.cli._plugins", lambda: {"demo": absent})
+    shown = CliRunner().invoke(main, ["--help"])
+    assert shown.exit_code == EXIT_OK
+    assert "gateway" in shown.output
+    assert "demo" not in shown.output
+    called = CliRunner().invoke(main, ["demo"])
+    assert called.exit_code == EXIT_PROBLEM
+    assert "`swapline demo` needs swapline_absent" in called.output
