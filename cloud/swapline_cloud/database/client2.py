@@ -3,7 +3,7 @@
 Ids are looked up when something is done, not when it is planned: a bucket that a plan makes has none yet.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -144,14 +144,9 @@ class Influxdb2Client:
 
     def buckets(self) -> dict[str, Bucket]:
         """Return the organisation's buckets by name."""
-        found: dict[str, Bucket] = {}
         with self._speaking():
-            ask = partial(self._buckets.get_buckets, org_id=self._organisation_id(), limit=_PAGE)
-            page = ask().buckets
-            while page:
-                found |= {one.name: _bucket(one) for one in page}
-                page = ask(after=page[-1].id).buckets if len(page) == _PAGE else []
-        return found
+            ask = partial(self._buckets.get_buckets, org_id=self._organisation_id())
+            return {one.name: _bucket(one) for one in _all(lambda **page: ask(**page).buckets)}
 
     def make_bucket(self, bucket: Bucket) -> None:
         """Make a bucket; its id is the server's choice."""
@@ -234,8 +229,8 @@ class Influxdb2Client:
     def tasks(self) -> list[Task]:
         """Return the organisation's tasks."""
         with self._speaking():
-            found = self._client.tasks_api().find_tasks_iter(org_id=self._organisation_id(), limit=_PAGE)
-            return [Task(one.id, one.name, one.flux, one.status == "active") for one in found]
+            ask = partial(self._client.tasks_api().find_tasks, org_id=self._organisation_id())
+            return [Task(one.id, one.name, one.flux, one.status == "active") for one in _all(ask)]
 
     def make_task(self, flux: str, description: str) -> None:
         """Make a task; its name and its times are in the script."""
@@ -259,6 +254,15 @@ class Influxdb2Client:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _all(ask: Callable[..., list[Any]]) -> Iterator[Any]:
+    """Yield everything that a server tells by pages."""
+    page = ask(limit=_PAGE)
+    yield from page
+    while len(page) == _PAGE:
+        page = ask(limit=_PAGE, after=page[-1].id)
+        yield from page
 
 
 def _bucket(one: Any) -> Bucket:
