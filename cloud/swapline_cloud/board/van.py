@@ -7,7 +7,7 @@ from swapline_cloud.text import Text
 
 from . import node_health, van_module, van_trip, variable
 from .field import Field
-from .pen import Pen
+from .pen import Pen, link
 from .sdk import dashboard
 from .shared import (
     ANY_IS_ORANGE,
@@ -17,6 +17,7 @@ from .shared import (
     NOW,
     RANGE_STEPS,
     SOC_STEPS,
+    TO_STATION,
     standing_count,
 )
 from .unit import BLUE, RED, YELLOW, steps, unit_by_name, unit_of
@@ -51,6 +52,8 @@ def _newest(what: str) -> list[Query]:
 
 
 def _figures(pen: Pen) -> list[Any]:
+    nearest = 'last("station_distance_km") AS "station_distance_km", "station"'
+    to_nearest = link("station", fleet="${__data.fields.fleet}", node="${__data.fields.station}")
     return [
         pen.stat(
             Text("Charge", "电量"),
@@ -82,19 +85,29 @@ def _figures(pen: Pen) -> list[Any]:
             width=4,
             height=4,
         ),
-        pen.stat(
-            Text("To the nearest station", "距最近换电站"),
+        pen.table(
+            Text("Nearest station", "最近换电站"),
             Text(
                 "As the crow flies, roads are longer. Red: farther than most vans can go with a fifth of their"
                 " charge; swap"
-                " earlier than usual.",
-                "直线距离，实际道路更长。变红：超出多数车辆两成电量可达的距离；请比平时更早换电。",
+                " earlier than usual. Click for the station: has it a ready module?",
+                "直线距离，实际道路更长。变红：超出多数车辆两成电量可达的距离；请比平时更早换电。"
+                "点击可查看该站是否有可用模块。",
             ),
-            _newest('last("station_distance_km") AS "station_distance_km"'),
-            unit=unit_by_name("station_distance_km"),
-            thresholds=steps((10, YELLOW), (20, RED)),
-            decimals=1,
-            width=4,
+            [Query(select(nearest, "outlook", where=HERE, by=["fleet"], within=NOW), is_table=True)],
+            fields=[
+                Field("station", Text("Station", "换电站"), links=((TO_STATION[0], to_nearest),)),
+                Field(
+                    "station_distance_km",
+                    Text("Distance", "距离"),
+                    unit_by_name("station_distance_km"),
+                    steps((10, YELLOW), (20, RED)),
+                    decimals=1,
+                    is_colored=True,
+                ),
+                Field("fleet", Text("Fleet", "车队")),
+            ],
+            width=5,
             height=4,
         ),
         pen.stat(
@@ -107,7 +120,7 @@ def _figures(pen: Pen) -> list[Any]:
             unit=unit_of("vehicle", "odometer_km"),
             fields=[Field("driven_km", Text("driven", "行驶"), color=BLUE)],
             decimals=1,
-            width=4,
+            width=3,
             height=4,
         ),
         pen.stat(
@@ -126,7 +139,7 @@ def _figures(pen: Pen) -> list[Any]:
                 Field("level_1", Text("Level 1", "1 级"), thresholds=steps((1, YELLOW))),
             ],
             none_text=NOTHING,
-            width=4,
+            width=5,
             height=4,
         ),
         pen.stat(
@@ -141,7 +154,7 @@ def _figures(pen: Pen) -> list[Any]:
             unit=unit_by_name("age_s"),
             thresholds=steps((60, YELLOW), (120, RED)),
             decimals=0,
-            width=4,
+            width=3,
             height=4,
         ),
     ]
