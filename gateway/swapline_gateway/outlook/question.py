@@ -5,7 +5,7 @@ however long a day was.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from swapline_gateway.battery.table import SWAP
 from swapline_gateway.influxql import InfluxqlClient
@@ -16,6 +16,7 @@ from .record import ModuleReading, NodeKey, Position, Readings, SlotReading
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 STATION_MS = 30 * DAY_MS  # a station's place is the median of what its swaps of so long say
+AHEAD_MS = 60_000  # a node whose clock runs ahead by more does not own a module until then
 POWER_MS_MAX = 600_000  # an older one says nothing about now
 WINDOW = "5m"  # in which a module does not leave a van and come back charged
 CHARGING = 2  # a slot's charger state
@@ -28,6 +29,24 @@ class Use(NamedTuple):
     distance_km: float = 0.0
 
 
+class _Newest(NamedTuple):
+    """The newest row of a series."""
+
+    time_utc_ms: int
+    tags: dict[str, str]
+    value: float  # of the signal that was asked for
+    others: list[float | None]
+
+    @property
+    def node(self) -> NodeKey:
+        return _node(self.tags)
+
+    @property
+    def bay(self) -> int:
+        bay = self.tags["bay"]
+        return int(bay) if bay.isascii() and bay.isdigit() else 0
+
+
 class Questions:
     """Asks one database. All calls block, and raise `SinkBusyError`."""
 
@@ -38,19 +57,18 @@ class Questions:
         """Return the newest of everything, in seven questions."""
         found = Readings()
         self._ask_nodes(found, now_ms)
-        for tags, time_ms, values in self._newest(SLOT.name, ("occupied", "charger_state"), now_ms, "bay"):
-            slot = SlotReading(time_ms, _bay(tags), values[0] == 1, values[1] == CHARGING)
-            found.slots.setdefault(_node(tags), []).append(slot)
-        for tags, time_ms, values in self._newest(METER.name, ("power_kw",), now_ms):
-            if now_ms - time_ms <= POWER_MS_MAX:
-                found.powers_kw[_node(tags)] = values[0]
+        for one in self._newest(SLOT.name, ("occupied", "charger_state"), now_ms, "bay"):
+            slot = SlotReading(one.time_utc_ms, one.bay, one.value == 1, one.others[0] == CHARGING)
+            found.slots.setdefault(one.node, []).append(slot)
+        for one in self._newest(METER.name, ("power_kw",), now_ms):
+            if now_ms - one.time_utc_ms <= POWER_MS_MAX:
+                found.powers_kw[one.node] = one.value
         signals = ("soc_pct", "capacity_full_ah", "voltage_v")
-        for tags, time_ms, (soc_pct, capacity_ah, voltage_v) in self._newest(
-            MODULE.name, signals, now_ms, "bay", "module"
-        ):
+        for one in self._newest(MODULE.name, signals, now_ms, "bay", "module"):
+            capacity_ah, voltage_v = one.others
             full_kwh = capacity_ah * voltage_v / 1000 if capacity_ah and voltage_v else None
             found.modules.append(
-                ModuleReading(time_ms, *_node(tags), _bay(tags), tags["module"], float(soc_pct), full_kwh)
+                ModuleReading(one.time_utc_ms, *one.node, one.bay, one.tags["module"], one.value, full_kwh)
             )
         found.swaps_hour = self._swaps_hour(now_ms)
         return found
@@ -58,29 +76,29 @@ class Questions:
     def _ask_nodes(self, found: Readings, now_ms: int) -> None:
         """Ask who is there, since when, and where."""
         for stream in (VEHICLE.name, NODE.name):
-            for tags, time_ms, _ in self._newest(stream, ("time_quality",), now_ms):
-                key = _node(tags)
-                found.heard_utc_ms[key] = max(time_ms, found.heard_utc_ms.get(key, 0))
+            for one in self._newest(stream, ("time_quality",), now_ms):
+                found.heard_utc_ms[one.node] = max(one.time_utc_ms, found.heard_utc_ms.get(one.node, 0))
                 if stream == VEHICLE.name:
-                    found.vans.add(key)
-        for tags, time_ms, (latitude, longitude) in self._newest(
-            POSITION.name, ("latitude_deg", "longitude_deg"), now_ms
-        ):
-            if longitude is not None:
-                found.positions[_node(tags)] = (time_ms, Position(latitude, longitude))
+                    found.vans.add(one.node)
+        for one in self._newest(POSITION.name, ("latitude_deg", "longitude_deg"), now_ms):
+            if one.others[0] is not None:
+                found.positions[one.node] = (one.time_utc_ms, Position(one.value, one.others[0]))
 
-    def _newest(
-        self, stream: str, signals: tuple[str, ...], now_ms: int, *tags: str
-    ) -> Iterator[tuple[dict[str, str], int, list[Any]]]:
-        """Yield the newest row of each series that has a value of the first signal: tags, time, values."""
+    def _newest(self, stream: str, signals: tuple[str, ...], now_ms: int, *tags: str) -> Iterator["_Newest"]:
+        """Yield the newest row of each series that has a value of the first signal.
+
+        What is no number is no value: a stranger may have written texts into a field of ours.
+        """
         columns = ", ".join([f'last("{signals[0]}")', *(f'"{name}"' for name in signals[1:])])
         names = ", ".join(f'"{tag}"' for tag in ("fleet", "node", *tags))
         for series in self._client.query(
             f"SELECT {columns} FROM {self._client.source(stream)}"  # noqa: S608 (the catalogue's names)
-            f" WHERE time >= {now_ms - DAY_MS}ms GROUP BY {names}"
+            f" WHERE time >= {now_ms - DAY_MS}ms AND time < {now_ms + AHEAD_MS}ms GROUP BY {names}"
         ):
-            time_ms, *values = series["values"][0]
-            yield series["tags"], time_ms, values
+            time_ms, value, *others = series["values"][0]
+            number, found = _number(value), series["tags"]
+            if number is not None and found["fleet"] and found["node"]:
+                yield _Newest(time_ms, found, number, [_number(other) for other in others])
 
     def _swaps_hour(self, now_ms: int) -> dict[NodeKey, int]:
         return {
@@ -143,9 +161,9 @@ class Questions:
         self._client.close()
 
 
+def _number(value: object) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
 def _node(tags: dict[str, str]) -> NodeKey:
     return tags["fleet"], tags["node"]
-
-
-def _bay(tags: dict[str, str]) -> int:
-    return int(tags["bay"] or 0)

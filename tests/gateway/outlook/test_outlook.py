@@ -164,6 +164,26 @@ async def test_swaps_are_looked_for_where_they_are_kept_for_ever(influx: service
     assert (found["latitude_deg"], found["longitude_deg"], found["swaps_hour"]) == (31.5, 121.5, 1)
 
 
+async def test_what_strangers_wrote_into_our_measurements_ends_no_gateway(base: Base) -> None:
+    strangers, rows = FleetRows(), FleetRows()
+    strangers.lines = [
+        f'module,node=stranger soc_pct="full" {NOW_MS * 1_000_000}',
+        f'vehicle,fleet=test,node=v time_quality="good" {NOW_MS * 1_000_000}',
+        f"slot,fleet=test,node=s,bay=left occupied=true {NOW_MS * 1_000_000}",
+        f"swap,fleet=test is_void=false {NOW_MS * 1_000_000}",
+    ]
+    base.write(strangers)
+    rows.position("van-1", NOW_MS, 31.0, 121.0)
+    rows.position("van-2", NOW_MS + 3 * MINUTE_MS, 31.0, 121.0)  # a clock that runs ahead
+    rows.add("node", "van-2", NOW_MS - MINUTE_MS, uptime_s=1)
+    rows.add("meter", "s", NOW_MS, power_kw=1.0)
+    base.write(rows)
+    outlook = base.outlook()
+    await outlook.do_round(NOW_MS)
+    assert outlook.problem == ""
+    assert [*outlook.vans, *outlook.stations] == [("test", "van-1"), ("test", "s")]
+
+
 async def test_empty_database_has_nothing_to_say_and_one_that_is_away_is_a_problem(base: Base) -> None:
     outlook = base.outlook()
     await outlook.do_round(NOW_MS)
