@@ -13,6 +13,7 @@ from swapline_cloud.board.pen import Pen, as_json, uid
 from swapline_cloud.interpolate import ALL, Choice, TimeRange, interpolate
 from swapline_cloud.rollup import rolled_streams
 from swapline_gateway.battery import table
+from swapline_gateway.outlook.table import OUTLOOKS
 from swapline_wire import catalogue
 from swapline_wire.catalogue import STATE, TOTAL
 from tests.cloud.influx import Influx, empty
@@ -20,14 +21,6 @@ from tests.cloud.influx import Influx, empty
 BOARDS = {board.NAME: board for board in (fleet_now, van, station)}
 CHOSEN: dict[str, Choice] = {"fleet": ALL, "node": "van-1", "module": "M1"}
 DAY_MS = 86_400_000
-# What the gateway says of vans and stations beside the catalogue and the battery's books.
-OUTLOOK = {
-    *("soc_pct", "energy_left_kwh", "consumption_kwh_per_km", "range_km", "modules", "soc_min_pct", "latitude_deg"),
-    *("longitude_deg", "station", "station_distance_km", "is_low", "age_s"),
-}
-OUTLOOK_STATION = {
-    *("slots", "occupied", "ready", "charging", "power_kw", "latitude_deg", "longitude_deg", "swaps_hour"),
-}
 AGGREGATES = ("mean", "min", "max", "count", "last")
 TAGS = {"fleet", "node", "bay", "module", "code", "van", "station"}
 
@@ -131,10 +124,8 @@ def test_every_column_of_a_table_is_one_that_its_queries_answer(name: str) -> No
 def test_every_field_that_a_query_names_is_known(name: str) -> None:
     known = {
         *TAGS,
-        *OUTLOOK,
-        *OUTLOOK_STATION,
         *(signal.name for stream in catalogue.STREAMS for signal in stream.signals),
-        *(field for one in table.TABLES for field in one.fields),
+        *(field for one in (*table.TABLES, *OUTLOOKS) for field in one.fields),
     }
     rolled = {f"{signal.name}_{how}" for stream in rolled_streams() for signal in stream.signals for how in AGGREGATES}
     for statement in statements(name):

@@ -141,7 +141,7 @@ class Pen:
 
     def timeline(self, title: Text, description: Text, queries: Sequence[Query], **more: Any) -> Any:
         """Return a strip for each series in the colours of its states."""
-        panel = sdk.statetimeline.Panel().show_value(common.VisibilityMode.NEVER).merge_values(True)
+        panel = sdk.statetimeline.Panel().show_value(common.VisibilityMode.AUTO).merge_values(True)
         return self._dress(panel, title, description, queries, **more)
 
     def geomap(
@@ -251,7 +251,7 @@ class Pen:
             .tags([TAG])
             .as_dropdown(as_dropdown=False)
             .keep_time(keep_time=True)
-            .include_vars(include_vars=True)
+            .include_vars(include_vars=False)  # `node` is a van on one board and a station on another
         )
         for variable in variables:
             board = board.with_variable(variable)

@@ -88,10 +88,9 @@ def _figures(pen: Pen) -> list[Any]:
         pen.table(
             Text("Nearest station", "最近换电站"),
             Text(
-                "As the crow flies, roads are longer. Red: farther than most vans can go with a fifth of their"
-                " charge; swap"
-                " earlier than usual. Click for the station: has it a ready module?",
-                "直线距离，实际道路更长。变红：超出多数车辆两成电量可达的距离；请比平时更早换电。"
+                "By the outlook's detour factor on the straight way. Red: farther than most vans can go with a fifth of"
+                " their charge; swap earlier than usual. Click for the station: has it a ready module?",
+                "按直线距离乘以绕行系数估算。变红：超出多数车辆两成电量可达的距离；请比平时更早换电。"
                 "点击可查看该站是否有可用模块。",
             ),
             [Query(select(nearest, "outlook", where=HERE, by=["fleet"], within=NOW), is_table=True)],
