@@ -60,7 +60,7 @@ class PointWriter:
 
     def write(self, frames: Sequence[FrameRows]) -> Written:
         """Write all points of all frames; say which were refused. Raises `SinkBusyError` if no frame was settled."""
-        batch = _Batch(frames, has_two_places=self._has_two_places)
+        batch = _Batch(frames, now_utc_ms(), has_two_places=self._has_two_places)
         todo = batch.requests(range(len(batch.lines)), self._request_bytes_max)[::-1]
         trouble: SinkBusyError | None = None
         try:
@@ -148,8 +148,8 @@ class _Batch:
     """The points of a batch, known by the index of their line, and what became of them."""
 
     frames: Sequence[FrameRows]
+    stored_utc_ms: int
     has_two_places: bool = False
-    stored_utc_ms: int = field(default_factory=now_utc_ms)
     lines: list[str] = field(default_factory=list)
     # Frame and row of a line; row_count: the frame's own; more: where it says of which hours it is.
     origin: list[tuple[int, int]] = field(default_factory=list)
