@@ -46,11 +46,13 @@ class DatabaseConfig(Section):
 class GrafanaConfig(Section):
     """Grafana, reached by the token of a service account with the role Admin, or as a user with it.
 
-    `database_url` is how Grafana reaches InfluxDB, where that is not `database.url`. Members of the teams are e-mail
-    addresses that Grafana knows.
+    `ca`: the authority that signed Grafana's certificate, where the system does not know it. `database_url` is how
+    Grafana reaches InfluxDB, where that is not `database.url`. Members of the teams are e-mail addresses that Grafana
+    knows.
     """
 
     url: Url
+    ca: Path | None = None
     token: SecretStr | None = None
     username: str | None = None
     password: SecretStr | None = None
@@ -94,4 +96,7 @@ def load(path: Path) -> CloudConfig:
 def parse(raw: dict[str, Any], *, source: str, folder: Path) -> CloudConfig:
     """Check what a file said. `source` names it in errors; relative paths are taken from `folder`."""
     config = check(CloudConfig, raw, source=source)
-    return config.model_copy(update={"secrets": folder / config.secrets})
+    changes: dict[str, Any] = {"secrets": folder / config.secrets}
+    if config.grafana is not None and config.grafana.ca is not None:
+        changes["grafana"] = config.grafana.model_copy(update={"ca": folder / config.grafana.ca})
+    return config.model_copy(update=changes)

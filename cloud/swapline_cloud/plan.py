@@ -31,6 +31,12 @@ class Part(Protocol):
     def changes(self) -> Sequence[Change]:
         """Return what is to be done, in the order in which it is to be done. Raises `GatewayError`."""
 
+    def warnings(self) -> Sequence[str]:
+        """Return what is not as it should be and cannot be changed from here."""
+
+    def close(self) -> None:
+        """Close the connections; changes that were returned cannot be made any more."""
+
 
 def diff_of(actual: str, wanted: str) -> str:
     """Return the lines in which two texts differ, three of each side around them."""

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import re
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -411,16 +412,16 @@ class FakeGrafana:
 
 
 @contextlib.contextmanager
-def running(grafana: FakeGrafana) -> Iterator[FakeGrafana]:
+def running(grafana: FakeGrafana, tls: ssl.SSLContext | None = None) -> Iterator[FakeGrafana]:
     """Let a Grafana answer at a port of its own, from a thread of its own."""
     loop, ready = asyncio.new_event_loop(), threading.Event()
     runner = web.AppRunner(grafana.application(), access_log=None)
 
     async def start() -> None:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        grafana.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        grafana.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
         ready.set()
 
     def serve() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import click
 
 from swapline_cloud import config as configuration
 from swapline_cloud.config import CloudConfig
-from swapline_cloud.plan import Change, Part
+from swapline_cloud.plan import CREATE, Change, Part
 from swapline_cloud.text import LANGUAGES
 from swapline_gateway.error import EXIT_PROBLEM, ConfigurationError, GatewayError
 
@@ -74,11 +75,13 @@ def apply(
     config = configuration.load(config_path)
     if rotate:
         _rotate(config, rotate)
-    steps = list(_plan(config, lang, only))
-    if is_look:
-        _show(steps, as_json=as_json)
-    else:
-        _run(steps, as_json=as_json)
+    with ExitStack() as open_parts:
+        parts = [open_parts.enter_context(closing(part)) for part in _parts(config, lang, only)]
+        steps = list(_plan(parts))
+        if is_look:
+            _show(steps, as_json=as_json)
+        else:
+            _run(steps, as_json=as_json)
     if check and steps:
         click.get_current_context().exit(EXIT_PROBLEM)
 
@@ -90,11 +93,11 @@ def _rotate(config: CloudConfig, role: str) -> None:
     click.echo(f"{file} has a new secret: start what uses it again", err=True)
 
 
-def _plan(config: CloudConfig, language: str | None, only: str | None) -> Iterator[Step]:
-    for part in _parts(config, language, only):
+def _plan(parts: Sequence[Part]) -> Iterator[Step]:
+    for part in parts:
         for change in part.changes():
             yield Step(part.name, change)
-        for warning in getattr(part, "warnings", list)():
+        for warning in part.warnings():
             click.echo(f"swapline: {warning}", err=True)
 
 
@@ -117,10 +120,17 @@ def _show(steps: Sequence[Step], *, as_json: bool) -> None:
             click.echo(step.as_json(PLANNED))
             continue
         click.echo(click.style(str(step), bold=True))
-        for line in step.change.diff.splitlines():
+        for line in _lines(step.change):
             click.echo(f"    {click.style(line, fg=_color(line))}")
     if not as_json:
         click.echo(f"{len(steps)} changes to make." if steps else "Nothing to do: all is as it should be.")
+
+
+def _lines(change: Change) -> list[str]:
+    """Return a diff's lines; of what is new only those that say what it is, without the diff's heads."""
+    lines = change.diff.splitlines()
+    heads = ("---", "+++", "@@")
+    return lines if change.action != CREATE else [line for line in lines if not line.startswith(heads)]
 
 
 def _color(line: str) -> str | None:

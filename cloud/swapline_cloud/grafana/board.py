@@ -20,9 +20,7 @@ _COUNTED = ("id", "version", "schemaVersion")
 
 def changes(connection: Connection, language: str) -> Iterator[Change]:
     """Yield what is to be done about the boards."""
-    wanted = {
-        board["uid"]: _uncounted(board) | {"schemaVersion": board["schemaVersion"]} for board in _render(language)
-    }
+    wanted = {board["uid"]: board for board in boards.render(language).values()}
     for name, board in wanted.items():
         found = connection.find(f"read the board {name}", connection.api.dashboard.get_dashboard, name)
         save = partial(_save, connection, name, board)
@@ -33,10 +31,6 @@ def changes(connection: Connection, language: str) -> Iterator[Change]:
     for name in _unwanted(connection, set(wanted)):
         remove = partial(connection.ask, f"delete the board {name}", connection.api.dashboard.delete_dashboard, name)
         yield Change(DELETE, "board", name, diff_of(name, ""), remove)
-
-
-def _render(language: str) -> list[dict[str, Any]]:
-    return list(boards.render(language).values())
 
 
 def _uncounted(board: dict[str, Any]) -> dict[str, Any]:
@@ -53,13 +47,14 @@ def _difference(connection: Connection, found: dict[str, Any], wanted: dict[str,
 
     What only Grafana has is its default, unless somebody has saved the board since we did: then it is theirs.
     """
-    actual, ours = _uncounted(found["dashboard"]), _uncounted(wanted)
     place = {"folder": found.get("meta", {}).get("folderUid", "")}
-    known = as_text(place | seen(actual, ours))
-    if known == (after := as_text({"folder": FOLDER} | ours)):
-        whole = as_text(place | actual)
-        return diff_of(whole, after) if whole != after and not _is_last_save_ours(connection, wanted["uid"]) else ""
-    return diff_of(known, after)
+    actual, ours = plain(_uncounted(found["dashboard"]) | place), plain(_uncounted(wanted) | {"folder": FOLDER})
+    known = seen(actual, ours)
+    if known != ours:
+        return diff_of(as_text(known), as_text(ours))
+    if actual == ours or _is_last_save_ours(connection, wanted["uid"]):
+        return ""
+    return diff_of(as_text(actual), as_text(ours))
 
 
 def _is_last_save_ours(connection: Connection, name: str) -> bool:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from grafana_client import GrafanaApi  # type: ignore[import-untyped]
+from grafana_client import GrafanaApi
 from grafana_client import client as _client
 
 from swapline_cloud.config import GrafanaConfig
@@ -26,6 +26,10 @@ class Connection:
         self.url = config.url.rstrip("/")
         # The client puts "api" right behind the address' path.
         self.api = GrafanaApi.from_url(self.url + "/", _credential(config), timeout=config.timeout_s)
+        if config.ca is not None:
+            if not config.ca.is_file():
+                raise ConfigurationError(f"grafana.ca: {config.ca} is not there.")
+            self.api.client.verify = str(config.ca)
 
     def ask(self, what: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """Return what Grafana answers. `what` says what is asked, as "read the folder". Raises `GatewayError`."""
@@ -50,6 +54,10 @@ class Connection:
                 raise
 
         return self.ask(what, found)
+
+    def close(self) -> None:
+        """Close what is open to Grafana."""
+        self.api.client.s.close()
 
     def _explain(self, what: str, error: Any) -> GatewayError:
         said = _said(error)

@@ -18,10 +18,11 @@ class GrafanaPart:
         self._config = config
         self._grafana = grafana
         self._language = language
+        self._connection = Connection(grafana)
 
     def changes(self) -> Sequence[Change]:
         """See `Part.changes`."""
-        connection = Connection(self._grafana)
+        connection = self._connection
         return [
             *source.changes(connection, self._config),
             *folder.changes(connection),
@@ -30,3 +31,11 @@ class GrafanaPart:
             *notice.changes(connection, self._config.alert),
             *team.changes(connection, self._grafana),
         ]
+
+    def warnings(self) -> Sequence[str]:
+        """See `Part.warnings`."""
+        return ()
+
+    def close(self) -> None:
+        """See `Part.close`."""
+        self._connection.close()

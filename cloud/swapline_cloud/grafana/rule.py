@@ -32,7 +32,7 @@ def changes(connection: Connection, config: AlertConfig, language: str) -> Itera
         now = actual.get(name)
         save = partial(_save, connection, rule, now)
         if now is None:
-            yield Change(CREATE, "alert rule", name, diff_of("", as_text(rule)), save)
+            yield Change(CREATE, "alert rule", name, diff_of("", _outline(rule)), save)
         elif not is_same(now, rule):
             yield Change(UPDATE, "alert rule", name, diff_of(as_text(seen(now, rule)), as_text(rule)), save)
     for name, rule in actual.items():
@@ -41,6 +41,11 @@ def changes(connection: Connection, config: AlertConfig, language: str) -> Itera
             yield Change(DELETE, "alert rule", name, diff_of(rule["title"], ""), remove)
     for group in dict.fromkeys(rule["ruleGroup"] for rule in wanted.values()):
         yield from _group_changes(connection, group)
+
+
+def _outline(rule: dict[str, Any]) -> str:
+    questions = [query["model"]["query"] for query in rule["data"] if "query" in query["model"]]
+    return "\n".join([f"{rule['title']}, for {rule['for']}, {rule['labels']}", *questions])
 
 
 def _is_ours(rule: dict[str, Any]) -> bool:
