@@ -118,7 +118,7 @@ def test_templates_use_labels_that_the_statement_groups_by(name: str) -> None:
 @pytest.mark.parametrize("board", sorted({rule.board for rule in RULES}))
 def test_board_links_lead_to_boards_there_are(board: str) -> None:
     module = importlib.import_module(f"swapline_cloud.board.{board.replace('-', '_')}")
-    assert module.NAME == board
+    assert board == module.NAME
 
 
 @pytest.mark.parametrize("name", NAMES)
