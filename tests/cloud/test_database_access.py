@@ -4,13 +4,14 @@ import http.server
 import json
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from swapline_bench import services
 from swapline_cloud.config import CloudConfig
 from swapline_cloud.database import access, continuous, flux, secret
 from swapline_cloud.database.part1 import Influxdb1Part
@@ -120,6 +121,20 @@ def test_files_for_people_have_everything_and_no_secret(tmp_path: Path) -> None:
     together = "".join(files.values())
     assert TOKEN not in together
     assert "geheim" not in together
+
+
+def test_the_file_for_influxdb_1_sets_up_what_apply_wants(require: Callable[[str], Path], tmp_path: Path) -> None:
+    require("influxd")
+    with services.influxd() as server:
+        config = configuration(1, server.url, tmp_path)
+        answer = json.loads(server.execute(access.render_files(config)["influxdb1/setup.influxql"]))
+        assert [result for result in answer["results"] if "error" in result] == []
+        for role in secret.ROLES:
+            secret.SecretFiles(tmp_path).write(f"{role}.password", "PASSWORD")
+        part = Influxdb1Part(config)
+        assert part.changes() == []
+        assert "lets in everybody" in part.warnings()[0]
+        part.close()
 
 
 def test_rendering_twice_gives_the_same(tmp_path: Path) -> None:

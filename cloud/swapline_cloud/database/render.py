@@ -1,5 +1,7 @@
 """What `apply` does to a database, as files for people who do it by hand. No secret is in them."""
 
+import shlex
+
 from swapline_cloud.config import CloudConfig
 from swapline_gateway.influxql import identifier
 
@@ -22,7 +24,7 @@ def files(config: CloudConfig) -> dict[str, str]:
 def _setup1(config: CloudConfig) -> str:
     database = config.database.database
     lines = [
-        "-- InfluxDB 1.x: influx -execute \"$(sed '/^--/d; /^$/d' setup.influxql)\"",
+        "-- InfluxDB 1.x: curl -u ADMINISTRATOR --data-urlencode q@setup.influxql http://127.0.0.1:8086/query",
         "-- Put passwords where PASSWORD stands, and set auth-enabled = true in [http] of influxdb.conf.",
         f"CREATE DATABASE {identifier(database)} WITH {terms(POLICIES[0])};",
         *(f"{policy_statement('CREATE', database, policy)};" for policy in POLICIES[1:]),
@@ -40,10 +42,11 @@ def _setup2(config: CloudConfig) -> str:
     lines = [
         "#!/bin/sh",
         "# InfluxDB 2.x, by its own tool `influx`, which must be set up as an operator's (influx config create).",
+        "# Not tried against a live one.",
         "set -eu",
         'cd "$(dirname "$0")"',
-        f"org={organisation}",
-        f"database={database}",
+        f"org={shlex.quote(organisation)}",
+        f"database={shlex.quote(database)}",
         'bucket_id() { influx bucket list --org "$org" --name "$1" --hide-headers | cut -f 1; }',
         'make_bucket() { influx bucket create --org "$org" --name "$1" --retention "$2" --shard-group-duration "$3"; }',
         'map() { influx v1 dbrp create --org "$org" --db "$database" --rp "$1" --bucket-id "$(bucket_id "$2")" $3; }',
