@@ -1,6 +1,5 @@
 """The servers of one host as cloud/ sets them up: their very files, only paths and ports are others."""
 
-import shutil
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,9 +28,16 @@ class Broker(services.Server):
     """Mosquitto with the files that the container and Debian's service get, on a port of its own."""
 
     def __init__(
-        self, program: Path, folder: Path, secrets: Path, on_line: Callable[[str], None] | None = None
+        self,
+        program: Path,
+        folder: Path,
+        secrets: Path,
+        on_line: Callable[[str], None] | None = None,
+        *,
+        access: str = "",
     ) -> None:
         self._program, self.secrets = program, secrets
+        self._access = access  # what somebody wrote below the access list
         running = r"mosquitto version \S+ running"
         super().__init__("mosquitto", folder, self._write, running, chooses_port=False, on_line=on_line)
 
@@ -40,7 +46,8 @@ class Broker(services.Server):
         parts.mkdir(exist_ok=True)
         data = folder / "data"
         data.mkdir(exist_ok=True)
-        shutil.copy(CLOUD / "mosquitto" / "swapline.acl", folder)
+        access = (CLOUD / "mosquitto" / "swapline.acl").read_text()
+        (folder / "swapline.acl").write_text(access + self._access)
         text = (CLOUD / "mosquitto" / "swapline.conf").read_text()
         text = text.replace("listener 8883", f"listener {port} {services.HOST}").replace(SECRETS, str(self.secrets))
         (parts / "swapline.conf").write_text(text.replace("/etc/mosquitto/", f"{folder}/"))

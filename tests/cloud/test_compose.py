@@ -249,6 +249,6 @@ def test_image_copies_only_what_is_there_and_what_its_ignore_list_lets_through()
 
 
 def test_secrets_and_settings_of_a_host_are_never_committed() -> None:
-    for path in ("cloud/.env", "cloud/secrets/broker/server.key", "cloud/nodes/demo/van-001/client.key"):
+    for path in ("cloud/.env", "cloud/secrets/broker/server.key", "cloud/nodes/demo/van-001/client.key", "cloud/cloud.toml"):
         done = subprocess.run(["git", "check-ignore", "--quiet", "--no-index", path], cwd=ROOT, check=False)
         assert done.returncode == 0, path

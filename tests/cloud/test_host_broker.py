@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -193,3 +194,28 @@ def test_renewed_certificate_is_shown_after_a_reload(
         after = shown(server.port)
     assert before != after
     assert after.strip() == (own / "broker" / "server.crt").read_text().strip()
+
+
+async def test_stolen_node_is_locked_out_by_two_lines_of_the_access_list(
+    made: Path, tmp_path: Path, require: Callable[[str], Path]
+) -> None:
+    page = (CLOUD.parent / "docs" / "deploy.md").read_text()
+    lines = re.search(r"^user demo/van-013\ntopic deny \S+$", page, re.MULTILINE)
+    assert lines, "docs/deploy.md says how"
+    stolen = lines[0].replace("demo/van-013", VAN)
+    program = require("mosquitto")
+    async with (
+        Broker(program, tmp_path, made, access=f"\n{stolen}\n") as broker,
+        broker.client("gateway") as gateway,
+        broker.client(f"node/{VAN}") as thief,
+        broker.client(f"node/{OTHER}") as other,
+    ):
+        await gateway.subscribe("swapline/v1/#", qos=1)
+        await thief.publish(f"swapline/v1/{VAN}/live", b"x", qos=1)
+        await thief.subscribe(f"swapline/v1/{VAN}/#", qos=1)
+        await gateway.publish(f"swapline/v1/{VAN}/down", b"x", qos=1)
+        await other.publish(f"swapline/v1/{OTHER}/live", b"x", qos=1)
+        heard = await hear(gateway, f"swapline/v1/{OTHER}/live")
+        assert heard == [f"swapline/v1/{VAN}/down", f"swapline/v1/{OTHER}/live"]
+        await thief.subscribe("nothing", qos=1)  # answered behind whatever the broker would have sent before
+        assert not len(thief.messages)

@@ -191,3 +191,16 @@ def test_grafana_serves_tls_and_its_secrets_stand_in_files() -> None:
     for key in ("admin_password", "secret_key"):
         assert re.fullmatch(r"\$__file\{/etc/swapline/secrets/grafana/\w+\}", parser["security"][key])
     assert parser["server"]["cert_file"].startswith(f"{SECRETS}/grafana/")
+
+
+def test_page_for_operators_names_files_that_are_there_and_commands_that_we_have() -> None:
+    page = (SYSTEMD.parents[1] / "docs" / "deploy.md").read_text()
+    for pattern in set(re.findall(r"\bcloud/(?:systemd|mosquitto|docker)/[\w.*-]+[\w*]", page)):
+        assert list(SYSTEMD.parents[1].glob(pattern)), pattern
+    named = set(re.findall(r"\bswapline cloud ([a-z]+)", page)) | set(
+        re.findall(r"\b(?:secrets|apply) cloud ([a-z]+)", page)
+    )
+    assert named
+    assert named <= set(cloud.commands)
+    for unit in set(re.findall(r"\bswapline-(?:gateway|apply|rollup|secrets|backup)\.(?:service|timer)", page)):
+        assert (SYSTEMD / unit).is_file(), unit
