@@ -209,7 +209,7 @@ class FakeGrafana:
     async def _get_permissions(self, request: web.Request) -> web.Response:
         if request.match_info["uid"] not in self.folders:
             return refused(404, "folder not found")
-        found = []
+        found: list[Json] = [{"role": "Admin", "permission": 4, "inherited": False}]  # they may everything everywhere
         for item in self.permissions[request.match_info["uid"]]:
             team = self.teams.get(item.get("teamId", 0), {})
             found.append({"userId": 0, "teamId": 0, "role": "", "inherited": False} | item | {"team": team.get("name")})
@@ -219,8 +219,8 @@ class FakeGrafana:
         if request.match_info["uid"] not in self.folders:
             return refused(404, "folder not found")
         items = (await request.json())["items"]
-        if any(len({"userId", "teamId", "role"} & set(item)) != 1 for item in items):
-            return refused(400, "one of userId, teamId and role")
+        if any(len({"userId", "teamId", "role"} & set(item)) != 1 or item.get("role") == "Admin" for item in items):
+            return refused(400, "one of userId, teamId and role, Viewer or Editor")
         self.permissions[request.match_info["uid"]] = items
         return web.json_response({"message": "Folder permissions updated"})
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from swapline_cloud.alert import rules
 from swapline_cloud.board.pen import DATA_SOURCE_UID
 from swapline_cloud.cli import cloud
-from swapline_cloud.config import AlertConfig
+from swapline_cloud.config import AlertConfig, load
 from swapline_gateway.cli import Commands
 from swapline_gateway.error import EXIT_CONFIGURATION, EXIT_PROBLEM, EXIT_STORAGE
 from tests.cloud.fake_grafana import TOKEN, FakeGrafana, running
@@ -72,6 +72,19 @@ def test_wrong_configuration_names_file_key_and_what_is_allowed(tmp_path: Path, 
     assert "cloud.toml: " in result.output
     assert sentence in result.output
     assert "a-secret" not in result.output
+
+
+def test_secrets_may_stand_in_files_of_their_own(tmp_path: Path) -> None:
+    text = '[database]\nurl = "http://x"\ntoken_file = "a"\n[alert]\nwebhook_url_file = "b"\n'
+    (tmp_path / "a").write_text("a-token\n")
+    (tmp_path / "b").write_text("https://hooks.example.org/secret\n")
+    config = load(Path(configured(tmp_path, text)))
+    assert config.database.token is not None
+    assert config.database.token.get_secret_value() == "a-token"
+    assert config.alert.webhook_url is not None
+    assert config.alert.webhook_url.get_secret_value() == "https://hooks.example.org/secret"
+    assert "secret" not in repr(config.alert)
+    assert config.secrets == tmp_path / "secrets"
 
 
 def test_grafana_alone_needs_a_grafana(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from .folder import FOLDER
 LABEL, LABEL_VALUE = "swapline", "true"
 OWN = uid("")
 _READ_ONLY = ("id", "updated", "provenance")
+_UNSAID = {"keep_firing_for": "0s"}  # what a rule has of which Grafana says nothing
 _THEIRS = "isPaused"  # a rule that somebody paused stays so
 
 
@@ -27,7 +28,8 @@ def changes(connection: Connection, config: AlertConfig, language: str) -> Itera
     api = connection.api.alertingprovisioning
     rendered = rules.render(config, language)
     wanted = {rule["uid"]: {key: rule[key] for key in rule if key != _THEIRS} for rule in rendered}
-    actual = {rule["uid"]: rule for rule in connection.ask("list the alert rules", api.get_alertrules_all) or []}
+    listed = connection.ask("list the alert rules", api.get_alertrules_all) or []
+    actual = {rule["uid"]: _UNSAID | rule for rule in listed}
     for name, rule in wanted.items():
         now = actual.get(name)
         save = partial(_save, connection, rule, now)
@@ -45,7 +47,8 @@ def changes(connection: Connection, config: AlertConfig, language: str) -> Itera
 
 def _outline(rule: dict[str, Any]) -> str:
     questions = [query["model"]["query"] for query in rule["data"] if "query" in query["model"]]
-    return "\n".join([f"{rule['title']}, for {rule['for']}, {rule['labels']}", *questions])
+    labels = ", ".join(f"{name}={value}" for name, value in rule["labels"].items())
+    return "\n".join([f"{rule['title']}, for {rule['for']}, {labels}", *questions])
 
 
 def _is_ours(rule: dict[str, Any]) -> bool:

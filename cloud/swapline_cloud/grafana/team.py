@@ -18,6 +18,7 @@ from .folder import FOLDER
 VIEWERS, EDITORS = "swapline-viewers", "swapline-editors"
 RIGHTS = {VIEWERS: 1, EDITORS: 2}  # View, Edit
 _RIGHT_NAMES = {1: "View", 2: "Edit", 4: "Admin"}
+_WHO = ("role", "teamId", "userId")
 _READ_RIGHTS = "read the folder's permissions"
 
 
@@ -54,19 +55,22 @@ def _show(rights: dict[str, int]) -> str:
 def _save_rights(connection: Connection) -> None:
     """Give the teams their rights. Grafana replaces the whole list, so everybody else's are said again."""
     api = connection.api.folder
-    others = [
-        _kept(item)
-        for item in connection.ask(_READ_RIGHTS, api.get_folder_permissions, FOLDER)
-        if not item.get("inherited") and item.get("team") not in RIGHTS
-    ]
+    actual = connection.ask(_READ_RIGHTS, api.get_folder_permissions, FOLDER)
+    others = [_kept(item) for item in actual if _is_others(item)]
     ours = [{"teamId": _team_id(connection, name), "permission": right} for name, right in RIGHTS.items()]
     connection.ask(
         "change the folder's permissions", api.update_folder_permissions, FOLDER, {"items": [*others, *ours]}
     )
 
 
+def _is_others(item: dict[str, Any]) -> bool:
+    """Say whether a right was given here, and not to our teams. Administrators' own cannot be given."""
+    is_given = not item.get("inherited") and item.get("role") != "Admin" and any(item.get(who) for who in _WHO)
+    return is_given and item.get("team") not in RIGHTS
+
+
 def _kept(item: dict[str, Any]) -> dict[str, Any]:
-    who = next(key for key in ("role", "teamId", "userId") if item.get(key))
+    who = next(key for key in _WHO if item.get(key))
     return {who: item[who], "permission": item["permission"]}
 
 
