@@ -1,5 +1,6 @@
 """No statement of a board or an alert names what nobody writes; and the check finds what does not exist."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from swapline_cloud.board.boards import BOARDS
 from swapline_cloud.board.pen import Pen, as_json
 from swapline_cloud.interpolate import interpolate_alert, range_of
 from swapline_cloud.text import CHINESE, ENGLISH
-from swapline_cloud.viewer import Look, panels, targets, variables
+from swapline_cloud.viewer import Look, Target, panels, targets, variables
 from tests.cloud.named import policies, read_select, unknown_names, written
 
 KNOWN = written()
@@ -108,3 +109,31 @@ def test_every_name_in_an_alert_rules_statements_is_written_by_somebody(rule: Ru
 def test_an_alert_rule_needs_no_variable_of_a_board(rule: Rule) -> None:
     for condition in rule.conditions:
         assert interpolate_alert(condition.statement, range_of("now-10m", NOW_UTC_MS), 1000) == condition.statement
+
+
+def shown_names(target: Target) -> Iterator[str]:
+    """Yield regular expressions of what a statement's columns are called in its panel."""
+    select = read_select(target.statement)
+    if target.is_table:
+        yield from map(re.escape, ("Time", *select.by, *select.columns))
+        return
+    for column in select.columns:
+        alias = re.escape(target.alias.replace("$col", column))
+        yield re.sub(r"\\\$tag_\w+", ".*", alias)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.NAME)
+def test_every_column_that_is_dressed_is_there(board: Any) -> None:
+    json = drawn(board, ENGLISH)
+    look = Look(range_of(json["time"]["from"], NOW_UTC_MS), {one["name"]: "x" for one in variables(json)})
+    missed = []
+    for panel in panels(json):
+        names = [name for target in targets(panel, look) for name in shown_names(target)]
+        for override in panel["fieldConfig"]["overrides"]:
+            matcher = override["matcher"]
+            if matcher["id"] == "byName" and not any(re.fullmatch(name, matcher["options"]) for name in names):
+                missed.append((panel["title"], matcher["options"]))
+        for one in panel.get("transformations", []):
+            wanted = one["options"].get("include", {}).get("names", [])
+            missed += [(panel["title"], name) for name in wanted if not any(re.fullmatch(n, name) for n in names)]
+    assert missed == []
