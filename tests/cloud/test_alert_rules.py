@@ -7,7 +7,7 @@ import re
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from swapline_bench import services
 from swapline_cloud.alert.rule import INTERVALS_S, duration
 from swapline_cloud.alert.rules import RULES, render, rules
 from swapline_cloud.config import AlertConfig
-from swapline_cloud.rollup import columns
+from swapline_cloud.rollup import FRAMES_ROLLUP, columns
 from swapline_cloud.text import LANGUAGES
 from swapline_gateway.outlook.table import OUTLOOK, OUTLOOK_STATION
 from swapline_gateway.vitals.table import VITALS
@@ -29,7 +29,7 @@ NAMES = [rule.name for rule in RULES]
 HOUR_S = 3600
 
 # What `swapline_gateway` writes beside the catalogue's streams: measurement -> tags and fields.
-FRAMES = {"fleet", "node", "journal", "stream", "seq", "boot", "row_count", "value_count", "delay_ms"}
+FRAMES = {"fleet", "node", "journal", "stream", "seq", "boot", *(column.name for column in FRAMES_ROLLUP.columns)}
 
 
 def known_names(measurement: str) -> set[str]:
@@ -338,21 +338,33 @@ def test_a_station_fires_when_its_last_ready_module_is_gone(database: Database) 
     assert database.firing("station-not-ready") == ["empty"]
 
 
-def test_a_gap_fires_by_frames_of_one_to_four_hours_ago(database: Database) -> None:
-    def frames(node: str, lacking: Callable[[int], bool]) -> list[Point]:
-        # a frame each 10 s from six hours ago until now
-        return [frame("vehicle", node, seq, 6 * HOUR_S - seq * 10) for seq in range(2160) if not lacking(seq)]
+def hour(node: str, started_h: float, seq_min: int, seq_max: int, count: int) -> Point:
+    fields = f"frames={count}i,seq_min={seq_min}i,seq_max={seq_max}i"
+    return ("forever", f"frames,fleet=f,node={node},journal=7,stream=vehicle", fields, started_h * HOUR_S)
+
+
+def test_a_gap_fires_by_the_hours_that_are_over_and_rolled_up(database: Database) -> None:
+    def hours(node: str, lost: dict[int, int]) -> list[Point]:
+        # 400 frames an hour; `lost` says how many are missing of the hour that began so long ago
+        return [
+            hour(node, age + 0.5, (9 - age) * 400 + 1, (10 - age) * 400, 400 - lost.get(age, 0)) for age in range(8)
+        ]
 
     database.write(
-        *frames("whole", lambda _: False),
-        *frames("few", lambda seq: 1000 <= seq < 1200),
-        *frames("many", lambda seq: 1000 <= seq < 1201),
-        *frames("on-its-way", lambda seq: 1810 <= seq < 2100),
-        *frames("long-ago", lambda seq: 100 <= seq < 700),
+        *hours("whole", {}),
+        *hours("few", {2: 100, 3: 100}),
+        *hours("many", {2: 100, 3: 101}),
+        *hours("on-its-way", {0: 400, 1: 400}),
+        *hours("long-ago", {6: 399, 5: 300}),
     )
     assert database.firing("data-gap") == ["many"]
-    database.write(*frames("many", lambda _: False))
+    database.write(*hours("many", {}))
     assert database.firing("data-gap") == []
+
+
+def test_an_hour_that_is_missing_as_a_whole_is_a_gap_by_its_numbers(database: Database) -> None:
+    database.write(hour("van", 4.5, 1, 400, 400), hour("van", 2.5, 801, 1200, 400))
+    assert database.firing("data-gap") == ["van"]
 
 
 def test_losses_fire_but_what_a_power_cut_costs_does_not(database: Database) -> None:

@@ -1,0 +1,90 @@
+"""Measure what the alert rules' statements cost a real InfluxDB 1.x: `python tools/bench_alert.py --vans 500`.
+
+Of each van there are a day of rows of the stream `node`, four hours of frames, their roll-ups, and weeks of alarms.
+"""
+
+import argparse
+import time
+import urllib.parse
+from collections.abc import Iterator
+
+from swapline_bench import services
+from swapline_cloud.alert.rules import RULES
+from swapline_cloud.rollup import DATABASE, FOREVER, RAW
+from swapline_gateway.config import Influxdb1Config
+from swapline_gateway.influxql import InfluxqlClient
+
+NODE_STEP_S, FRAMES_A_SECOND, ALARMS = 30, 0.5, 20
+BODY_LINES = 50_000
+DAY_S, SPAN_S = 86_400, 14_400
+
+
+def node_lines(vans: int, now: int) -> Iterator[str]:
+    for van in range(vans):
+        for second in range(now - DAY_S, now, NODE_STEP_S):
+            yield f"node,fleet=f,node=van-{van:05} uptime_s={second - now + DAY_S}i {second}"
+
+
+def frame_lines(vans: int, now: int) -> Iterator[str]:
+    for van in range(vans):
+        for seq in range(int(SPAN_S * FRAMES_A_SECOND)):
+            stream = ("node", "vehicle", "module", "position")[seq % 4]
+            second = now - SPAN_S + int(seq / FRAMES_A_SECOND)
+            yield f"frames,fleet=f,node=van-{van:05},journal=7,stream={stream} seq={seq}i,boot=3i {second}"
+
+
+def hour_lines(vans: int, now: int) -> Iterator[str]:
+    """Yield the roll-ups of frames by hours."""
+    frames = int(3600 * FRAMES_A_SECOND)
+    for van in range(vans):
+        for age_h in range(1, 6):
+            for stream in ("node", "vehicle", "module", "position"):
+                series = f"frames,fleet=f,node=van-{van:05},journal=7,stream={stream}"
+                fields = f"frames={frames // 4}i,seq_min={frames * (6 - age_h)}i,seq_max={frames * (7 - age_h) - 1}i"
+                yield f"{series} {fields} {now - age_h * 3600}"
+
+
+def alarm_lines(vans: int, now: int) -> Iterator[str]:
+    for van in range(vans):
+        for number in range(ALARMS):
+            owner = f"fleet=f,node=van-{van:05},bay=1,module=M{van:05},code={number + 1}"
+            yield f"alarm,{owner} level={2 * (number == 0)}i {now - number * DAY_S}"
+
+
+def write(url: str, policy: str, lines: Iterator[str]) -> None:
+    target = f"{url}/write?" + urllib.parse.urlencode({"db": DATABASE, "rp": policy, "precision": "s"})
+    body: list[str] = []
+    for line in lines:
+        body.append(line)
+        if len(body) == BODY_LINES:
+            services.post(target, "\n".join(body).encode(), 60)
+            body.clear()
+    if body:
+        services.post(target, "\n".join(body).encode(), 60)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vans", type=int, default=500)
+    vans = parser.parse_args().vans
+    with services.influxd() as server:
+        assert isinstance(server, services.InfluxServer)
+        server.execute(f'CREATE DATABASE "{DATABASE}" WITH DURATION 30d REPLICATION 1 NAME "{RAW}"')
+        server.execute(f'CREATE RETENTION POLICY "{FOREVER}" ON "{DATABASE}" DURATION INF REPLICATION 1')
+        now = int(time.time())
+        for policy, lines in (
+            (RAW, node_lines),
+            (RAW, frame_lines),
+            (FOREVER, hour_lines),
+            (FOREVER, alarm_lines),
+        ):
+            write(server.url, policy, lines(vans, now))
+        client = InfluxqlClient(Influxdb1Config(type="influxdb1", url=server.url, database=DATABASE, timeout_s=60))
+        for rule in RULES:
+            begun = time.perf_counter()
+            counts = [len(client.query(condition.statement)) for condition in rule.conditions]
+            print(f"{rule.name:24} {time.perf_counter() - begun:6.2f} s  series {counts}")
+
+
+if __name__ == "__main__":
+    main()
