@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from swapline_bench import services
 from swapline_gateway.config import Influxdb1Config, OutlookConfig
 from swapline_gateway.influxql import InfluxqlClient
 from swapline_gateway.outlook.outlook import Outlook
-from swapline_gateway.outlook.question import HOUR_MS, Questions
+from swapline_gateway.outlook.question import HOUR_MS, SLOT_MS, Questions
 from swapline_gateway.vitals.point import make_line_sink
 
 VANS_PER_STATION = 20
@@ -107,6 +108,11 @@ def measured(name: str, server: services.Server, call: Callable[[], Any]) -> Any
     return answer
 
 
+def do_round(outlook: Outlook, at_ms: int) -> None:
+    """Do a round as a gateway does it."""
+    asyncio.run(outlook.do_round(at_ms))
+
+
 @click.command()
 @click.option("--vans", default=500, show_default=True)
 @click.option("--hours", default=3, show_default=True)
@@ -127,12 +133,14 @@ def main(vans: int, hours: int, row_s: float, rounds: int) -> None:
             found = measured("newest of everything (7)", server, lambda: questions.readings(now_ms))
         assert len(found.vans) == vans
         measured("places of stations (1)", server, lambda: questions.stations(now_ms))
-        hour_ms = now_ms - now_ms % HOUR_MS - HOUR_MS
-        use = measured("use of an hour (2)", server, lambda: questions.use(hour_ms))
+        slot_ms = now_ms - now_ms % SLOT_MS - SLOT_MS
+        use = measured("use of a slot (2)", server, lambda: questions.use(slot_ms, slot_ms + SLOT_MS))
+        hour_ms = slot_ms - HOUR_MS
+        measured("use of an hour (2)", server, lambda: questions.use(hour_ms, slot_ms))
         assert len(use) == vans
         outlook = Outlook(OutlookConfig(), questions=questions, sink=make_line_sink(config))
         for number in range(rounds):
-            measured(f"round {number}", server, lambda: asyncio.run(outlook.do_round(now_ms)))
+            measured(f"round {number}", server, partial(do_round, outlook, now_ms + number * 60_000))
         assert not outlook.problem, outlook.problem
         some = outlook.vans["bench", "van-0007"]
         click.echo(f"van-0007: {some}")

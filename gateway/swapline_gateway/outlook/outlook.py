@@ -88,12 +88,20 @@ class Outlook:
         readings = self._questions.readings(now_ms)
         if now_ms - self._places_ms >= STATIONS_MS:
             self._places, self._places_ms = self._questions.stations(now_ms), now_ms
-        self._consumption.refresh(now_ms)
+        self._refresh_consumption(now_ms)
         places = place_stations(config, readings, self._places)
         vans = judge_vans(config, readings, places, self._consumption.of, now_ms)
         stations = judge_stations(config, readings, places, blocked)
         self.vans, self.stations = vans, stations
         self.time_utc_ms = now_ms - now_ms % round(config.interval_s * 1000)
+
+    def _refresh_consumption(self, now_ms: int) -> None:
+        """Ask for what vans used. Where that takes the database too long, what is known of it has to do."""
+        try:
+            self._consumption.refresh(now_ms)
+        except SinkBusyError as error:
+            if self._novelty.take("consumption"):
+                self._log.warning("consumption is not up to date", error=str(error))
 
     def points(self) -> list[Point]:
         """Return the last round's points."""

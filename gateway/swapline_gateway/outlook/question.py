@@ -4,7 +4,7 @@
 however long a day was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from swapline_gateway.battery.table import SWAP
@@ -18,7 +18,8 @@ HOUR_MS = 3_600_000
 STATION_MS = 30 * DAY_MS  # a station's place is the median of what its swaps of so long say
 AHEAD_MS = 60_000  # a node whose clock runs ahead by more does not own a module until then
 POWER_MS_MAX = 600_000  # an older one says nothing about now
-WINDOW = "5m"  # in which a module does not leave a van and come back charged
+SLOT_MS = 300_000  # in which a module does not leave a van and come back charged
+GROWTH_MAX = 25.0  # km or kWh in a slot: 300 km/h, 300 kW
 CHARGING = 2  # a slot's charger state
 
 
@@ -123,13 +124,13 @@ class Questions:
                 found[tags["fleet"], tags["station"]] = Position(latitude, longitude)
         return found
 
-    def use(self, hour_ms: int) -> dict[NodeKey, Use]:
-        """Return what all vans used in one hour.
+    def use(self, begin_ms: int, end_ms: int) -> dict[NodeKey, Use]:
+        """Return what all vans used from one time to another, both the beginning of a slot.
 
-        Totals grow elsewhere too while a module is away, so growth is added up of windows that are shorter than that.
+        A module's totals grow elsewhere too while it is away from a van, so growth is added up of slots.
         """
-        energies = self._growth(MODULE.name, ("energy_out_kwh", "energy_in_kwh"), hour_ms, ', "module", "bay"')
-        distances = self._growth(VEHICLE.name, ("odometer_km",), hour_ms)
+        energies = self._growth(MODULE.name, ("energy_out_kwh", "energy_in_kwh"), begin_ms, end_ms, "module", "bay")
+        distances = self._growth(VEHICLE.name, ("odometer_km",), begin_ms, end_ms)
         found = {}
         for key, (distance,) in distances.items():
             out_kwh, in_kwh = energies.get(key, (0.0, 0.0))
@@ -137,23 +138,24 @@ class Questions:
         return found
 
     def _growth(
-        self, stream: str, totals: tuple[str, ...], hour_ms: int, owner: str = ""
+        self, stream: str, totals: tuple[str, ...], begin_ms: int, end_ms: int, *owner: str
     ) -> dict[NodeKey, tuple[float, ...]]:
-        """Return by how much totals grew in one hour, added up for each node.
+        """Return by how much totals grew, added up for each node. One that jumped (a new device) has not grown.
 
         Added up here: InfluxDB 1.6.7 takes ten times as long for the sum of a subquery, and for `spread`.
         """
         columns = ", ".join(f'max("{name}") - min("{name}")' for name in totals)
+        names = ", ".join(f'"{tag}"' for tag in ("fleet", "node", *owner))
         found: dict[NodeKey, tuple[float, ...]] = {}
         for series in self._client.query(
             f"SELECT {columns} FROM {self._client.source(stream)}"  # noqa: S608 (the catalogue's names)
-            f" WHERE time >= {hour_ms}ms AND time < {hour_ms + HOUR_MS}ms"
-            f' GROUP BY time({WINDOW}), "fleet", "node"{owner} fill(none)'
+            f" WHERE time >= {begin_ms}ms AND time < {end_ms}ms"
+            f" GROUP BY time({SLOT_MS}ms), {names} fill(none)"
         ):
             key = _node(series["tags"])
             before = found.get(key, (0.0,) * len(totals))
-            windows = zip(*(values[1:] for values in series["values"]), strict=True)
-            found[key] = tuple(sum(filter(None, grown), start) for start, grown in zip(before, windows, strict=True))
+            columns_grown = zip(*(values[1:] for values in series["values"]), strict=True)
+            found[key] = tuple(start + _sum(grown) for start, grown in zip(before, columns_grown, strict=True))
         return found
 
     def close(self) -> None:
@@ -163,6 +165,11 @@ class Questions:
 
 def _number(value: object) -> float | None:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _sum(grown: Iterable[object]) -> float:
+    numbers = [_number(one) or 0.0 for one in grown]
+    return sum(number for number in numbers if number <= GROWTH_MAX)
 
 
 def _node(tags: dict[str, str]) -> NodeKey:

@@ -1,20 +1,24 @@
 """What the outlook says of readings: numbers against hand computation."""
 
+import contextlib
+import random
 from typing import Any
 
 import pytest
 
 from swapline_gateway.config import OutlookConfig
-from swapline_gateway.outlook.consumption import Consumption
+from swapline_gateway.error import SinkBusyError
+from swapline_gateway.outlook.consumption import HOURS_MAX, SETTLE_MS, Consumption
 from swapline_gateway.outlook.judge import (
     ABSENT_MS,
+    Nearest,
     distance_km,
     judge_stations,
     judge_vans,
     modules_there,
     place_stations,
 )
-from swapline_gateway.outlook.question import HOUR_MS, Use
+from swapline_gateway.outlook.question import HOUR_MS, SLOT_MS, Use
 from swapline_gateway.outlook.record import Blocked, ModuleReading, NodeKey, Position, Readings, SlotReading
 
 NOW_MS = 1_800_000_000_000
@@ -172,26 +176,46 @@ def test_station_is_where_it_is_configured_else_where_it_says_else_where_vans_sw
     }
 
 
-class Hours:
-    """Answers what vans used, and remembers for which hours it was asked."""
+@pytest.mark.parametrize("count", [1, 2, 60])
+def test_nearest_station_is_the_one_that_looking_at_all_finds(count: int) -> None:
+    chance = random.Random(count)  # noqa: S311 (not for secrets)
+
+    def anywhere() -> Position:
+        return Position(chance.uniform(30.9, 31.5), chance.uniform(121.0, 122.0))
+
+    stations = {("f", f"s{number:02d}"): anywhere() for number in range(count)}
+    nearest = Nearest(stations)
+    for _ in range(50):
+        place = anywhere()
+        expected = min((distance_km(place, position), name) for (_, name), position in stations.items())
+        assert nearest.find("f", place) == expected
+    assert nearest.find("other", anywhere()) is None
+
+
+class Slots:
+    """Answers what vans used, and remembers for which slots it was asked."""
 
     def __init__(self, used: dict[int, Use]) -> None:
         self.used = used
-        self.asked: list[int] = []
+        self.asked: list[tuple[int, int]] = []
+        self.is_away = False
 
-    def use(self, hour_ms: int) -> dict[NodeKey, Use]:
-        self.asked.append(hour_ms)
-        return {VAN: self.used[hour_ms]} if hour_ms in self.used else {}
-
-
-def day(used: dict[int, Use]) -> Consumption:
-    consumption = Consumption(Hours(used), rated_kwh_per_km=0.2)
-    for minute in range(13):
-        consumption.refresh(NOW_MS + minute * 60_000)
-    return consumption
+    def use(self, begin_ms: int, end_ms: int) -> dict[NodeKey, Use]:
+        if self.is_away:
+            raise SinkBusyError("away")
+        self.asked.append((begin_ms, end_ms))
+        found = [use for slot, use in self.used.items() if begin_ms <= slot < end_ms]
+        return {VAN: Use(*map(sum, zip(*found, strict=True)))} if found else {}
 
 
 THIS_HOUR = NOW_MS - NOW_MS % HOUR_MS
+
+
+def day(asked: Slots) -> Consumption:
+    consumption = Consumption(asked, rated_kwh_per_km=0.2)
+    for minute in range(13):
+        consumption.refresh(NOW_MS + minute * 60_000)
+    return consumption
 
 
 @pytest.mark.parametrize(
@@ -206,32 +230,64 @@ THIS_HOUR = NOW_MS - NOW_MS % HOUR_MS
     ],
 )
 def test_consumption_is_that_of_the_day_within_what_can_be(uses: list[Use], kwh_per_km: float) -> None:
-    consumption = day({THIS_HOUR - number * 20 * HOUR_MS: use for number, use in enumerate(uses)})
-    assert consumption.of(VAN) == pytest.approx(kwh_per_km)
+    asked = Slots({THIS_HOUR - HOUR_MS - number * 20 * HOUR_MS: use for number, use in enumerate(uses)})
+    assert day(asked).of(VAN) == pytest.approx(kwh_per_km)
 
 
 def test_hours_leave_the_day_when_it_is_over() -> None:
-    asked = Hours({THIS_HOUR - 20 * HOUR_MS: Use(10, 40), THIS_HOUR: Use(20, 40)})
-    consumption = Consumption(asked, rated_kwh_per_km=0.2)
-    for minute in range(13):
-        consumption.refresh(NOW_MS + minute * 60_000)
+    asked = Slots({THIS_HOUR - 20 * HOUR_MS: Use(10, 40), THIS_HOUR - HOUR_MS: Use(20, 40)})
+    consumption = day(asked)
     assert consumption.of(VAN) == pytest.approx(30 / 80)
     for hour in range(1, 10):
         consumption.refresh(NOW_MS + hour * HOUR_MS)
     assert consumption.of(VAN) == pytest.approx(20 / 40)
+    for hour in range(10, 30):
+        consumption.refresh(NOW_MS + hour * HOUR_MS)
+    assert consumption.of(VAN) == 0.2
 
 
-def test_a_minute_costs_two_hours_at_most_and_an_hour_is_asked_until_ten_minutes_after_its_end() -> None:
-    asked = Hours({})
+def test_day_is_asked_for_by_and_by_then_each_slot_once_when_it_has_settled() -> None:
+    asked = Slots({})
     consumption = Consumption(asked, rated_kwh_per_km=0.2)
     counts = []
-    for minute in range(3 * 60):
-        before = len(asked.asked)
-        consumption.refresh(THIS_HOUR + minute * 60_000)
+    for minute in range(180):
+        before, now_ms = len(asked.asked), THIS_HOUR + minute * 60_000
+        consumption.refresh(now_ms)
         counts.append(len(asked.asked) - before)
-    assert max(counts) == 2
-    assert sum(counts[:12]) >= 24
-    assert sum(counts[60:120]) <= 8  # six times the running hour, once more the one before
-    assert asked.asked.count(THIS_HOUR + HOUR_MS) <= 8
-    last = max(index for index, hour in enumerate(asked.asked) if hour == THIS_HOUR)
-    assert sum(hour > THIS_HOUR for hour in asked.asked[:last]) >= 1
+        assert all(begin < end <= now_ms - SETTLE_MS for begin, end in asked.asked)
+    assert max(counts) == HOURS_MAX
+    assert not any(count > 1 for count in counts[14:])
+    assert sum(counts[60:120]) == HOUR_MS // SLOT_MS
+    slots = sorted(slot for begin, end in asked.asked for slot in range(begin, end, SLOT_MS))
+    assert slots == list(range(slots[0], slots[-1] + 1, SLOT_MS))
+
+
+def test_database_that_is_away_leaves_what_is_known_and_is_asked_for_the_rest() -> None:
+    asked = Slots({THIS_HOUR - HOUR_MS: Use(20, 40), THIS_HOUR - 8 * HOUR_MS: Use(20, 40)})
+    consumption = Consumption(asked, rated_kwh_per_km=0.2)
+    for minute in range(2):
+        consumption.refresh(NOW_MS + minute * 60_000)
+    asked.is_away = True
+    with pytest.raises(SinkBusyError):
+        consumption.refresh(NOW_MS + 600_000)
+    assert consumption.of(VAN) == pytest.approx(0.5)
+    asked.is_away, asked.used[THIS_HOUR - 8 * HOUR_MS] = False, Use(60, 40)
+    for minute in range(2, 15):
+        consumption.refresh(NOW_MS + minute * 60_000)
+    assert consumption.of(VAN) == pytest.approx(1.0)
+
+
+def test_question_that_takes_too_long_is_asked_in_smaller_parts() -> None:
+    class Slow(Slots):
+        """Answers for twenty minutes at most."""
+
+        def use(self, begin_ms: int, end_ms: int) -> dict[NodeKey, Use]:
+            self.is_away = end_ms - begin_ms > 4 * SLOT_MS
+            return super().use(begin_ms, end_ms)
+
+    asked = Slow({THIS_HOUR - 5 * HOUR_MS + SLOT_MS * slot: Use(1, 4) for slot in range(12)})
+    consumption = Consumption(asked, rated_kwh_per_km=0.2)
+    for minute in range(150):
+        with contextlib.suppress(SinkBusyError):
+            consumption.refresh(NOW_MS + minute * 60_000)
+    assert consumption.of(VAN) == pytest.approx(0.25)

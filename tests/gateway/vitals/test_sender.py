@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
+from swapline_gateway.config import Influxdb2Config
 from swapline_gateway.error import SinkBusyError, SinkRejectedError
-from swapline_gateway.vitals.point import Point, format_points, make_point
+from swapline_gateway.vitals.point import Point, format_points, make_line_sink, make_point
 from swapline_gateway.vitals.sender import PointSender
 from swapline_gateway.vitals.table import DISK
+from tests.gateway.fake_influx import FakeInflux
 from tests.gateway.test_gateway import until
 
 
@@ -104,3 +107,12 @@ async def test_points_are_one_request(count: int) -> None:
         sender.add(point(number) for number in range(count))
         await until(lambda: sender.sent == count)
         assert sink.attempts == 1
+
+
+async def test_points_reach_an_influxdb_2_through_its_own_client() -> None:
+    with FakeInflux(2) as fake:
+        config = Influxdb2Config(type="influxdb2", url=fake.url, token=SecretStr("t"))
+        async with running(PointSender(make_line_sink(config))) as sender:
+            sender.add([point(1), point(2)])
+            await asyncio.to_thread(fake.wait_for, 2, "disk")
+            await until(lambda: sender.sent == 2)
