@@ -4,16 +4,21 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from swapline_cloud import config as cloud_configuration
+from swapline_cloud.cli import cloud
 from swapline_cloud.command.host import make_secrets
 from swapline_gateway import config as gateway_configuration
 from swapline_gateway.config import Influxdb2Config
+from swapline_gateway.error import ConfigurationError
+from tests.cloud.fake_influxdb2 import OPERATOR_TOKEN, FakeInfluxdb2, serving
 
 ROOT = Path(__file__).parents[2]
 CLOUD = ROOT / "cloud"
@@ -200,17 +205,57 @@ def test_command_of_the_secrets_service_is_one_that_we_have(tmp_path: Path) -> N
 def etc(tmp_path: Path) -> Path:
     """Return a folder with the image's configurations and the secrets that they name, as the containers see them."""
     make_secrets.main(["--out", str(tmp_path / "secrets"), "--host", "fleet.example"], standalone_mode=False)
-    (tmp_path / "secrets" / "apply" / "gateway.token").write_text("made-by-apply\n")
     for name in ("gateway.toml", "database.toml", "cloud.toml"):
         text = (CLOUD / "docker" / name).read_text()
         (tmp_path / name).write_text(text.replace(SECRETS, str(tmp_path / "secrets")))
     return tmp_path
 
 
-def test_gateway_accepts_its_configuration_and_finds_every_secret(etc: Path) -> None:
+@pytest.fixture
+def database(etc: Path) -> Iterator[FakeInfluxdb2]:
+    """Serve an InfluxDB 2.x (a played one) as the image sets it up with its environment; the configurations name it."""
+    environment = services()["influxdb"]["environment"]
+    token = Path(environment["DOCKER_INFLUXDB_INIT_ADMIN_TOKEN_FILE"].replace(SECRETS, str(etc / "secrets")))
+    assert token.read_text()
+    token.write_text(OPERATOR_TOKEN)
+    state = FakeInfluxdb2()
+    organisation = state.add_organisation(environment["DOCKER_INFLUXDB_INIT_ORG"])
+    state.add_bucket({"orgID": organisation["id"], "name": environment["DOCKER_INFLUXDB_INIT_BUCKET"]})
+    with serving(state) as url:
+        for name in ("gateway.toml", "database.toml", "cloud.toml"):
+            text = (etc / name).read_text()
+            (etc / name).write_text(text.replace("http://influxdb:8086", url))
+        yield state
+
+
+def run_service(name: str, etc: Path) -> str:
+    """Run the command of a service of ours as its container would, and return what it says."""
+    group, *command = [part.replace("/etc/swapline", str(etc)) for part in services()[name]["command"]]
+    assert group == cloud.name
+    result = CliRunner().invoke(cloud, command)
+    assert result.exit_code == 0, f"{result.output}{result.exception}"
+    return result.output
+
+
+@pytest.mark.usefixtures("database")
+def test_what_the_database_is_set_up_with_lets_apply_in_and_what_that_makes_the_gateway_finds(etc: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"gateway\.token cannot be read"):
+        gateway_configuration.load(etc / "gateway.toml")
+    assert "create" in run_service("apply-database", etc)
+    assert run_service("apply-database", etc) == "Nothing to do: all is as it should be.\n"
+    sink = gateway_configuration.load(etc / "gateway.toml").sink
+    assert isinstance(sink, Influxdb2Config)
+    assert sink.token.get_secret_value() == (etc / "secrets" / "apply" / "gateway.token").read_text().strip()
+
+
+def test_gateway_accepts_its_configuration_and_writes_into_buckets_that_apply_makes(
+    etc: Path, database: FakeInfluxdb2
+) -> None:
+    run_service("apply-database", etc)
     config = gateway_configuration.load(etc / "gateway.toml")
     assert isinstance(config.sink, Influxdb2Config)
-    assert config.sink.token.get_secret_value() == "made-by-apply"
+    names = {bucket["name"] for bucket in database.buckets.values()}
+    assert {config.sink.bucket, config.sink.forever_bucket} <= names
     assert config.mqtt.tls is not None
     assert all(path.is_file() for _, path in config.mqtt.tls)
     assert config.mqtt.host in services()
@@ -249,6 +294,11 @@ def test_image_copies_only_what_is_there_and_what_its_ignore_list_lets_through()
 
 
 def test_secrets_and_settings_of_a_host_are_never_committed() -> None:
-    for path in ("cloud/.env", "cloud/secrets/broker/server.key", "cloud/nodes/demo/van-001/client.key", "cloud/cloud.toml"):
+    for path in (
+        "cloud/.env",
+        "cloud/secrets/broker/server.key",
+        "cloud/nodes/demo/van-001/client.key",
+        "cloud/cloud.toml",
+    ):
         done = subprocess.run(["git", "check-ignore", "--quiet", "--no-index", path], cwd=ROOT, check=False)
         assert done.returncode == 0, path

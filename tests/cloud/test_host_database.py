@@ -1,5 +1,6 @@
 """InfluxDB 1.x of one host with users, and the whole host: node, broker, gateway, database with the files of cloud/."""
 
+import functools
 import shutil
 import sys
 import time
@@ -20,6 +21,7 @@ from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from tests.cloud.host import CLOUD, SECRETS, VAN, Broker, Influx, make_secrets
 
 STORED_S_MAX = 60.0
+VITALS = "\n[vitals]\ninterval_s = 0.5\n"
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ class Gateway(services.Server):
         text = text.replace("/var/lib/swapline", str(folder)).replace("port = 8883", f"port = {self._broker.port}")
         text = text.replace("/run/credentials/swapline-gateway.service", str(self._broker.secrets / "gateway"))
         self.config_path = folder / "gateway.toml"
-        self.config_path.write_text(text.replace("port = 8080", f"port = {port}"))
+        self.config_path.write_text(text.replace("port = 8080", f"port = {port}") + VITALS)
         return (sys.executable, "-m", "swapline_gateway", "gateway", "--config", str(self.config_path))
 
 
@@ -138,7 +140,8 @@ async def test_node_with_the_hosts_certificate_is_stored_by_the_hosts_gateway_an
         config = {"fleet": fleet, "node": node, "link": link, "seal_interval_ms": 200}
         async with NodeProcess(node, tmp_path / "node", bundle=firmware, config=config) as process:
             await process.wait_for_line("connected")
-            await services.whole(lambda: wait_for_rows(server, etc))
+            for measurement in ("node", "gateway", "certificate", "broker", "disk"):
+                await services.whole(functools.partial(wait_for_rows, server, etc, measurement))
             assert await process.stop() == 0
         checked = await services.whole(
             lambda: CliRunner().invoke(main, ["check", "--config", str(gateway.config_path)])
@@ -146,10 +149,10 @@ async def test_node_with_the_hosts_certificate_is_stored_by_the_hosts_gateway_an
         assert checked.exit_code == 0, checked.output
 
 
-def wait_for_rows(server: Influx, etc: Path) -> None:
-    """Ask as Grafana does until rows of the van are there."""
+def wait_for_rows(server: Influx, etc: Path, measurement: str) -> None:
+    """Ask as Grafana does until rows of a measurement are there: the van's own, or what the gateway says."""
     password = (etc / "secrets" / "apply" / "grafana.password").read_text().strip()
-    query = 'SELECT COUNT("time_quality") FROM "raw"."node" WHERE "node" = \'van-001\''
+    query = f'SELECT * FROM "raw"."{measurement}" LIMIT 1'  # noqa: S608 (a name from above)
     headers = urllib3.make_headers(basic_auth=f"swapline_grafana:{password}")
     fields = {"db": "swapline", "q": query}
     end = time.monotonic() + STORED_S_MAX
