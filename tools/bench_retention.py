@@ -4,8 +4,8 @@
 
 Sizes: one module lives for some days (`swapline_bench.module_life`: rows by exception, as a node keeps them); its rows
 and roll-ups are written out and compacted by the server. Cost: three hours of a module that drives are given to N
-modules; then every query of the streams `module` and `cells` is run over them as the server itself runs it, over
-`span_s`, and its processor time is charged to the `every_s` for which it was done.
+modules; then every query of the streams `module` and `cells` is run over them as the server itself runs it, over a
+turn's `span_s`, and its processor time is charged to the `every_s` for which it was done.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from swapline_bench.services import InfluxServer
 from swapline_cloud.config import CloudConfig
 from swapline_cloud.database import continuous
 from swapline_cloud.database.part1 import Influxdb1Part
-from swapline_cloud.rollup import FOREVER, LEVELS, MINUTE, RAW
+from swapline_cloud.rollup import FOREVER, LATE_TURN, LEVELS, MINUTE, RAW, Level
 from swapline_gateway.reading import FrameRows
 from swapline_gateway.sinks.line_protocol import format_frames
 
@@ -66,11 +66,11 @@ def write(server: InfluxServer, frames: Iterator[FrameRows]) -> int:
     return count
 
 
-def queries(policy: str, stream: str, start_s: int, end_s: int) -> list[str]:
-    """Return what a stream's continuous queries select, over a range."""
+def queries(level: Level, stream: str, start_s: int, end_s: int) -> list[str]:
+    """Return what a stream's continuous queries of one turn select, over a range."""
     found = []
-    for name, text in continuous.statements("swapline").items():
-        if name.startswith(f"{continuous.OWN}{stream}.{policy}."):
+    for name, text in continuous.statements("swapline", (level._replace(turns=level.turns[:1]),)).items():
+        if name.startswith(f"{continuous.OWN}{stream}."):
             select = text[text.index("BEGIN ") + 6 : text.index(" END")]
             found.append(select.replace(" GROUP BY", f" WHERE time >= {start_s}s AND time < {end_s}s GROUP BY"))
     return found
@@ -94,7 +94,7 @@ def sizes(folder: Path, days: float) -> dict[str, float]:
             found[f"{stream}_raw_rows_a_day"] = len(kept) / days
             found[f"{stream}_raw_bytes_a_row"] = (after[RAW] - before[RAW]) / len(kept)
             for level in LEVELS:
-                for text in queries(level.policy, stream, start_s, end_s):
+                for text in queries(level, stream, start_s, end_s):
                     post(server, text)
             rolled = compacted(folder)
             for level in LEVELS:
@@ -140,7 +140,7 @@ def memory_mb_max(server: InfluxServer) -> float:
 
 def cost(module_count: int) -> dict[str, float]:
     """Return what the queries of so many modules cost, all of which drive."""
-    span_s = max(level.span_s for level in LEVELS)
+    span_s = LATE_TURN.span_s
     end_s = int(time.time()) // HOUR_S * HOUR_S
     life = ModuleLife(make_module(1), seed=1, begin_utc_ms=(end_s - span_s) * 1000)
     life.drive(0.0, span_s)
@@ -157,10 +157,12 @@ def cost(module_count: int) -> dict[str, float]:
         }
         for stream in STREAMS:
             for level in LEVELS:
-                begun_s = cpu_s(server)
-                for text in queries(level.policy, stream, end_s - level.span_s, end_s):
-                    post(server, text)
-                found[f"{stream}_{level.policy}_share_of_a_core"] = (cpu_s(server) - begun_s) / level.every_s
+                for turn in level.turns:
+                    begun_s = cpu_s(server)
+                    for text in queries(level, stream, end_s - turn.span_s, end_s):
+                        post(server, text)
+                    name = f"{stream}_{level.policy}_each_{turn.every_s}_s_share_of_a_core"
+                    found[name] = (cpu_s(server) - begun_s) / turn.every_s
         found["memory_mb_after_queries"] = memory_mb_max(server)
     return found
 
@@ -179,7 +181,7 @@ def main() -> None:
         print(json.dumps(found))
         return
     for name, value in found.items():
-        print(f"{name:40} {value:12.3f}", flush=True)
+        print(f"{name:52} {value:12.3f}", flush=True)
 
 
 if __name__ == "__main__":

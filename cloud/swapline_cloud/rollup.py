@@ -11,8 +11,8 @@ A roll-up of a stream is a measurement of the stream's name in another policy. O
 - a total: minimum, maximum, count, last; never a mean, and growth is the difference of two lasts;
 - a state: count and last.
 
-The gateway's own `frames` has a roll-up as well: `FRAMES_ROLLUP`. All are made from raw rows: an hour is never a mean of
-means. The database makes them again and again while rows may still come, up to `LATE_S` after their time; what comes
+The gateway's own `frames` has a roll-up as well: `FRAMES_ROLLUP`. All are made from raw rows: an hour is never a mean
+of means. The database makes them again and again while rows may still come, up to `LATE_S` after their time; what comes
 later is aggregated by `swapline cloud rollup`.
 """
 
@@ -39,22 +39,26 @@ LASTING = ("event", "alarm")
 LATE_S = 7200
 
 
+class Turn(NamedTuple):
+    """When a database makes a level's newest points: each `every_s`, those of the last `span_s`."""
+
+    every_s: int
+    span_s: int
+
+
 class Level(NamedTuple):
-    """A roll-up: one point each `seconds`, kept in `policy`. The database makes the newest points each `every_s`."""
+    """A roll-up: one point each `seconds`, kept in `policy`; made by the database in `turns`."""
 
     policy: str
     interval: str  # as InfluxQL and Flux write it
     seconds: int
-    every_s: int
-
-    @property
-    def span_s(self) -> int:
-        """Return how far back the database looks each time, so that no row is missed that is `LATE_S` late."""
-        return LATE_S + self.every_s
+    turns: tuple[Turn, ...]
 
 
-# Each row is read `span_s / every_s` times: five times for its minutes, three times for its hour.
-LEVELS = (Level(MINUTE, "1m", 60, 1800), Level(FOREVER, "1h", 3600, 3600))
+# Minutes are five minutes old at most. Once an hour everything is made again that late rows may have changed. So a row
+# is read five times for its minutes, three times for its hour.
+LATE_TURN = Turn(3600, 3600 + LATE_S)
+LEVELS = (Level(MINUTE, "1m", 60, (Turn(300, 600), LATE_TURN)), Level(FOREVER, "1h", 3600, (LATE_TURN,)))
 
 
 class Column(NamedTuple):

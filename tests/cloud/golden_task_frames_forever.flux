@@ -4,7 +4,7 @@ import "date"
 option task = {name: "swapline.frames.forever", every: 3600s, offset: 30s}
 
 stop = date.truncate(t: now(), unit: 1h)
-start = date.sub(from: date.truncate(t: now(), unit: 1h), d: 10800s)
+start = date.sub(from: stop, d: 10800s)
 
 from(bucket: "swapline")
     |> range(start: start, stop: stop)

@@ -1,10 +1,10 @@
 // Made by `swapline cloud apply`, which puts it back: a point each 1m of module.
 import "date"
 
-option task = {name: "swapline.module.minute", every: 1800s, offset: 30s}
+option task = {name: "swapline.module.minute", every: 300s, offset: 30s}
 
 stop = date.truncate(t: now(), unit: 1m)
-start = date.sub(from: date.truncate(t: now(), unit: 1m), d: 9000s)
+start = date.sub(from: stop, d: 600s)
 
 from(bucket: "swapline")
     |> range(start: start, stop: stop)

@@ -47,8 +47,15 @@ def test_a_script_reads_as_it_was_agreed(name: str) -> None:
 
 @pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.policy)
 @pytest.mark.parametrize("rollup", rollups(), ids=lambda rollup: rollup.measurement)
-def test_a_task_makes_the_very_columns_of_its_roll_up(rollup: Rollup, level: Level) -> None:
-    script = SCRIPTS[f"swapline.{rollup.measurement}.{level.policy}"]
+def test_each_task_makes_the_very_columns_of_its_roll_up(rollup: Rollup, level: Level) -> None:
+    begin = f"swapline.{rollup.measurement}.{level.policy}"
+    scripts = [script for name, script in SCRIPTS.items() if name in (begin, f"{begin}.late")]
+    assert len(scripts) == len(level.turns)
+    for script in scripts:
+        holds_the_columns(script, rollup, level)
+
+
+def holds_the_columns(script: str, rollup: Rollup, level: Level) -> None:
     assert sorted(columns_of(script)) == sorted(rollup.columns)
     pipes = list(PIPE.finditer(script))
     assert {pipe["measurement"] for pipe in pipes} == {rollup.measurement}
@@ -67,14 +74,17 @@ def test_nothing_else_is_in_a_script_and_its_imports_come_first(name: str) -> No
     assert PIPE.sub("", SCRIPTS[name]).strip() == head.strip()
 
 
-def test_a_window_ends_with_a_whole_unit_and_reaches_back_beyond_the_latest_row() -> None:
+def test_a_window_ends_with_a_whole_unit_and_the_turns_reach_back_beyond_the_latest_row() -> None:
     for level, unit in ((LEVELS[0], "1m"), (LEVELS[1], "1h")):
-        script = SCRIPTS[f"swapline.vehicle.{level.policy}"]
-        assert f"every: {level.every_s}s, offset: {flux.OFFSET_S}s" in script
-        assert f"stop = date.truncate(t: now(), unit: {unit})" in script
-        assert f"d: {level.every_s + LATE_S}s)" in script
-        assert level.every_s % level.seconds == 0
-        assert level.span_s % level.seconds == 0
+        for turn in level.turns:
+            is_late = turn == level.turns[-1] and len(level.turns) > 1
+            script = SCRIPTS[f"swapline.vehicle.{level.policy}" + (".late" if is_late else "")]
+            assert f"every: {turn.every_s}s, offset: {flux.OFFSET_S}s" in script
+            assert f"stop = date.truncate(t: now(), unit: {unit})" in script
+            assert f"start = date.sub(from: stop, d: {turn.span_s}s)" in script
+            assert turn.every_s % level.seconds == 0
+            assert turn.span_s % level.seconds == 0
+        assert level.turns[-1].span_s - level.turns[-1].every_s >= LATE_S
 
 
 def test_totals_and_states_are_never_averaged() -> None:

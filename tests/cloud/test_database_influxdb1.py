@@ -12,10 +12,11 @@ from swapline_cloud.database import access, continuous
 from swapline_cloud.database.client1 import AdminClient
 from swapline_cloud.database.part1 import Influxdb1Part
 from swapline_cloud.plan import Change
-from swapline_cloud.rollup import FOREVER, LEVELS, MINUTE, Level
+from swapline_cloud.rollup import FOREVER, LATE_TURN, LEVELS, MINUTE, Level, Turn
 from swapline_gateway.error import AccessError, ConfigurationError, GatewayError, UnavailableError
 from tests.cloud.influx_auth import influxd_with_users
 
+MINUTES = continuous.statements("swapline", LEVELS[:1])
 QUERY_COUNT = len(continuous.statements("swapline"))
 ROOT = ("root", 'a root\'s "pass" word \\')
 
@@ -260,11 +261,11 @@ def test_what_is_not_ours_stays_and_what_was_ours_goes(config: CloudConfig) -> N
 
 
 def test_a_changed_catalogue_changes_the_queries_that_it_is_about(config: CloudConfig) -> None:
-    levels = (Level(MINUTE, "1m", 60, 900), LEVELS[1])
+    levels = (Level(MINUTE, "1m", 60, (Turn(900, 1800), LATE_TURN)), LEVELS[1])
     changes = Influxdb1Part(config, levels=levels).changes()
     assert {change.action for change in changes} == {"update"}
-    assert {change.name for change in changes} == set(continuous.statements("swapline", levels[:1]))
-    assert "-CREATE CONTINUOUS QUERY swapline.module.minute.1 ON swapline RESAMPLE EVERY 1800s FOR 9000s" in next(
+    assert {change.name for change in changes} == {name for name in MINUTES if ".late." not in name}
+    assert "-CREATE CONTINUOUS QUERY swapline.module.minute.1 ON swapline RESAMPLE EVERY 300s FOR 600s" in next(
         change.diff for change in changes if change.name == "swapline.module.minute.1"
     )
     changes = Influxdb1Part(config, levels=LEVELS[:1]).changes()

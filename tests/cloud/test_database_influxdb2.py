@@ -11,7 +11,7 @@ from swapline_cloud.config import CloudConfig
 from swapline_cloud.database import access, flux
 from swapline_cloud.database.part2 import Influxdb2Part
 from swapline_cloud.plan import Change
-from swapline_cloud.rollup import LEVELS, MINUTE, Level
+from swapline_cloud.rollup import LATE_TURN, LEVELS, MINUTE, Level, Turn
 from swapline_gateway.error import AccessError, ConfigurationError, GatewayError, UnavailableError
 from tests.cloud.fake_influxdb2 import OPERATOR_TOKEN, FakeInfluxdb2, serving
 
@@ -85,7 +85,7 @@ def test_everything_is_made_and_a_second_apply_finds_nothing(server: FakeInfluxd
         ("create", "token", "swapline grafana"),
     ]
     assert {(action, kind) for action, kind, _ in found[9:]} == {("create", "task")}
-    assert len(found[9:]) == 16
+    assert len(found[9:]) == 3 * 8  # fresh minutes, late ones and hours of seven streams and of frames
     rules = {one["name"]: one["retentionRules"][0] for one in server.buckets.values()}
     assert {name: (rule["everySeconds"], rule["shardGroupDurationSeconds"]) for name, rule in rules.items()} == {
         "swapline": (30 * DAY_S, DAY_S),
@@ -286,11 +286,12 @@ def test_many_buckets_and_tasks_are_read_by_pages(server: FakeInfluxdb2, config:
 
 
 def test_other_levels_change_the_tasks_that_they_are_about(config: CloudConfig) -> None:
-    part = Influxdb2Part(config, levels=(Level(MINUTE, "1m", 60, 900), LEVELS[1]))
+    part = Influxdb2Part(config, levels=(Level(MINUTE, "1m", 60, (Turn(900, 1800), LATE_TURN)), LEVELS[1]))
     changes = part.changes()
     part.close()
+    minutes = flux.scripts("swapline", "swapline", LEVELS[:1])
     assert {change.action for change in changes} == {"update"}
-    assert {change.name for change in changes} == set(flux.scripts("swapline", "swapline", LEVELS[:1]))
+    assert {change.name for change in changes} == {name for name in minutes if not name.endswith(".late")}
 
 
 def test_a_token_that_nobody_knows_is_an_error_that_says_what_to_do(server: FakeInfluxdb2, config: CloudConfig) -> None:

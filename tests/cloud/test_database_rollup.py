@@ -15,7 +15,7 @@ from swapline_bench.services import InfluxServer
 from swapline_cloud.config import CloudConfig
 from swapline_cloud.database import continuous
 from swapline_cloud.database.part1 import Influxdb1Part
-from swapline_cloud.rollup import FOREVER, FRAMES, LATE_S, LEVELS, MINUTE, Level, Rollup, rollups
+from swapline_cloud.rollup import FOREVER, FRAMES, LATE_S, LEVELS, MINUTE, Level, Rollup, Turn, rollups
 from swapline_wire import catalogue
 
 HOUR_S = 3600
@@ -184,12 +184,13 @@ def test_whole_numbers_stay_whole_so_that_a_field_has_one_type(server: InfluxSer
 
 
 def test_the_server_itself_takes_new_rows_and_late_ones_into_its_roll_ups(server: InfluxServer, tmp_path: Path) -> None:
-    set_up(server, tmp_path, "live", (Level(MINUTE, "1s", 1, 1), Level(FOREVER, "10s", 10, 2)))
+    second = Level(MINUTE, "1s", 1, (Turn(1, 10), Turn(2, LATE_S)))
+    set_up(server, tmp_path, "live", (second, Level(FOREVER, "10s", 10, (Turn(2, LATE_S),))))
     module = next(rollup for rollup in rollups() if rollup.measurement == "module")
     tags = (("fleet", "a"), ("node", "van"), ("bay", "1"), ("module", "M"))
     now_s = int(time.time()) // 10 * 10
-    rows = [(now_s - second, {"voltage_v": second / 7, "cycles": second, "switches": 3}) for second in (3, 2, 1)]
-    late = [(now_s - LATE_S + 30 + second, {"voltage_v": second / 3, "cycles": second}) for second in range(30)]
+    rows = [(now_s - age, {"voltage_v": age / 7, "cycles": age, "switches": 3}) for age in (3, 2, 1)]
+    late = [(now_s - LATE_S + 60 + n, {"voltage_v": n / 3, "cycles": n}) for n in range(30)]
     write(server, "live", "module", {tags: rows})
     wait_for(server, MINUTE, computed(module, {tags: rows}, 1))
     write(server, "live", "module", {tags: late})

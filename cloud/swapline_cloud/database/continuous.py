@@ -12,7 +12,7 @@ A query's name begins with `OWN`; whatever does not is somebody else's.
 import re
 from collections.abc import Iterator
 
-from swapline_cloud.rollup import LEVELS, RAW, Level, Rollup, rollups
+from swapline_cloud.rollup import LEVELS, RAW, Level, Rollup, Turn, rollups
 from swapline_gateway.influxql import identifier
 
 OWN = "swapline."
@@ -22,9 +22,11 @@ _DURATION = re.compile(r"(\d+)(ns|u|ms|s|m|h|d|w)")
 _SECONDS = {"ns": 1e-9, "u": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def name_of(rollup: Rollup, level: Level) -> str:
-    """Return the name of a roll-up's task, and how its queries' begin."""
-    return f"{OWN}{rollup.measurement}.{level.policy}"
+def names(rollup: Rollup, level: Level) -> Iterator[tuple[str, Turn]]:
+    """Yield the names of a roll-up's tasks, with which its queries' names begin, and when each is run."""
+    name = f"{OWN}{rollup.measurement}.{level.policy}"
+    for turn in level.turns:
+        yield (name if turn == level.turns[0] else f"{name}.late"), turn
 
 
 def selection(rollup: Rollup) -> str:
@@ -34,33 +36,32 @@ def selection(rollup: Rollup) -> str:
     )
 
 
-def statement(database: str, name: str, rollup: Rollup, level: Level) -> str:
-    """Return the statement that makes a continuous query."""
-    table = identifier(rollup.measurement)
+def statements(database: str, levels: tuple[Level, ...] = LEVELS) -> dict[str, str]:
+    """Return the statements that make all continuous queries, by the queries' names."""
+    return {
+        f"{begin}.{number}": _statement(database, f"{begin}.{number}", turn, level, part)
+        for level in levels
+        for rollup in rollups()
+        for begin, turn in names(rollup, level)
+        for number, part in enumerate(_parts(rollup), start=1)
+    }
+
+
+def _statement(database: str, name: str, turn: Turn, level: Level, part: Rollup) -> str:
+    table = identifier(part.measurement)
     return (
         f"CREATE CONTINUOUS QUERY {identifier(name)} ON {identifier(database)}"  # noqa: S608 (all of it is quoted)
-        f" RESAMPLE EVERY {level.every_s}s FOR {level.span_s}s BEGIN"
-        f" SELECT {selection(rollup)}"
+        f" RESAMPLE EVERY {turn.every_s}s FOR {turn.span_s}s BEGIN"
+        f" SELECT {selection(part)}"
         f" INTO {identifier(database)}.{identifier(level.policy)}.{table}"
         f" FROM {identifier(database)}.{identifier(RAW)}.{table}"
         f" GROUP BY time({level.interval}), * fill(none) END"
     )
 
 
-def statements(database: str, levels: tuple[Level, ...] = LEVELS) -> dict[str, str]:
-    """Return all statements, by the names of their queries."""
-    return {
-        name: statement(database, name, part, level)
-        for level in levels
-        for rollup in rollups()
-        for name, part in _parts(rollup, level)
-    }
-
-
-def _parts(rollup: Rollup, level: Level) -> Iterator[tuple[str, Rollup]]:
-    for number, start in enumerate(range(0, len(rollup.columns), COLUMNS_MAX), start=1):
-        columns = rollup.columns[start : start + COLUMNS_MAX]
-        yield f"{name_of(rollup, level)}.{number}", rollup._replace(columns=columns)
+def _parts(rollup: Rollup) -> Iterator[Rollup]:
+    for start in range(0, len(rollup.columns), COLUMNS_MAX):
+        yield rollup._replace(columns=rollup.columns[start : start + COLUMNS_MAX])
 
 
 def normalise(text: str) -> list[str]:

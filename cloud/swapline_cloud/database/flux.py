@@ -13,10 +13,10 @@ What the text relies on, by Flux's documentation (nothing of it was tried agains
 
 from collections.abc import Iterator, Sequence
 
-from swapline_cloud.rollup import LEVELS, RAW, Column, Level, Rollup, rolled, rollups
+from swapline_cloud.rollup import LEVELS, RAW, Column, Level, Rollup, Turn, rolled, rollups
 
 from . import policy
-from .continuous import name_of
+from .continuous import names
 
 # How much later than due a task runs: the gateway's last rows of the last window are written by then.
 OFFSET_S = 30
@@ -27,31 +27,34 @@ def text(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${") + '"'
 
 
-def script(organisation: str, database: str, rollup: Rollup, level: Level) -> str:
-    """Return the Flux of a roll-up's task."""
-    head = f"""\
-// Made by `swapline cloud apply`, which puts it back: a point each {level.interval} of {rollup.measurement}.
-import "date"
-
-option task = {{name: {text(name_of(rollup, level))}, every: {level.every_s}s, offset: {OFFSET_S}s}}
-
-stop = date.truncate(t: now(), unit: {level.interval})
-start = date.sub(from: date.truncate(t: now(), unit: {level.interval}), d: {level.span_s}s)
-"""
-    raw = policy.find(RAW).bucket(database)
-    kept = policy.find(level.policy).bucket(database)
-    target = f"bucket: {text(kept)}, org: {text(organisation)}"
-    pipes = [_pipe(raw, target, rollup._replace(columns=columns), level) for columns in _groups(rollup.columns)]
-    return head + "".join(f"\n{pipe}" for pipe in pipes)
-
-
 def scripts(organisation: str, database: str, levels: tuple[Level, ...] = LEVELS) -> dict[str, str]:
     """Return the Flux of all tasks, by their names."""
     return {
-        name_of(rollup, level): script(organisation, database, rollup, level)
+        name: _head(name, turn, level, rollup) + "".join(_pipes(organisation, database, level, rollup))
         for level in levels
         for rollup in rollups()
+        for name, turn in names(rollup, level)
     }
+
+
+def _head(name: str, turn: Turn, level: Level, rollup: Rollup) -> str:
+    return f"""\
+// Made by `swapline cloud apply`, which puts it back: a point each {level.interval} of {rollup.measurement}.
+import "date"
+
+option task = {{name: {text(name)}, every: {turn.every_s}s, offset: {OFFSET_S}s}}
+
+stop = date.truncate(t: now(), unit: {level.interval})
+start = date.sub(from: stop, d: {turn.span_s}s)
+"""
+
+
+def _pipes(organisation: str, database: str, level: Level, rollup: Rollup) -> Iterator[str]:
+    raw = policy.find(RAW).bucket(database)
+    kept = policy.find(level.policy).bucket(database)
+    target = f"bucket: {text(kept)}, org: {text(organisation)}"
+    for columns in _groups(rollup.columns):
+        yield "\n" + _pipe(raw, target, rollup._replace(columns=columns), level)
 
 
 def normalise(flux: str) -> list[str]:
