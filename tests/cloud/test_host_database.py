@@ -1,7 +1,9 @@
 """InfluxDB 1.x of one host with users, and the whole host: node, broker, gateway, database with the files of cloud/."""
 
 import functools
+import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +23,9 @@ from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from tests.cloud.host import CLOUD, SECRETS, VAN, Broker, Influx, make_secrets
 
 STORED_S_MAX = 60.0
+# What libraries try and do without: here they are refused as the unit's filter refuses them. SQLite gives its files to
+# their owner where it runs as root, Arrow's allocator asks for memory near the processor.
+REFUSED = {"fchown", "mbind"}
 VITALS = "\n[vitals]\ninterval_s = 0.5\n"
 
 
@@ -105,10 +110,11 @@ def test_gateway_cannot_drop_the_database(database: tuple[Influx, Path]) -> None
 
 
 class Gateway(services.Server):
-    """The gateway with the configuration that Debian's service gets."""
+    """The gateway with the configuration that Debian's service gets; `calls` lists its system calls at its end."""
 
-    def __init__(self, folder: Path, etc: Path, broker: Broker) -> None:
-        self._etc, self._broker = etc, broker
+    def __init__(self, folder: Path, etc: Path, broker: Broker, strace: Path) -> None:
+        self._etc, self._broker, self._strace = etc, broker, strace
+        self.calls = folder / "calls"
         ready = r'(?=.*"event": "ready").*http://[^\s"]+:(?P<port>\d+)'
         super().__init__("gateway", folder, self._write, ready, chooses_port=True)
 
@@ -118,7 +124,18 @@ class Gateway(services.Server):
         text = text.replace("/run/credentials/swapline-gateway.service", str(self._broker.secrets / "gateway"))
         self.config_path = folder / "gateway.toml"
         self.config_path.write_text(text.replace("port = 8080", f"port = {port}") + VITALS)
-        return (sys.executable, "-m", "swapline_gateway", "gateway", "--config", str(self.config_path))
+        refuse = f"inject={','.join(sorted(REFUSED))}:error=EPERM"
+        traced = (str(self._strace), "-D", "-f", "-qq", "-c", "-U", "name", "-o", str(self.calls), "-e", refuse)
+        return (*traced, sys.executable, "-m", "swapline_gateway", "gateway", "--config", str(self.config_path))
+
+    def wait_for_calls(self) -> set[str]:
+        """Return the system calls of a gateway that has ended; strace writes them a moment later."""
+        end = time.monotonic() + STORED_S_MAX
+        while not self.calls.exists() or "total" not in (text := self.calls.read_text()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        names = {line.strip() for line in text.splitlines()}
+        return {name for name in names if re.fullmatch(r"[a-z]\w*", name)} - {"syscall", "total"}
 
 
 async def test_node_with_the_hosts_certificate_is_stored_by_the_hosts_gateway_and_read_by_grafanas_user(
@@ -128,12 +145,13 @@ async def test_node_with_the_hosts_certificate_is_stored_by_the_hosts_gateway_an
     program = require("mosquitto")
     files = {"ca": "ca.der", "certificate": "client.der", "key": "client.key.der"}
     tls = {key: str(made / "node" / VAN / name) for key, name in files.items()} | {"server_hostname": "fleet.example"}
+    allowed = allowed_calls(require("systemd-analyze"), "swapline-gateway.service")
     (tmp_path / "broker").mkdir()
     (tmp_path / "gateway").mkdir()
     firmware = bundle.build(tmp_path / "firmware")
     async with (
         Broker(program, tmp_path / "broker", made) as broker,
-        Gateway(tmp_path / "gateway", etc, broker) as gateway,
+        Gateway(tmp_path / "gateway", etc, broker, require("strace")) as gateway,
     ):
         fleet, node = VAN.split("/")
         link = {"host": services.HOST, "port": broker.port, "tls": tls}
@@ -147,6 +165,32 @@ async def test_node_with_the_hosts_certificate_is_stored_by_the_hosts_gateway_an
             lambda: CliRunner().invoke(main, ["check", "--config", str(gateway.config_path)])
         )
         assert checked.exit_code == 0, checked.output
+    calls = await services.whole(gateway.wait_for_calls)
+    assert any(call.startswith("epoll") for call in calls)
+    assert calls - allowed <= REFUSED, "the unit's SystemCallFilter is too narrow"
+
+
+def allowed_calls(analyze: Path, unit: str) -> set[str]:
+    """Return the system calls that a unit's filters let through, as this systemd knows its groups."""
+    listed = subprocess.run([str(analyze), "--no-pager", "syscall-filter"], capture_output=True, text=True, check=True)
+    groups: dict[str, list[str]] = {}
+    for line in listed.stdout.splitlines():
+        word = line.strip()
+        if line.startswith("@"):
+            members = groups.setdefault(word, [])
+        elif word and not word.startswith("#") and groups:
+            members.append(word)
+
+    def expand(word: str) -> set[str]:
+        return set().union(*map(expand, groups[word])) if word.startswith("@") else {word}
+
+    allowed: set[str] = set()
+    for line in (CLOUD / "systemd" / unit).read_text().splitlines():
+        if line.startswith("SystemCallFilter="):
+            words = line.removeprefix("SystemCallFilter=")
+            named = set().union(*map(expand, words.removeprefix("~").split()))
+            allowed = allowed - named if words.startswith("~") else allowed | named
+    return allowed
 
 
 def wait_for_rows(server: Influx, etc: Path, measurement: str) -> None:
