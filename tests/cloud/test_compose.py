@@ -271,6 +271,8 @@ def test_apply_accepts_its_configurations_and_both_mean_the_same_database(etc: P
     assert alone.grafana is None
     assert both.grafana is not None
     assert both.grafana.password is not None
+    assert both.grafana.ca is not None
+    assert both.grafana.ca.is_file()
     assert (alone.database, alone.secrets) == (both.database, both.secrets)
     assert alone.database.token is not None
     assert alone.database.organisation == services()["influxdb"]["environment"]["DOCKER_INFLUXDB_INIT_ORG"]

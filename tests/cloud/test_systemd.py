@@ -173,6 +173,8 @@ def test_apply_accepts_its_configuration_and_may_write_where_it_keeps_what_it_ma
     assert config.database.password is not None
     assert config.grafana is not None
     assert config.grafana.url == "https://localhost:3000"
+    assert config.grafana.ca is not None
+    assert config.grafana.ca.is_file()
     assert config.secrets == etc / "secrets" / "apply"
     assert Unit("swapline-apply.service").one("ReadWritePaths") == f"{SECRETS}/apply"
 
