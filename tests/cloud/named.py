@@ -78,6 +78,7 @@ class Select:
     columns: list[str] = field(default_factory=list)
     by: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    selected: list[str] = field(default_factory=list)  # of them, those between SELECT and FROM
     strangers: list[str] = field(default_factory=list)  # words that are none of InfluxQL's
 
 
@@ -135,6 +136,7 @@ class _Reader:
                 column = self.take().text
             elif token.kind == "name":
                 found.names.append(token.text)
+                found.selected.append(token.text)
                 inner = inner or token.text
             elif token.kind == "word":
                 column = column or self._function(token, found)
@@ -240,6 +242,8 @@ def _of_select(select: Select, known: Mapping[tuple[str, str], Written]) -> Iter
     if names is None:
         yield f"nobody writes {select.sources}"
         return
+    if select.selected and set(select.selected) <= _tags_of(select, known):
+        yield f"{_label(select)}: tags alone are asked for, which InfluxQL answers with nothing"
     yield from (f"{_label(select)} has no {name}" for name in dict.fromkeys(select.names) if name not in names)
 
 

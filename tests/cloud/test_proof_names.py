@@ -60,6 +60,8 @@ def test_a_board_asks_the_same_in_both_languages(board: Any) -> None:
         ('SELECT "level" FROM "forever"."alarm" GROUP BY "cod"', "forever.alarm has no cod"),
         ('SELECT level FROM "forever"."alarm"', "level is no word of InfluxQL and has no quotes"),
         ('SELECT "text" FROM "forever"."warning" WHERE is_void = false', "is_void is no word of InfluxQL"),
+        ('SELECT "node", "bay" FROM "forever"."stay" WHERE "is_void" = false', "tags alone"),
+        ('SELECT "node", "is_void" FROM "forever"."stay"', None),
         ('SELECT sum("n") FROM (SELECT last("n") AS "n" FROM "raw"."node")', "raw.node has no n"),
         ('SELECT sum("n") FROM (SELECT last("uptime_s") AS "m" FROM "raw"."node")', "(...) has no n"),
         ('SELECT sum("last") FROM (SELECT last("uptime_s") FROM "raw"."node" GROUP BY "node") GROUP BY "node"', None),

@@ -31,7 +31,7 @@ def _holder(pen: Pen) -> Any:
         ),
         [
             book(
-                '"node", "bay", "fleet"',
+                '"until_utc_ms", "node", "bay", "fleet"',  # of tags alone InfluxQL answers nothing
                 "stay",
                 where=[f'"until_utc_ms" = {FOREVER_UTC_MS}'],
                 within="time <= ${__to}ms",
