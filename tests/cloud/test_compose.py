@@ -160,6 +160,7 @@ def test_nobody_but_their_maker_may_change_secrets_and_each_sees_only_its_own() 
         "apply-database": {"database", "apply"},
         "apply": {"database", "grafana", "apply"},
         "rollup": {"database", "apply"},
+        "backup": {"database", "grafana", "apply"},
     }
 
 
@@ -187,6 +188,19 @@ def test_readers_of_secrets_are_the_users_of_the_services() -> None:
     assert services()["grafana"]["user"].split(":")[1] == readers["grafana"]
     assert set(services()["apply"]["group_add"]) == {readers["database"], readers["grafana"]}
     assert services()["apply"]["user"].split(":")[1] == readers["apply"] == readers["gateway"]
+
+
+@pytest.mark.parametrize("name", [name for name, service in services().items() if "swapline" in service["image"]])
+def test_command_of_a_service_of_ours_is_one_that_we_have(name: str) -> None:
+    service = services()[name]
+    if "command" not in service:
+        assert name == "gateway"  # what the image does by itself
+        assert 'CMD ["gateway", "--config", "/etc/swapline/gateway.toml"]' in DOCKERFILE.read_text()
+        return
+    group, command, *arguments = service["command"]
+    assert group == cloud.name
+    known = {option for parameter in cloud.commands[command].params for option in parameter.opts}
+    assert {argument.split("=")[0] for argument in arguments if argument.startswith("--")} <= known
 
 
 def test_command_of_the_secrets_service_is_one_that_we_have(tmp_path: Path) -> None:
