@@ -42,9 +42,9 @@ from swapline_wire.catalogue import BOOT as BOOT_EVENT
 from swapline_wire.catalogue_text import CAME, FOUND, LEFT
 from swapline_wire.frame import FRAME_BYTES_MAX, FrameBuilder
 
-POLL_S = 15.0
-SEAL_POLLS = 4
-CELLS_POLLS = 4
+POLL_S = 20.0
+SEAL_POLLS = 3
+CELLS_POLLS = 3
 NODE_POLLS = 2
 ARRIVAL_MS = 1200  # from sealing to the database, while the link is there
 NOTICED_MS = 3000

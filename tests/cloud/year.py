@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from swapline_cloud.rollup import COUNT, LAST, MAXIMUM, MEAN, MINIMUM, Column, columns, find
-from swapline_gateway.battery.table import MODULE_DAY, MODULE_HOUR, PASSPORT, STAY, Row
+from swapline_gateway.battery.table import FOREVER_UTC_MS, MODULE_DAY, MODULE_HOUR, PASSPORT, STAY, SWAP, Row
 from swapline_wire.catalogue import CELLS, METER, MODULE, POSITION, SLOT, STATE, TOTAL, VEHICLE, Signal, Stream
 from swapline_wire.catalogue import NODE as NODE_STREAM
 
@@ -77,14 +77,25 @@ def books(end_utc_ms: int) -> Iterator[Row]:
         for time_ms in range(first_ms, end_utc_ms, step_ms):
             yield table.row(time_ms, tags, **_sums(step_ms / 1000, (time_ms - first_ms) / DAY_MS))
     for number, time_ms in enumerate(range(first_ms, end_utc_ms, DAY_MS // 2)):
+        until_ms = time_ms + DAY_MS // 2
         yield STAY.row(
             time_ms,
-            tags | {"fleet": FLEET, "node": (NODE, STATION)[number % 2], "bay": str(1 + number % 2)},
+            tags | {"fleet": FLEET, "node": (NODE, STATION)[number % 2], "bay": BAY},
             from_evidence="event",
-            until_utc_ms=time_ms + DAY_MS // 2,
+            until_utc_ms=until_ms if until_ms < end_utc_ms else FOREVER_UTC_MS,
             until_evidence="event",
             first_seen_utc_ms=time_ms,
-            last_seen_utc_ms=time_ms + DAY_MS // 2,
+            last_seen_utc_ms=min(until_ms, end_utc_ms),
+        )
+        yield SWAP.row(
+            time_ms,
+            {"fleet": FLEET, "van": NODE, "station": STATION, "module": CODE},
+            end_utc_ms=time_ms + 240_000,
+            duration_s=240.0,
+            module_out=CODE,
+            module_in="0SLPB045180016G380018888",
+            soc_out_pct=31.0,
+            soc_in_pct=97.0,
         )
     yield PASSPORT.row(
         first_ms,
