@@ -15,7 +15,7 @@ from swapline_cloud.board.pen import DATA_SOURCE_UID
 from swapline_cloud.cli import cloud
 from swapline_cloud.config import AlertConfig, load
 from swapline_gateway.cli import Commands
-from swapline_gateway.error import EXIT_CONFIGURATION, EXIT_PROBLEM, EXIT_STORAGE
+from swapline_gateway.error import EXIT_CONFIGURATION, EXIT_PROBLEM, EXIT_STORAGE, EXIT_UNAVAILABLE
 from tests.cloud.fake_grafana import TOKEN, FakeGrafana, running
 from tests.cloud.influx_auth import influxd_with_users
 
@@ -245,6 +245,10 @@ def test_one_apply_sets_up_both_and_grafana_gets_what_the_database_made(host: tu
     assert password not in applied.output
     again = run("apply", "--config", path, "--check")
     assert again.exit_code == 0, again.output
+    grafana.fail(500)
+    assert run("apply", "--config", path, "--rotate", "grafana").exit_code == EXIT_UNAVAILABLE
+    assert (folder / "secrets" / "grafana.password").read_text().strip() == password, "nobody would give it to Grafana"
+    grafana.heal()
     rotated = run("apply", "--config", path, "--rotate", "grafana")
     assert rotated.exit_code == 0, rotated.output
     fresh = (folder / "secrets" / "grafana.password").read_text().strip()

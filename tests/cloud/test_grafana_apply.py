@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from click.testing import CliRunner, Result
 
 from swapline_cloud.cli import cloud
@@ -148,7 +149,7 @@ def spoil_board(grafana: FakeGrafana) -> None:
 
 
 def spoil_unset_key_of_board(grafana: FakeGrafana) -> None:
-    grafana.save_by_hand("swapline-van", lambda board: board.update(fiscalYearStartMonth=3))
+    grafana.save_by_hand("swapline-van", lambda board: board.update(weekStart="monday"))
 
 
 def move_board(grafana: FakeGrafana) -> None:
@@ -200,7 +201,7 @@ def delete_rule(grafana: FakeGrafana) -> None:
     ("spoil", "kind", "shown"),
     [
         (spoil_board, "update board", '- "title": "My van"'),
-        (spoil_unset_key_of_board, "update board", "fiscalYearStartMonth"),
+        (spoil_unset_key_of_board, "update board", "weekStart"),
         (move_board, "update board", '+ "folder": "swapline"'),
         (spoil_rule, "update alert rule", '- "for": "5h"'),
         (delete_rule, "create alert rule", "+"),
@@ -226,6 +227,8 @@ def test_drift_is_shown_and_mended(
     assert applied.grafana.writes == []
     assert applied.apply().startswith(f"[1/1] {kind}")
     assert applied.apply() == NOTHING
+    made = [*applied.grafana.rules.values(), *applied.grafana.points]
+    assert not [one for one in made if one.get("provenance")], "people could not edit it any more"
 
 
 def test_another_secret_is_seen_by_its_mark_and_sent(applied: Operator) -> None:
@@ -404,6 +407,13 @@ def test_grafana_that_is_away_is_unavailable(operator: Operator) -> None:
     result = operator.run()
     assert result.exit_code == EXIT_UNAVAILABLE
     assert "http://127.0.0.1:9 does not answer" in result.output
+
+
+def test_address_of_something_else_is_no_grafana(operator: Operator) -> None:
+    operator.grafana.fault = lambda _: web.Response(text="<html>Welcome</html>", content_type="text/html")
+    result = operator.run()
+    assert result.exit_code == EXIT_UNAVAILABLE
+    assert "does not answer as Grafana does" in result.output
 
 
 def test_grafana_with_a_certificate_of_our_own_authority_is_known_by_it(tmp_path: Path) -> None:

@@ -73,11 +73,14 @@ def apply(
     if rotate and is_look:
         raise click.UsageError("--rotate changes a password: it goes with neither --dry-run nor --check.")
     config = configuration.load(config_path)
-    if rotate:
-        _rotate(config, rotate)
     with ExitStack() as open_parts:
         parts = [open_parts.enter_context(closing(part)) for part in _parts(config, lang, only)]
         steps = list(_plan(parts))
+        if rotate:  # now that all servers have answered: between the new secret and its use nobody can read
+            _rotate(config, rotate)
+            steps = list(_plan(parts))
+        for warning in (warning for part in parts for warning in part.warnings()):
+            click.echo(f"swapline: {warning}", err=True)
         if is_look:
             _show(steps, as_json=as_json)
         else:
@@ -97,8 +100,6 @@ def _plan(parts: Sequence[Part]) -> Iterator[Step]:
     for part in parts:
         for change in part.changes():
             yield Step(part.name, change)
-        for warning in part.warnings():
-            click.echo(f"swapline: {warning}", err=True)
 
 
 def _parts(config: CloudConfig, language: str | None, only: str | None) -> Iterator[Part]:

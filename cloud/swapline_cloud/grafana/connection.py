@@ -33,14 +33,18 @@ class Connection:
 
     def ask(self, what: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """Return what Grafana answers. `what` says what is asked, as "read the folder". Raises `GatewayError`."""
+        stranger = UnavailableError(f"{self.url} does not answer as Grafana does: it did not {what}.")
         try:
-            return call(*arguments, **named)
+            answer = call(*arguments, **named)
         except GrafanaException as error:
             raise self._explain(what, error) from error
         except JSONDecodeError as error:
-            raise UnavailableError(f"{self.url} does not answer as Grafana does: it did not {what}.") from error
+            raise stranger from error
         except RequestException as error:
             raise UnavailableError(f"Grafana at {self.url} does not answer: {_reason(error)}.") from error
+        if isinstance(answer, str):  # a page of somebody else's: the API answers in JSON
+            raise stranger
+        return answer
 
     def find(self, what: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any | None:
         """Do as `ask`; return None where Grafana has no such thing."""
