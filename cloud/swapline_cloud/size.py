@@ -48,7 +48,7 @@ INFLUXDB_VALUES_PER_S, VICTORIA_METRICS_VALUES_PER_S = 1_100_000, 10_700_000
 USE = 0.5  # of what was measured: the other half is for a back-fill, a restart, a busy hour
 
 # Bytes on InfluxDB 1.6.7's disk after compaction: `python tools/bench_retention.py --modules 50 --days 3`. A row of any
-# stream is taken for one of `module`, whose 27 signals are the most that a stream has. A day of minutes or hours is that
+# stream is taken for one of `module`, whose 27 signals are the most of all. A day of minutes or hours is that
 # of one thing that tells of itself (a van of two modules has seven: vehicle, position, node, module and cells twice).
 RAW_BYTES_A_ROW = 81
 MINUTE_BYTES_A_PLACE_DAY = 1428 * 277

@@ -41,7 +41,7 @@ def test_van_that_stands_costs_less() -> None:
 @pytest.mark.parametrize("wrong", [{"vans": 0}, {"vans": 1, "driving_h": 25}, {"vans": 1, "vans_a_station": 0}])
 def test_impossible_fleets_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least one van"):
-        size_of(**wrong)  # type: ignore[arg-type]
+        size_of(**wrong)
 
 
 def test_command_shows_a_line_each_and_one_object_for_machines() -> None:
