@@ -114,7 +114,7 @@ def draw(pen: Pen) -> list[Any]:
             **_SMALL,
         ),
         pen.stat(
-            Text("Dropped, by the nodes' own count", "节点自计丢弃数"),
+            Text("Dropped by count", "节点自计丢弃"),
             Text(
                 "Growth of the nodes' counters of dropped frames in the range. It should be what is declared as "
                 "given up; more: a declaration is still on its way, or was lost with its journal.",

@@ -118,7 +118,7 @@ def _figures(pen: Pen) -> list[Any]:
             pen,
             "quarantined",
             "sum",
-            Text("In quarantine since start", "启动后隔离"),
+            Text("In quarantine", "隔离的帧"),
             Text(
                 "Frames that could not be read or stored, since the gateways' start. Not zero: `swapline "
                 "quarantine list` says why, `replay` takes them up again once the cause is mended.",
