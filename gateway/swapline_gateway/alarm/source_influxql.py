@@ -2,11 +2,14 @@
 
 Rows of alarms have no room for the run that told them; the frames that they came in have (`frames`): a row belongs to
 the frame of its node whose time it is in. Where several fit (two bays' alarms of one second), they are of one run.
+
+Rows of alarms and starts may be kept for ever, frames and readings a month. Then an older row belongs to the start
+before it, and what a node told of itself is asked of its hourly roll-up: only full hours of a run count there.
 """
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from swapline_gateway.fleet_record import RAISED_AGAIN_S, NodeKey
@@ -17,6 +20,8 @@ from swapline_wire.catalogue import ALARM_STREAM, BOOT, EVENT_STREAM, KEY
 from .book import RAISED_AGAIN_MS, AlarmKey, AlarmRow, Boot
 from .source import ANSWER_MS_MAX, FRAME_MS_MAX, LAST_UTC_MS, Span
 
+HOUR_MS = 3_600_000
+RUN_MS_MAX = 31 * 24 * HOUR_MS  # a longer one has no number here: its alarms are of the time before all that have
 _VALUES = tuple(signal.name for signal in ALARM_STREAM.signals if signal.kind != KEY)
 
 
@@ -47,6 +52,8 @@ class InfluxqlAlarms:
         )
         frames = self._frames(ALARM_STREAM.name, span)
         found = [row for group in groups for row in _alarm_rows(group, frames)]
+        if self._client.has_lasting:
+            found = self._with_runs(found, span)
         found.sort(key=lambda row: (-row.time_utc_ms, row.key))
         return found[:limit]
 
@@ -65,14 +72,23 @@ class InfluxqlAlarms:
             of_node.sort()
         return frames
 
+    def _with_runs(self, rows: list[AlarmRow], span: Span) -> list[AlarmRow]:
+        """Give rows whose frames are gone the run of the start before them, of the last `RUN_MS_MAX`."""
+        old = [row.time_utc_ms for row in rows if not row.boot]
+        if not old:
+            return rows
+        around = span._replace(start_utc_ms=max(0, min(old) - RUN_MS_MAX), end_utc_ms=max(old) + 1)
+        starts = {
+            (group["tags"]["fleet"], group["tags"]["node"]): [(ms, boot or 0) for ms, boot in group["values"]]
+            for group in self._client.query(_boots(self._client, around))
+        }
+        return [row if row.boot else row._replace(boot=_start_before(starts, row)) for row in rows]
+
     def boots(self, span: Span, nodes: Collection[NodeKey] | None = None) -> list[Boot]:
         """See `AlarmSource.boots`."""
         if nodes is not None and not nodes:
             return []
-        groups = self._client.query(
-            f'SELECT "count" FROM {self._client.source(EVENT_STREAM.name)}'  # noqa: S608
-            f' WHERE {_where(span)} AND "code" = \'{BOOT}\' GROUP BY "fleet", "node"'
-        )
+        groups = self._client.query(_boots(self._client, span))
         frames = self._frames(EVENT_STREAM.name, span)
         found: list[Boot] = []
         for group in groups:
@@ -87,20 +103,33 @@ class InfluxqlAlarms:
         """See `AlarmSource.has_run`."""
         end = LAST_UTC_MS if end_utc_ms is None else end_utc_ms
         where = _where(Span(boot.time_utc_ms + RAISED_AGAIN_MS, end, boot.fleet, boot.node))
-        return bool(
-            self._client.query(
-                f'SELECT "uptime_s" FROM "node" WHERE {where} AND "uptime_s" >= {RAISED_AGAIN_S} LIMIT 1'  # noqa: S608
+        questions = [f'SELECT "uptime_s" FROM "node" WHERE {where} AND "uptime_s" >= {RAISED_AGAIN_S} LIMIT 1']  # noqa: S608
+        if self._client.has_lasting:
+            where = _where(Span(_full_hour(boot.time_utc_ms), end - HOUR_MS, boot.fleet, boot.node))
+            questions.append(
+                f'SELECT "uptime_s_max" FROM {self._client.lasting("node")}'  # noqa: S608
+                f' WHERE {where} AND "uptime_s_max" >= {RAISED_AGAIN_S} LIMIT 1'
             )
-        )
+        return any(self._client.query(question) for question in questions)
 
     def answered(self, key: AlarmKey, after_utc_ms: int) -> int | None:
         """See `AlarmSource.answered`."""
-        where = _where(Span(after_utc_ms + 1, after_utc_ms + ANSWER_MS_MAX, key.fleet, key.node))
-        where += f" AND \"bay\" = '{key.bay}'"
+        end_ms = after_utc_ms + ANSWER_MS_MAX
+        found = self._first_of(key, Span(after_utc_ms + 1, end_ms, key.fleet, key.node), '"module"', '"slot"', "")
+        if found is None and self._client.has_lasting:
+            hours = Span(_full_hour(after_utc_ms), end_ms, key.fleet, key.node)
+            found = self._first_of(key, hours, self._client.lasting("module"), self._client.lasting("slot"), "_last")
+        return found
+
+    def _first_of(self, key: AlarmKey, span: Span, module: str, slot: str, aggregate: str) -> int | None:
+        """Return when a module first answered in a bay or its slot said "empty", of rows or of a roll-up of them."""
+        where = _where(span) + f" AND \"bay\" = '{key.bay}'"
+        answer = "voltage_v_count" if aggregate else "time_quality"
+        occupied = f'"occupied{aggregate}"'
         times: list[int] = []
         for question in (
-            f'SELECT first("time_quality") FROM "module" WHERE {where}',  # noqa: S608
-            f'SELECT first("occupied") FROM "slot" WHERE {where} AND "occupied" = 0',  # noqa: S608
+            f'SELECT first("{answer}") FROM {module} WHERE {where}',  # noqa: S608
+            f"SELECT first({occupied}) FROM {slot} WHERE {where} AND {occupied} = 0",  # noqa: S608
         ):
             times += [series["values"][0][0] for series in self._client.query(question)]
         return min(times, default=None)
@@ -110,6 +139,18 @@ class InfluxqlAlarms:
         self._client.close()
 
 
+def _boots(client: InfluxqlClient, span: Span) -> str:
+    """Return the statement for nodes' starts."""
+    return (
+        f'SELECT "count" FROM {client.source(EVENT_STREAM.name)}'  # noqa: S608
+        f' WHERE {_where(span)} AND "code" = \'{BOOT}\' GROUP BY "fleet", "node"'
+    )
+
+
+def _full_hour(utc_ms: int) -> int:
+    return -(-utc_ms // HOUR_MS) * HOUR_MS
+
+
 def _alarm_rows(group: dict[str, Any], frames: dict[NodeKey, list[_Frame]]) -> Iterable[AlarmRow]:
     tags = group["tags"]
     key = AlarmKey(tags["fleet"], tags["node"], int(tags["bay"] or 0), tags["module"], int(tags["code"]))
@@ -117,6 +158,13 @@ def _alarm_rows(group: dict[str, Any], frames: dict[NodeKey, list[_Frame]]) -> I
     for time_ms, *values in group["values"]:
         frame = _find(of_node, time_ms)
         yield AlarmRow(time_ms, key, frame.journal, frame.boot, dict(zip(_VALUES, values, strict=True)))
+
+
+def _start_before(starts: Mapping[NodeKey, Sequence[tuple[int, int]]], row: AlarmRow) -> int:
+    """Return the number of the last start of a row's node before it, 0 if none is known."""
+    known = starts.get((row.key.fleet, row.key.node), ())
+    place = bisect_right(known, row.time_utc_ms, key=lambda start: start[0])
+    return known[place - 1][1] if place else 0
 
 
 def _find(frames: Sequence[_Frame], time_ms: int, boot: int | None = None) -> _Frame:
