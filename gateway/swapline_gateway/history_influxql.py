@@ -1,5 +1,10 @@
-"""History by InfluxQL over HTTP (`influxql.py`)."""
+"""History by InfluxQL over HTTP (`influxql.py`).
 
+Where rows are kept for a month only, what is older comes from the hourly roll-ups, and so does a range so long that a
+point of its chart is an hour; its end comes from rows, for the last hours have no roll-up yet.
+"""
+
+from dataclasses import replace
 from typing import Any
 
 from swapline_wire.catalogue import EVENT_STREAM, Signal
@@ -9,10 +14,14 @@ from .config import Influxdb1Config, Influxdb2Config
 from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, SeriesQuery, Value, is_averaged
 from .influxql import InfluxqlClient, identifier, text
 from .missing import MISSING_MAX, Missing
-from .sinks.line_protocol import tag_value
+from .sinks.line_protocol import LASTING, tag_value
+from .spool import now_utc_ms
 from .worker import Worker
 
 _LOST_ROWS_MAX = 100_000
+_HOUR_MS = 3_600_000
+_RAW_AGE_MS = 29 * 24 * _HOUR_MS  # older rows may be gone: they are kept for 30 days
+_ROLLED_AGE_MS = 3 * _HOUR_MS  # for so long the database goes on making an hour's roll-up
 
 
 class InfluxqlHistory:
@@ -28,6 +37,37 @@ class InfluxqlHistory:
         return await self._worker.run(self._series, query)
 
     def _series(self, query: SeriesQuery) -> Series:
+        edge_ms = self._rolled_until(query)
+        if edge_ms <= query.start_utc_ms:
+            return self._of_rows(query)
+        older = self._of_hours(replace(query, end_utc_ms=min(edge_ms, query.end_utc_ms)))
+        if edge_ms >= query.end_utc_ms:
+            return older
+        room = -(-(query.end_utc_ms - edge_ms) // query.bucket_ms)
+        newer = self._of_rows(replace(query, start_utc_ms=edge_ms, points_max=room))
+        values = {name: older.values[name] + newer.values[name] for name in query.signals}
+        return Series(older.time_utc_ms + newer.time_utc_ms, values)
+
+    def _rolled_until(self, query: SeriesQuery) -> int:
+        """Return up to when hours answer a question, 0 if only rows do."""
+        if not self._client.has_lasting or query.stream in LASTING:
+            return 0
+        is_long = query.bucket_ms >= _HOUR_MS
+        age_ms = _ROLLED_AGE_MS if is_long else _RAW_AGE_MS
+        return (now_utc_ms() - age_ms) // _HOUR_MS * _HOUR_MS
+
+    def _of_hours(self, query: SeriesQuery) -> Series:
+        aggregates = ", ".join(_rolled(signal) for signal in query.chosen())
+        bucket_ms = -(-query.bucket_ms // _HOUR_MS) * _HOUR_MS
+        first_ms = query.start_utc_ms // _HOUR_MS * _HOUR_MS
+        where = _where(replace(query, start_utc_ms=first_ms))
+        found = self._query(
+            f"SELECT {aggregates} FROM {self._client.lasting(query.stream)} WHERE {where}"  # noqa: S608
+            f" GROUP BY time({bucket_ms}ms, {first_ms % bucket_ms}ms) fill(none)"
+        )
+        return _series_of(query, found)
+
+    def _of_rows(self, query: SeriesQuery) -> Series:
         where, table = _where(query), self._client.source(query.stream)
         # `time_quality` is in every row: without it a row whose chosen signals all have no value would be missing.
         columns = ", ".join(identifier(name) for name in query.signals)
@@ -40,9 +80,7 @@ class InfluxqlHistory:
                 f"SELECT {aggregates} FROM {table} WHERE {where}"  # noqa: S608
                 f" GROUP BY time({bucket_ms}ms, {query.start_utc_ms % bucket_ms}ms) fill(none)"
             )
-        rows = found[0]["values"] if found else []
-        values: dict[str, list[Value]] = {name: [row[i] for row in rows] for i, name in enumerate(query.signals, 1)}
-        return Series([row[0] for row in rows], values)
+        return _series_of(query, found)
 
     async def pipeline(self, *, start_utc_ms: int, end_utc_ms: int, fleet: str | None = None) -> list[NodeFlow]:
         """See `History.pipeline`."""
@@ -106,6 +144,18 @@ def _flow(key: tuple[str, str], journals: list[list[Any]], lost: dict[str, int])
 
 def _row_count(series: list[dict[str, Any]]) -> int:
     return len(series[0]["values"]) if series else 0
+
+
+def _series_of(query: SeriesQuery, found: list[dict[str, Any]]) -> Series:
+    rows = found[0]["values"] if found else []
+    values: dict[str, list[Value]] = {name: [row[i] for row in rows] for i, name in enumerate(query.signals, 1)}
+    return Series([row[0] for row in rows], values)
+
+
+def _rolled(signal: Signal) -> str:
+    """Return what hours of a signal are asked for: their fields are `<signal>_mean` and `<signal>_last`."""
+    name = "mean" if is_averaged(signal) else "last"
+    return f"{name}({identifier(f'{signal.name}_{name}')}) AS {identifier(signal.name)}"
 
 
 def _aggregate(signal: Signal) -> str:
