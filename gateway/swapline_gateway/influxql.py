@@ -1,5 +1,7 @@
 """InfluxQL over HTTP, the one query language of InfluxDB 1.x, 2.x (with a DBRP mapping) and 3.x."""
 
+import json
+from collections.abc import Generator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,6 +12,7 @@ from .error import SinkBusyError
 from .sinks.influxdb1 import credentials
 from .sinks.line_protocol import LASTING
 
+_PART_BYTES = 1 << 18  # of an answer, at once
 _NOTHING = "swapline_asks_who_answers"  # a measurement that nobody has
 
 
@@ -73,6 +76,40 @@ class InfluxqlClient:
             raise SinkBusyError(f"{self._url} answers {response.status}: {problem}")
         series: list[dict[str, Any]] = result.get("series", [])
         return series
+
+    def stream(self, statement: str, *, rows_max: int = 10_000) -> Generator[dict[str, Any], None, None]:
+        """Yield the series of one statement's answer as they come, times in ns, `rows_max` rows at most at once.
+
+        A series with more rows comes in several pieces. Raises `SinkBusyError`, also between two pieces. Whoever stops
+        early closes the iterator, and with it the connection: the server stops as well.
+        """
+        query = {"db": self._database, "epoch": "ns", "q": statement, "chunked": "true", "chunk_size": rows_max}
+        try:
+            response = self._pool.request("GET", f"{self._url}?{urlencode(query)}", preload_content=False)
+            try:
+                rest = b""
+                for part in response.stream(_PART_BYTES):
+                    *lines, rest = (rest + part).split(b"\n")
+                    for line in lines:
+                        yield from self._piece(line, response.status)
+                yield from self._piece(rest, response.status)
+            finally:
+                response.close()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise SinkBusyError(f"{self._url} does not answer: {error}") from error
+
+    def _piece(self, line: bytes, status: int) -> list[dict[str, Any]]:
+        if status == 200 and not line.strip():
+            return []
+        try:
+            body = json.loads(line)
+            results = [body, *body.get("results", [])]
+        except (ValueError, AttributeError) as error:
+            raise SinkBusyError(f"{self._url} answers {status}: something that is no answer") from error
+        problem = next((one[key] for one in results for key in ("error", "message") if key in one), None)
+        if status != 200 or problem:
+            raise SinkBusyError(f"{self._url} answers {status}: {problem}")
+        return [series for one in results for series in one.get("series", [])]
 
     def is_understood(self) -> bool:
         """Say whether the database speaks InfluxQL. Raises `SinkBusyError` if it cannot be known now.
