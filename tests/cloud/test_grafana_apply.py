@@ -130,12 +130,14 @@ def test_dry_run_shows_everything_and_writes_nothing(operator: Operator) -> None
     output = operator.apply("--dry-run")
     assert "create board swapline-van" in output
     assert output.splitlines()[-1].endswith("changes to make.")
+    assert not [line for line in output.splitlines() if line.startswith(" ")], "what is new is a line each"
+    assert "    +  Vans online" in operator.apply("--dry-run", "--verbose").splitlines()
     assert operator.grafana.snapshot() == before
     assert operator.grafana.writes == []
 
 
 def test_no_output_has_a_secret(operator: Operator) -> None:
-    outputs = [operator.run("--dry-run").output, operator.run("--dry-run", "--json").output, operator.run().output]
+    outputs = [operator.run("--dry-run", "--verbose").output, operator.run("--dry-run", "--json").output, operator.run().output]
     operator.secret("another-token-that-may-only-read")
     operator.write(alert=ALERT.replace("a-secret-part", "another-part"))
     outputs += [operator.run("--check").output, operator.run("--json").output]
@@ -204,7 +206,7 @@ def delete_rule(grafana: FakeGrafana) -> None:
         (spoil_unset_key_of_board, "update board", "weekStart"),
         (move_board, "update board", '+ "folder": "swapline"'),
         (spoil_rule, "update alert rule", '- "for": "5h"'),
-        (delete_rule, "create alert rule", "+"),
+        (delete_rule, "create alert rule", "swapline-broker-away"),
         (spoil_interval, "update alert group", "-every 3600 s"),
         (spoil_point, "update contact point", "me@example.org"),
         (spoil_route, "update notification policy", '- "repeat_interval": "3d"'),
@@ -249,7 +251,7 @@ def test_check_from_a_host_without_the_secret_finds_nothing_wrong(applied: Opera
 
 def test_missing_secret_is_named_with_what_makes_it(operator: Operator) -> None:
     (operator.folder / "secrets" / "grafana.token").unlink()
-    assert "+secret: as the database's part makes it" in operator.apply("--dry-run")
+    assert "+secret: as the database's part makes it" in operator.apply("--dry-run", "--verbose")
     result = operator.run()
     assert result.exit_code == EXIT_CONFIGURATION
     assert "grafana.token is missing" in result.output

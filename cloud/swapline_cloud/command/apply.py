@@ -45,11 +45,12 @@ def register(group: click.Group) -> None:
 
 @click.command()
 @click.option("--config", "config_path", type=click.Path(path_type=Path), required=True, help="The cloud's TOML file.")
-@click.option("--dry-run", is_flag=True, help="Show what would be done, as diffs; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, with diffs of what changes; change nothing.")
 @click.option("--check", is_flag=True, help="As --dry-run, and exit with 1 if anything would be done.")
 @click.option("--lang", type=click.Choice(LANGUAGES), help="Of boards and alerts.  [default: grafana.language]")
 @click.option("--only", type=click.Choice((DATABASE, GRAFANA)), help="Leave the other one alone.")
 @click.option("--rotate", type=click.Choice(ROLES), help="First make a new password or token for this reader.")
+@click.option("--verbose", is_flag=True, help="Show the whole text of what is new, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each change, a line each.")
 def apply(
     config_path: Path,
@@ -59,6 +60,7 @@ def apply(
     lang: str | None,
     only: str | None,
     rotate: str | None,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Make InfluxDB and Grafana as they should be. Twice is harmless: the second time there is nothing to do.
@@ -82,7 +84,7 @@ def apply(
         for warning in (warning for part in parts for warning in part.warnings()):
             click.echo(f"swapline: {warning}", err=True)
         if is_look:
-            _show(steps, as_json=as_json)
+            _show(steps, verbose=verbose, as_json=as_json)
         else:
             _run(steps, as_json=as_json)
     if check and steps:
@@ -115,23 +117,25 @@ def _parts(config: CloudConfig, language: str | None, only: str | None) -> Itera
         yield GrafanaPart(config, config.grafana, language or config.grafana.language)
 
 
-def _show(steps: Sequence[Step], *, as_json: bool) -> None:
+def _show(steps: Sequence[Step], *, verbose: bool, as_json: bool) -> None:
     for step in steps:
         if as_json:
             click.echo(step.as_json(PLANNED))
             continue
         click.echo(click.style(str(step), bold=True))
-        for line in _lines(step.change):
+        for line in _lines(step.change, verbose=verbose):
             click.echo(f"    {click.style(line, fg=_color(line))}")
     if not as_json:
         click.echo(f"{len(steps)} changes to make." if steps else "Nothing to do: all is as it should be.")
 
 
-def _lines(change: Change) -> list[str]:
-    """Return a diff's lines; of what is new only those that say what it is, without the diff's heads."""
+def _lines(change: Change, *, verbose: bool) -> list[str]:
+    """Return a diff's lines; of what is new only with `verbose`, for a first time has thousands, and without heads."""
     lines = change.diff.splitlines()
+    if change.action != CREATE:
+        return lines
     heads = ("---", "+++", "@@")
-    return lines if change.action != CREATE else [line for line in lines if not line.startswith(heads)]
+    return [line for line in lines if not line.startswith(heads)] if verbose else []
 
 
 def _color(line: str) -> str | None:

@@ -25,7 +25,7 @@ _REDACTED = "[REDACTED]"
 ROUTE: dict[str, Any] = {
     "receiver": NAME,
     "object_matchers": [_MATCHER],
-    "group_by": ["alertname", "fleet", "node"],
+    "group_by": ["alertname", "fleet"],  # not by node: an outage is one message, not one of each van
     "group_wait": "30s",
     "group_interval": "5m",
     "repeat_interval": "4h",
