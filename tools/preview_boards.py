@@ -21,6 +21,7 @@ from PIL import Image
 
 from swapline_cloud.board.boards import BOARDS
 from swapline_cloud.board.pen import Pen, as_json
+from swapline_cloud.interpolate import Choice
 from swapline_cloud.rollup import DATABASE
 from swapline_cloud.text import CHINESE, ENGLISH, LANGUAGES
 from swapline_cloud.viewer import Ask, Look, choose, default_range
@@ -38,10 +39,12 @@ EMPTY = "No data"
 SHEETS = {"stat": sheet.draw_numbers, "table": sheet.draw_table, "bargauge": sheet.draw_bars}
 
 
-def draw_board(board: dict[str, Any], query: Ask, now_utc_ms: int, rows_max: int = ROWS_MAX) -> Image.Image:
+def draw_board(
+    board: dict[str, Any], query: Ask, now_utc_ms: int, wanted: dict[str, Choice], rows_max: int
+) -> Image.Image:
     """Return a picture of a board that has just been opened."""
     time_range = default_range(board, now_utc_ms)
-    look = Look(time_range, choose(board, query, time_range))
+    look = Look(time_range, choose(board, query, time_range, wanted))
     shown = [panel for panel in board["panels"] if _end(panel) <= rows_max]
     height_px = HEAD_PX + MARGIN_PX + ROW_PX * max(_end(panel) for panel in shown)
     figure = Figure(figsize=(WIDTH_PX / DPI, height_px / DPI), dpi=DPI, facecolor=DESK)
@@ -100,7 +103,7 @@ def _draw_panel(figure: Figure, panel: dict[str, Any], look: Look, query: Ask, h
         SHEETS[kind](figure.add_axes(box(8, 26, width - 16, height - 32)), panel, shown)
     else:
         inside = (
-            box(52, 30, width - 66, height - 74) if kind != "state-timeline" else box(84, 28, width - 96, height - 52)
+            box(68, 30, width - 82, height - 74) if kind != "state-timeline" else box(84, 28, width - 96, height - 52)
         )
         _draw_chart(figure.add_axes(inside), panel, shown, look)
 
@@ -165,6 +168,7 @@ def main() -> None:
     parser.add_argument("--now-utc-ms", type=int, help="when its history ends; default: now")
     parser.add_argument("--lang", choices=LANGUAGES, default=ENGLISH)
     parser.add_argument("--board", action="append", choices=[board.NAME for board in BOARDS], help="default: all")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="choose a variable's value")
     parser.add_argument("--rows", type=int, default=ROWS_MAX, help="of Grafana's grid, from the top")
     args = parser.parse_args()
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # a font without bold letters is good enough
@@ -173,12 +177,13 @@ def main() -> None:
             f"no font has Chinese letters; Debian: fonts-wqy-microhei or fonts-noto-cjk ({', '.join(CHINESE_FONTS)})"
         )
     args.out.mkdir(parents=True, exist_ok=True)
+    wanted: dict[str, Choice] = dict(one.split("=", 1) for one in args.set)
     ending = "-zh" if args.lang == CHINESE else ""
     with asking(args.url, args.now_utc_ms) as (query, now_utc_ms):
         for board in BOARDS:
             if args.board and board.NAME not in args.board:
                 continue
-            picture = draw_board(as_json(board.draw(Pen(args.lang))), query, now_utc_ms, args.rows)
+            picture = draw_board(as_json(board.draw(Pen(args.lang))), query, now_utc_ms, wanted, args.rows)
             path = args.out / f"board-{board.NAME}{ending}.png"
             picture.save(path, optimize=True)
             print(f"{path}: {picture.width} x {picture.height}, {path.stat().st_size / 1000:.0f} kB")

@@ -11,6 +11,7 @@ from tests.cloud.fleet_life import FleetLife
 
 NAME = "gateway-1"
 VITALS_MS, OUTLOOK_MS, DISK_MS, CERTIFICATE_MS = 15_000, 60_000, 60_000, 3_600_000
+OUTAGE_MS, OUTAGE_HALF_MS = 7_200_000, 1_080_000
 GB = 1_000_000_000
 FRAMES_PER_S = 0.6
 KWH_PER_KM = 0.2
@@ -18,13 +19,13 @@ LOW_PCT, LOW_SHARE = 20.0, 1.3
 
 
 def gateway_points(begin_utc_ms: int, end_utc_ms: int) -> Iterator[Point]:
-    """Yield what a gateway, its disks and its broker told of themselves in that time: an outage in the middle of it."""
+    """Yield what a gateway, its disks and its broker told in that time. The database was away before its end."""
     random = make_random(1, "vitals")
     for time_ms in range(begin_utc_ms, end_utc_ms, VITALS_MS):
         age_s = (time_ms - begin_utc_ms) / 1000
         frames = int(age_s * FRAMES_PER_S)
-        share = (time_ms - begin_utc_ms) / (end_utc_ms - begin_utc_ms)
-        waiting = max(0, round(4000 * (1 - abs(share - 0.55) / 0.05)))
+        outage = (time_ms - end_utc_ms + OUTAGE_MS) / OUTAGE_HALF_MS  # -1 to 1 while it lasts
+        waiting = max(0, round(4000 * (1 - abs(outage))))
         yield make_point(
             GATEWAY,
             time_ms,
@@ -43,7 +44,7 @@ def gateway_points(begin_utc_ms: int, end_utc_ms: int) -> Iterator[Point]:
             spool_oldest_s=waiting / 5.0,
             sink_write_ms_mean=random.uniform(8, 30),
             sink_write_ms_max=random.uniform(30, 120),
-            sink_failures=int(share > 0.5) * 14,
+            sink_failures=14 * (outage > -1),
             link_failures=1,
             broker_connected=1,
             sink_working=int(not waiting),

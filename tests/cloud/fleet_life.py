@@ -271,7 +271,7 @@ class FleetLife:
 
     def _read_van(self, van: Van, poll: int, time_ms: int) -> None:
         journal = self._journals[van.name]
-        faults = {"faults": self._faults(van.name, time_ms)}
+        faults = {"faults": self._faults(VEHICLE, van.name, 0, time_ms)}
         journal.read(VEHICLE, 0, "", time_ms, row_of(VEHICLE, van, faults))
         journal.read(POSITION, 0, "", time_ms, row_of(POSITION, van, self._sky()))
         for bay, module in enumerate(van.bays, start=1):
@@ -283,7 +283,8 @@ class FleetLife:
         journal = self._journals[station.name]
         journal.read(METER, 0, "", time_ms, row_of(METER, station.meter))
         for bay, slot in enumerate(station.slots, start=1):
-            journal.read(SLOT, bay, "", time_ms, row_of(SLOT, slot))
+            faults = {"faults": self._faults(SLOT, station.name, bay, time_ms)}
+            journal.read(SLOT, bay, "", time_ms, row_of(SLOT, slot, faults))
             self._read_module(journal, bay, slot.module, poll, time_ms)
         if poll % NODE_POLLS == 0:
             self._read_node(journal, time_ms)
@@ -295,12 +296,12 @@ class FleetLife:
                 journal.read(CELLS, bay, module.code, time_ms, cells_row(module))
             journal.owners[bay] = module.code
 
-    def _faults(self, node: str, time_ms: int) -> int:
-        """Return the controller's fault bits while an alarm of them stands."""
+    def _faults(self, stream: Stream, node: str, bay: int, time_ms: int) -> int:
+        """Return the fault bits that a device says while an alarm of them stands."""
         left_s, bits = self._before_end(time_ms), 0
         for one in self.story.alarms:
-            if one.stream is VEHICLE and one.node == node and left_s <= one.at_s:
-                bits = 1 << one.code - 96 if one.level else 0
+            if (one.stream, one.node, one.bay, one.signal) == (stream, node, bay, "faults") and left_s <= one.at_s:
+                bits = one.threshold if one.level else 0
         return bits
 
     def _sky(self) -> dict[str, float]:

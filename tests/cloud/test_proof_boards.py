@@ -32,6 +32,7 @@ from tests.cloud import year
 from tests.cloud.filled import FLEET, HOUR_MS, Filled
 from tests.cloud.grafana_alert import evaluate
 from tests.cloud.named import policies, read_select, written
+from tools.preview_boards import draw_board
 
 STATEMENT_S_MAX = 5.0  # whatever the machine is busy with
 STATEMENT_S = 1.0
@@ -39,6 +40,7 @@ BASELINES_MAX = 60  # how many times as long as one aggregate of one field of ev
 SPANS = ("", "now-7d", "now-60d", "now-365d")  # "": what the board opens with
 
 pytestmark = pytest.mark.timeout(600)  # filling takes half a minute of a quiet core, and of a busy one what it takes
+ROWS_DRAWN = 45  # of Grafana's grid: every kind of panel is within them on some board
 by_board = pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.NAME)
 
 
@@ -156,6 +158,13 @@ def test_a_year_of_one_module_opens_fast(fleet: Filled, record_property: Any) ->
     print(f"a year of one module: {len(asked)} statements, {total_s:.2f} s one after the other")  # noqa: T201
     print(f"slowest: {slowest.took_s:.3f} s, {slowest.panel['title']}")  # noqa: T201
     assert total_s < STATEMENT_S_MAX
+
+
+@by_board
+def test_a_picture_of_every_board_can_be_drawn(board: Any, fleet: Filled) -> None:
+    picture = draw_board(drawn(board), fleet.query, fleet.now_utc_ms, {}, ROWS_DRAWN)
+    assert picture.height > 1000
+    assert len(picture.getcolors() or ()) > 20, "an empty picture"
 
 
 def test_a_fleets_life_fires_the_alerts_of_its_story_alone(fleet: Filled) -> None:

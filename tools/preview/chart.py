@@ -15,7 +15,6 @@ from swapline_cloud.viewer import Series
 from .frame import Frame, Shown, transform
 from .style import INK, LINE, PALE, PALETTE, Style, color, style_of, with_unit
 
-LEGEND_MAX = 8
 Panel = Mapping[str, Any]
 
 
@@ -54,14 +53,14 @@ def draw_course(axes: Axes, panel: Panel, shown: Shown, time_range: TimeRange) -
         times, values = zip(*points, strict=True)
         name = style.label(one.tags, one.name)
         if is_bars:
-            axes.bar(times, values, width=_bar_width(one), color=line, alpha=0.75, label=name, align="edge")
+            axes.bar(times, values, width=_bar_width(one, time_range), color=line, alpha=0.75, label=name, align="edge")
         else:
             marker = "o" if len(points) < 3 else None
             axes.plot(times, values, color=line, linewidth=1.1, label=name, marker=marker, markersize=3)
     if defaults.get("custom", {}).get("thresholdsStyle", {}).get("mode") == "dashed":
         _draw_thresholds(axes, base)
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: with_unit(value, base.unit)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: with_unit(value, base.unit, base.decimals)))
     if "min" in defaults:
         axes.set_ylim(bottom=defaults["min"])
     if "max" in defaults:
@@ -87,9 +86,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _bar_width(one: Series) -> float:
+def _bar_width(one: Series, time_range: TimeRange) -> float:
+    """Return a bar's width in days: most of its interval, but not so little that it is not seen."""
     steps = [b - a for a, b in zip(one.times_utc_ms, one.times_utc_ms[1:], strict=False) if b > a]
-    return 0.8 * min(steps, default=600_000) / 86_400_000
+    return max(0.8 * min(steps, default=600_000), time_range.span_ms / 300) / 86_400_000
 
 
 def _draw_thresholds(axes: Axes, style: Style) -> None:
@@ -100,16 +100,15 @@ def _draw_thresholds(axes: Axes, style: Style) -> None:
 
 
 def _draw_legend(axes: Axes) -> None:
+    """Name as many series as one line has room for."""
     handles, names = axes.get_legend_handles_labels()
     if not handles:
         return
-    if len(names) > LEGEND_MAX:
-        names = [*names[:LEGEND_MAX], *("_" for _ in names[LEGEND_MAX:])]
-    # Each entry's text, and as much again for its line.
-    columns = max(1, min(4, len([name for name in names if name != "_"])))
+    letter_px, line_px = 5.4, 26
+    columns = max(1, int(axes.get_window_extent().width / (letter_px * max(map(len, names)) + line_px)))
     axes.legend(
-        handles,
-        names,
+        handles[:columns],
+        names[:columns],
         loc="upper left",
         bbox_to_anchor=(-0.02, -0.10),
         ncol=columns,

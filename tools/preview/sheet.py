@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from unicodedata import east_asian_width
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -118,10 +119,19 @@ def _widths(columns: list[str], rows: list[list[Any]], styles: Mapping[str, Styl
     found = []
     for index, name in enumerate(columns):
         texts = [styles[name].label({}, name), *(styles[name].text(row[index]) for row in rows[:20])]
-        found.append(styles[name].width or min(240.0, PIXELS_PER_LETTER * max(map(len, texts)) + 2 * PAD_PX))
+        found.append(styles[name].width or min(240.0, PIXELS_PER_LETTER * max(map(_length, texts)) + 2 * PAD_PX))
     total = sum(found) or 1.0
     return [one * width_px / total for one in found]
 
 
+def _length(text: str) -> int:
+    """Return how many letters' room a text takes: Chinese ones take two."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
 def _cut(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1] + "…"
+    if _length(text) <= letters:
+        return text
+    while text and _length(text) > letters - 1:
+        text = text[:-1]
+    return text + "…"

@@ -153,8 +153,8 @@ def color(name: str) -> str:
 def with_unit(value: float, unit: str, decimals: int | None = None) -> str:
     """Return a number with its unit."""
     if unit.startswith("dateTime"):
-        return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    if unit in ("dtdurations", "dtdurationms"):
+        return datetime.fromtimestamp(value / 1000, UTC).strftime("%m-%d %H:%M")
+    if unit in ("dtdurations", "dtdurationms", "s", "ms") and (not unit.endswith("ms") or abs(value) >= 1000):
         return _duration(value / (1000 if unit.endswith("ms") else 1))
     if unit in _PREFIXES:
         base, prefixes, behind = _PREFIXES[unit]
@@ -184,4 +184,4 @@ def _duration(seconds: float) -> str:
     for length, name in ((_DAY_S, "day"), (3600, "hour"), (60, "min")):
         if abs(seconds) >= length:
             return f"{seconds / length:.1f} {name}" + ("s" if seconds / length >= 1.05 and name != "min" else "")
-    return f"{seconds:.0f} s"
+    return f"{_number(seconds, None)} s"
