@@ -1,7 +1,7 @@
 """Roll-ups by continuous queries of InfluxDB 1.x, from raw rows.
 
 For each measurement and level there is one query for `COLUMNS_MAX` fields: one of all fields of a thousand modules took
-2.5 GB of memory (docs/retention.md). The catalogue only ever appends, so a new signal changes the last one or adds one.
+2.9 GB of memory (docs/retention.md). The catalogue only ever appends, so a new signal changes the last one or adds one.
 
 The server keeps the text and shows it written its own way: names without the quotes they do not need, durations in
 other units. `normalise` takes both sides apart, so that what means the same compares as the same.
