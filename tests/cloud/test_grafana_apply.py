@@ -137,7 +137,11 @@ def test_dry_run_shows_everything_and_writes_nothing(operator: Operator) -> None
 
 
 def test_no_output_has_a_secret(operator: Operator) -> None:
-    outputs = [operator.run("--dry-run", "--verbose").output, operator.run("--dry-run", "--json").output, operator.run().output]
+    outputs = [
+        operator.run("--dry-run", "--verbose").output,
+        operator.run("--dry-run", "--json").output,
+        operator.run().output,
+    ]
     operator.secret("another-token-that-may-only-read")
     operator.write(alert=ALERT.replace("a-secret-part", "another-part"))
     outputs += [operator.run("--check").output, operator.run("--json").output]

@@ -21,7 +21,7 @@ from .completeness_query import (
     late_share,
     losses,
 )
-from .field import Field, States
+from .field import Field, States, words
 from .pen import Pen
 from .shared import NOTHING, TO_STATION, TO_VAN, time_field
 from .unit import GREY, ORANGE, RED, YELLOW, steps, unit_by_name, unit_of
@@ -184,6 +184,7 @@ def delay(pen: Pen) -> list[Any]:
                 *course(COUNT, "in_time", alias="in_time $tag_node", where=IN_TIME),
                 *course(COUNT, "late", alias="late $tag_node", where=LATE),
             ],
+            fields=words("node", {"in_time": Text("in time", "按时"), "late": Text("late", "迟到")}),
             unit="short",
             interval="1m",
             minimum=0,

@@ -7,7 +7,7 @@ from swapline_cloud.rollup import LAST
 from swapline_cloud.text import Text
 
 from .completeness_query import HERE
-from .field import Field
+from .field import Field, words
 from .pen import Pen
 from .shared import TO_STATION, TO_VAN, time_field
 from .unit import GREEN, ORANGE, RED, YELLOW, steps, unit_of
@@ -120,6 +120,11 @@ def _bus(pen: Pen) -> list[Any]:
         "checksum": "non_negative_difference({bus_checksum_errors})",
         "protocol": "non_negative_difference({bus_protocol_errors})",
     }
+    names = {
+        "timeouts": Text("timeouts", "超时"),
+        "checksum": Text("checksum", "校验错误"),
+        "protocol": Text("protocol", "协议错误"),
+    }
     return [
         pen.bars(
             Text("Bus errors of nodes", "节点总线错误"),
@@ -130,6 +135,7 @@ def _bus(pen: Pen) -> list[Any]:
                 "见 docs/bus-faults.md。",
             ),
             courses("node", errors, aggregate=LAST, alias="$col $tag_node", **_BY),
+            fields=words("node", names),
             unit=unit_of("node", "bus_timeouts"),
             minimum=0,
             width=8,

@@ -1,6 +1,6 @@
 """One field of a panel: a table's column, or a series that looks different from the others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from swapline_cloud.text import Text
@@ -14,7 +14,10 @@ Link = tuple[Text, str]
 
 
 class Field(NamedTuple):
-    """How a field is shown. `name` is the query's; it never depends on the language."""
+    """How a field is shown. `name` is the query's; it never depends on the language.
+
+    `tag`: of series that are called by a word and that tag's value ("received $tag_gateway"), `name` is the word.
+    """
 
     name: str
     title: Text
@@ -26,11 +29,13 @@ class Field(NamedTuple):
     decimals: int | None = None
     color: str = ""
     is_colored: bool = False  # a table's cell takes the colour of its threshold or state
+    tag: str = ""
 
 
 def properties(field: Field, language: str) -> dict[str, Any]:
     """Return what Grafana overrides of the field."""
-    found: dict[str, Any] = {"displayName": field.title.of(language)}
+    of_tag = f" ${{__field.labels.{field.tag}}}" if field.tag else ""
+    found: dict[str, Any] = {"displayName": field.title.of(language) + of_tag}
     if field.unit:
         found["unit"] = field.unit
     if field.decimals is not None:
@@ -59,6 +64,11 @@ def mapping(states: States, language: str) -> model.ValueMap:
             for index, (value, (text, color)) in enumerate(states.items())
         }
     )
+
+
+def words(tag: str, texts: Mapping[str, Text]) -> list[Field]:
+    """Return the fields of series that are called by one of these words and a tag's value."""
+    return [Field(word, text, tag=tag) for word, text in texts.items()]
 
 
 def overrides(field: Field, language: str) -> list[model.DynamicConfigValue]:

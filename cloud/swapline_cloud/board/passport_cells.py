@@ -1,18 +1,25 @@
 """What the board "Module passport" shows of cells and temperature sensors."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from swapline_cloud.query import Query, courses, history
 from swapline_cloud.text import Text
 from swapline_wire.catalogue import CELLS_PER_SEGMENT, SENSORS_PER_SEGMENT
 
-from .field import Field
+from .field import Field, words
 from .passport_query import HERE
 from .pen import Pen
 from .unit import alarm_limits, unit_of
 
-_CELLS = [f"cell_{number:02d}_v" for number in range(1, CELLS_PER_SEGMENT + 1)]
-_SENSORS = [f"temperature_{number}_c" for number in range(1, SENSORS_PER_SEGMENT + 1)]
+_CELLS = {
+    f"cell_{number:02d}_v": Text(f"cell {number}, segment", f"单体 {number}，段")
+    for number in range(1, CELLS_PER_SEGMENT + 1)
+}
+_SENSORS = {
+    f"temperature_{number}_c": Text(f"sensor {number}, segment", f"传感器 {number}，段")
+    for number in range(1, SENSORS_PER_SEGMENT + 1)
+}
 _HALF: dict[str, Any] = {"width": 12, "height": 9}
 _THIRD: dict[str, Any] = {"width": 8}
 
@@ -22,7 +29,7 @@ def draw(pen: Pen) -> list[Any]:
     return [*_cells(pen), *_temperatures(pen)]
 
 
-def _each(names: list[str]) -> list[Query]:
+def _each(names: Iterable[str]) -> list[Query]:
     return courses(
         "cells", {name: f"{{{name}}}" for name in names}, where=HERE, by=["segment"], alias="$col /$tag_segment"
     )
@@ -42,6 +49,7 @@ def _cells(pen: Pen) -> list[Any]:
                 "预警会指出。",
             ),
             _each(_CELLS),
+            fields=words("segment", _CELLS),
             unit=volts,
             decimals=3,
             **_HALF,
@@ -54,6 +62,7 @@ def _cells(pen: Pen) -> list[Any]:
                 "各单体间温度传感器。其他变化而某个不变：传感器损坏；某个明显领先：附近过热，请取出检查。",
             ),
             _each(_SENSORS),
+            fields=words("segment", _SENSORS),
             unit=unit_of("cells", "temperature_1_c"),
             decimals=1,
             **_HALF,

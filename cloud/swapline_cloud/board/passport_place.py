@@ -19,6 +19,7 @@ _OF_SWAP = '("module_out" =~ /^${module:regex}$/ OR "module_in" =~ /^${module:re
 _TO_VAN = (Text("Open the van", "打开车辆"), link("van", node="${__value.raw}"))
 _TO_STATION = (Text("Open the station", "打开换电站"), link("station", node="${__value.raw}"))
 _TO_OTHER = link("module-passport", module="${__value.raw}")
+_FLEET = Field("fleet", Text("Fleet", "车队"), width=90)  # what a holder's link needs, too
 
 
 def stays(pen: Pen) -> list[Any]:
@@ -60,7 +61,7 @@ def _stays(pen: Pen) -> Any:
             Field("bay", Text("Bay", "电池位"), width=70),
             Field("from_evidence", Text("Came, by", "装入依据"), width=110),
             Field("until_evidence", Text("Left, by", "取出依据"), width=110),
-            Field("fleet", Text("Fleet", "车队"), width=90),
+            _FLEET,
         ],
         width=12,
         height=9,
@@ -143,7 +144,7 @@ def _warnings(pen: Pen) -> Any:
 
 
 def _contradictions(pen: Pen) -> Any:
-    what = '"kind", "node", "bay", "until_utc_ms", "text"'
+    what = '"kind", "fleet", "node", "until_utc_ms", "text"'
     newest = "ORDER BY time DESC LIMIT 200"
     return pen.table(
         Text("Contradictions", "矛盾"),
@@ -160,6 +161,7 @@ def _contradictions(pen: Pen) -> Any:
             Field("kind", Text("Kind", "类型"), width=180),
             Field("text", Text("What was seen", "说明")),
             Field("node", Text("Holder", "持有者"), links=(TO_VAN, TO_STATION), width=120),
+            _FLEET,
         ],
         none_text=Text("no contradiction", "没有矛盾"),
         width=12,
@@ -182,6 +184,7 @@ def _alarms(pen: Pen) -> Any:
         fields=[
             time_field(Text("When", "时间")),
             *(field for field in alarm_fields(has_node=True) if field.name != "module"),
+            _FLEET,
             Field("position", Text("Cell or sensor", "单体或传感器"), "none", width=110),
             Field("value", Text("Value, raw", "原始值"), "none", width=100),
             Field("threshold", Text("Limit, raw", "原始限值"), "none", width=100),

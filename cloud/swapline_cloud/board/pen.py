@@ -213,7 +213,10 @@ class Pen:
         if none_text is not None:
             panel = panel.no_value(self.say(none_text))
         for field in fields:
-            panel = panel.override_by_name(field.name, overrides(field, self.language))
+            choose, name = panel.override_by_name, field.name
+            if field.tag:
+                choose, name = panel.override_by_regexp, f"/^{field.name} /"
+            panel = choose(name, overrides(field, self.language))
         for index, query in enumerate(queries):
             panel = panel.with_target(_Target(query, ref_id(index)))
         return panel

@@ -4,11 +4,23 @@ from typing import Any
 
 from swapline_cloud.text import Text
 
+from .field import words
 from .pen import Pen
 from .pipeline_query import INTERVAL, course, growth, rate
 from .unit import ORANGE, RED, YELLOW, steps, unit_by_name
 
 FRAMES = "suffix: frames/s"
+_FRAMES = {
+    "received": Text("received", "收到"),
+    "taken": Text("taken", "存入缓存"),
+    "stored": Text("stored", "写入数据库"),
+}
+_NOT_TAKEN = {
+    "duplicates": Text("duplicates", "重复"),
+    "refused": Text("refused", "拒收"),
+    "quarantined": Text("quarantined", "隔离"),
+    "lost": Text("lost", "丢失"),
+}
 
 
 def flow(pen: Pen) -> list[Any]:
@@ -27,6 +39,7 @@ def flow(pen: Pen) -> list[Any]:
                 rate("frames_taken", "taken", alias="$col $tag_gateway"),
                 rate("frames_stored", "stored", alias="$col $tag_gateway"),
             ],
+            fields=words("gateway", _FRAMES),
             unit=FRAMES,
             interval=INTERVAL,
             minimum=0,
@@ -53,10 +66,8 @@ def flow(pen: Pen) -> list[Any]:
                 "重复帧无害：节点会重发未及时确认的数据。拒收：缓存或磁盘已满，或节点超出配额；数据保留在节点。隔离："
                 "`swapline quarantine list`。丢失：更换磁盘。",
             ),
-            [
-                growth(name, name, alias="$col $tag_gateway")
-                for name in ("duplicates", "refused", "quarantined", "lost")
-            ],
+            [growth(name, name, alias="$col $tag_gateway") for name in _NOT_TAKEN],
+            fields=words("gateway", _NOT_TAKEN),
             unit="short",
             interval=INTERVAL,
             minimum=0,
@@ -73,6 +84,7 @@ def flow(pen: Pen) -> list[Any]:
                 growth("sink_failures", "database", alias="$col $tag_gateway"),
                 growth("link_failures", "broker", alias="$col $tag_gateway"),
             ],
+            fields=words("gateway", {"database": Text("database", "数据库"), "broker": Text("broker", "消息代理")}),
             unit="short",
             interval=INTERVAL,
             minimum=0,
@@ -138,6 +150,7 @@ def store(pen: Pen) -> list[Any]:
                 course('mean("sink_write_ms_mean")', "mean", alias="$col $tag_gateway"),
                 course('max("sink_write_ms_max")', "longest", alias="$col $tag_gateway"),
             ],
+            fields=words("gateway", {"mean": Text("mean", "平均"), "longest": Text("longest", "最长")}),
             unit=unit_by_name("sink_write_ms"),
             thresholds=steps((1000, YELLOW), (5000, RED)),
             interval=INTERVAL,

@@ -5,13 +5,14 @@ from typing import Any
 from swapline_cloud.query import Query, ending, select
 from swapline_cloud.text import Text
 
-from .field import Field
+from .field import Field, words
 from .pen import Pen
 from .pipeline_query import GATEWAY, INTERVAL, course, growth, rate
 from .shared import time_field
 from .unit import GREEN, ORANGE, RED, YELLOW, steps, unit_by_name
 
 _BROKER: dict[str, Any] = {"measurement": "broker", "by": ("gateway", "broker")}
+_WAYS = {"in": Text("in", "接收"), "out": Text("out", "发送")}
 _FREE_STEPS = steps((0.1, ORANGE), (0.2, YELLOW), (0.3, GREEN), base=RED)
 _DAYS_STEPS = steps((7, ORANGE), (21, YELLOW), (45, GREEN), base=RED)
 
@@ -45,6 +46,7 @@ def broker(pen: Pen) -> list[Any]:
                 rate("messages_received", "in", alias="$col $tag_broker", **_BROKER),
                 rate("messages_sent", "out", alias="$col $tag_broker", **_BROKER),
             ],
+            fields=words("broker", _WAYS),
             unit="suffix: msg/s",
             interval=INTERVAL,
             minimum=0,
@@ -61,6 +63,7 @@ def broker(pen: Pen) -> list[Any]:
                 rate("bytes_received", "in", alias="$col $tag_broker", **_BROKER),
                 rate("bytes_sent", "out", alias="$col $tag_broker", **_BROKER),
             ],
+            fields=words("broker", _WAYS),
             unit="Bps",
             interval=INTERVAL,
             minimum=0,
