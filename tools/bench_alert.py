@@ -1,6 +1,7 @@
 """Measure what the alert rules' statements cost a real InfluxDB 1.x: `python tools/bench_alert.py --vans 500`.
 
-Of each van there are a day of rows of the stream `node`, four hours of frames, their roll-ups, and weeks of alarms.
+Of each van there are a day of rows of the stream `node`, four hours of frames, their roll-ups, weeks of alarms, a
+module that was lost, a day of losses, and the outlook; of two gateways a day of what they say of themselves.
 """
 
 import argparse
@@ -13,10 +14,13 @@ from swapline_cloud.alert.rules import RULES
 from swapline_cloud.rollup import DATABASE, FOREVER, RAW
 from swapline_gateway.config import Influxdb1Config
 from swapline_gateway.influxql import InfluxqlClient
+from swapline_wire.catalogue import FRAMES_DROPPED, MODULE_LOST
 
 NODE_STEP_S, FRAMES_A_SECOND, ALARMS = 30, 0.5, 20
 BODY_LINES = 50_000
 DAY_S, SPAN_S = 86_400, 14_400
+MODULE_STEP_S, MODULE_SPAN_S = 5, 1800
+GATEWAYS, STATIONS = 2, 20
 
 
 def node_lines(vans: int, now: int) -> Iterator[str]:
@@ -49,6 +53,44 @@ def alarm_lines(vans: int, now: int) -> Iterator[str]:
         for number in range(ALARMS):
             owner = f"fleet=f,node=van-{van:05},bay=1,module=M{van:05},code={number + 1}"
             yield f"alarm,{owner} level={2 * (number == 0)}i {now - number * DAY_S}"
+        yield f"alarm,fleet=f,node=van-{van:05},bay=1,code={MODULE_LOST} level=2i {now - DAY_S}"
+
+
+def module_lines(vans: int, now: int) -> Iterator[str]:
+    for van in range(vans):
+        for second in range(now - MODULE_SPAN_S, now, MODULE_STEP_S):
+            yield f"module,fleet=f,node=van-{van:05},bay=1,module=M{van:05} time_quality=1i {second}"
+
+
+def module_hour_lines(vans: int, now: int) -> Iterator[str]:
+    for van in range(vans):
+        for age_h in range(7 * 24):
+            yield f"module,fleet=f,node=van-{van:05},bay=1,module=M{van:05} voltage_v_count=720i {now - age_h * 3600}"
+
+
+def event_lines(vans: int, now: int) -> Iterator[str]:
+    """Yield losses that were declared, an hour each."""
+    for van in range(vans):
+        for age_h in range(24):
+            yield f"event,fleet=f,node=van-{van:05},code={FRAMES_DROPPED} reason=1i {now - age_h * 3600}"
+
+
+def outlook_lines(vans: int, now: int) -> Iterator[str]:
+    for van in range(vans):
+        for second in range(now - SPAN_S, now, 60):
+            yield f"outlook,fleet=f,node=van-{van:05} soc_min_pct=9,station_distance_km=7 {second}"
+            if van < STATIONS:
+                yield f"outlook_station,fleet=f,node=station-{van:03} ready=0i {second}"
+
+
+def gateway_lines(_vans: int, now: int) -> Iterator[str]:
+    words = "spool_frames=7i,spool_oldest_s=1,sink_working=1i,broker_connected=1i"
+    for number in range(GATEWAYS):
+        for second in range(now - DAY_S, now, 15):
+            yield f"gateway,gateway=g{number} uptime_s={second - now + DAY_S},{words} {second}"
+            if second % 60 < 15:
+                yield f"disk,gateway=g{number},path=/data free_share=0.5 {second}"
+        yield f"certificate,gateway=g{number},name=broker days_left=9 {now - 60}"
 
 
 def write(url: str, policy: str, lines: Iterator[str]) -> None:
@@ -77,6 +119,11 @@ def main() -> None:
             (RAW, frame_lines),
             (FOREVER, hour_lines),
             (FOREVER, alarm_lines),
+            (RAW, module_lines),
+            (FOREVER, module_hour_lines),
+            (FOREVER, event_lines),
+            (RAW, outlook_lines),
+            (RAW, gateway_lines),
         ):
             write(server.url, policy, lines(vans, now))
         client = InfluxqlClient(Influxdb1Config(type="influxdb1", url=server.url, database=DATABASE, timeout_s=60))

@@ -163,8 +163,18 @@ def test_configurations_are_ones_that_swapline_reads(root: str, tmp_path: Path) 
     mounts = {mount["mountPath"] for container in containers(resources.values()) for mount in container["volumeMounts"]}
     assert str(parsed.spool.path.parent) in mounts
     if ("CronJob", "apply") in resources:
+        # Every replica makes the outlook; boards and alerts want one within ten minutes.
+        assert parsed.battery.keep
+        assert 2 * parsed.outlook.interval_s <= 600
         text = resources["ConfigMap", "cloud-config"]["data"]["cloud.toml"]
         assert cloud_config.CloudConfig.model_validate(without_files(tomllib.loads(text))).database.url
+
+
+def test_what_is_asked_in_influxql_is_off_where_nobody_answers_it(tmp_path: Path) -> None:
+    text = build(K8S / "overlays/victoriametrics")["ConfigMap", "gateway-config"]["data"]["gateway.toml"]
+    parsed = gateway_config.parse(without_files(tomllib.loads(text)), source="gateway.toml", folder=tmp_path)
+    assert not parsed.battery.keep
+    assert not parsed.outlook.keep
 
 
 def without_files(raw: dict[str, Any]) -> dict[str, Any]:
