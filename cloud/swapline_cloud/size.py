@@ -47,13 +47,15 @@ BROKER_MESSAGES_PER_S = 8_000
 INFLUXDB_VALUES_PER_S, VICTORIA_METRICS_VALUES_PER_S = 1_100_000, 10_700_000
 USE = 0.5  # of what was measured: the other half is for a back-fill, a restart, a busy hour
 
-# Bytes on InfluxDB 1.6.7's disk after compaction: `python tools/bench_retention.py --modules 50 --days 3`. A row of any
-# stream is taken for one of `module`, whose 27 signals are the most of all. A day of minutes or hours is that
+# Bytes on InfluxDB 1.6.7's disk after compaction: `python tools/bench_retention.py`, a module's four weeks. A row of
+# any stream is taken for one of `module`, whose 27 signals are the most of all. A day of minutes or hours is that
 # of one thing that tells of itself (a van of two modules has seven: vehicle, position, node, module and cells twice).
 RAW_BYTES_A_ROW = 81
-MINUTE_BYTES_A_PLACE_DAY = 1428 * 277
-HOUR_BYTES_A_PLACE_DAY = 24 * 1650
+MINUTE_BYTES_A_PLACE_DAY = 1428 * 258
+HOUR_BYTES_A_PLACE_DAY = 24 * 870
 PLACES_A_VAN, PLACES_A_STATION = 7, 14
+# The same tool: continuous queries of the streams `module` and `cells` of 1,000 modules take a quarter of a core.
+ROLLUP_CORES_A_MODULE = 0.25 / 1000
 SWAPS_A_MODULE_DAY = 2  # each makes a series anew: of the module in another bay
 
 
@@ -70,6 +72,7 @@ class Size:
     gateways: int
     broker_cores: int
     influxdb_cores: int
+    rollup_cores: int
     victoria_metrics_cores: int
     traffic_gb_a_van_month: float
     raw_gb: float
@@ -109,6 +112,7 @@ def size_of(vans: int, *, driving_h: float = 20.0, vans_a_station: int = VANS_A_
         gateways=max(2, math.ceil(peak("rows") / (USE * GATEWAY_ROWS_PER_S))),
         broker_cores=math.ceil(peak("messages") / (USE * BROKER_MESSAGES_PER_S)),
         influxdb_cores=math.ceil(peak("values") / (USE * INFLUXDB_VALUES_PER_S / 2)),
+        rollup_cores=math.ceil(modules * ROLLUP_CORES_A_MODULE),
         victoria_metrics_cores=math.ceil(peak("values") / (USE * VICTORIA_METRICS_VALUES_PER_S / 2)),
         traffic_gb_a_van_month=of_van("wire_bytes") * SECONDS_A_DAY * DAYS_A_MONTH / 1e9,
         raw_gb=rows_a_day * RAW_DAYS * RAW_BYTES_A_ROW / 1e9,

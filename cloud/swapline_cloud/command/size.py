@@ -19,7 +19,7 @@ def register(group: click.Group) -> None:
 @click.option("--vans-per-station", type=click.IntRange(1), default=25, show_default=True)
 @click.option("--traffic-price", type=click.FloatRange(0), default=1.0, show_default=True, help="Of a GB on the air.")
 @click.option("--disk-price", type=click.FloatRange(0), default=0.1, show_default=True, help="Of a GB and month.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def size(
     *,
     vans: int,
@@ -54,7 +54,8 @@ def lines(found: Size) -> list[tuple[str, str]]:
         ("gateway processes (two at least)", f"{found.gateways:,}"),
         ("cores of brokers", f"{found.broker_cores:,}"),
         ("cores of InfluxDB, writing alone", f"{found.influxdb_cores:,}"),
-        ("or of VictoriaMetrics", f"{found.victoria_metrics_cores:,}"),
+        ("cores of its roll-ups, of modules and cells", f"{found.rollup_cores:,}"),
+        ("or of VictoriaMetrics, which has none", f"{found.victoria_metrics_cores:,}"),
         ("traffic of a van, GB a month", f"{found.traffic_gb_a_van_month:,.2f}"),
         ("raw rows, GB", f"{found.raw_gb:,.0f}"),
         ("minutes of two years, GB", f"{found.minute_gb:,.0f}"),
