@@ -14,6 +14,7 @@ class Progress:
 
     def __init__(self, row_count: int | None = None) -> None:
         self.rows = 0
+        self.share: float | None = None  # of all, where the rows are not known before
         self.size_bytes = 0
         self._row_count = row_count
         self._is_terminal = sys.stderr.isatty()
@@ -37,9 +38,9 @@ class Progress:
     def line(self) -> str:
         """Return rows, bytes, and how long it may still take."""
         said = f"{self.rows:,} rows  {self.size_bytes / _MB:,.1f} MB"
-        if not self._row_count or not self.rows:
+        share = min(1.0, self.rows / self._row_count) if self._row_count else self.share
+        if not share:
             return said
-        share = min(1.0, self.rows / self._row_count)
         return f"{said}  {share:.0%}  {_duration(self.took_s * (1 / share - 1))} left"
 
     def end(self) -> None:

@@ -87,7 +87,7 @@ def rows(client: InfluxqlClient, measurement: Measurement, span: Span) -> Iterat
         named = series.get("tags", {})
         tags = [_repeat(named.get(tag, ""), len(times)) for tag in measurement.tags]
         kinds = [schema.field(index).type for index in range(1 + len(tags), len(schema))]
-        fields = [_array(column, kind) for column, kind in zip(values, kinds, strict=True)]
+        fields = [array(column, kind) for column, kind in zip(values, kinds, strict=True)]
         return pa.Table.from_arrays([pa.array(times, schema.field(0).type), *tags, *fields], schema=schema)
 
     return slices(ask, make, span, Limits.of(measurement))
@@ -97,8 +97,8 @@ def _fields(measurement: Measurement) -> str:
     return ", ".join(f"{identifier(name)}::field" for name, _ in measurement.fields)
 
 
-def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Return a field's column. InfluxDB writes a whole float as JSON writes an integer, also beyond 2**53."""
+def array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return a column of values as JSON has them: of a whole float it makes an integer, also beyond 2**53."""
     if not pa.types.is_floating(kind):
         return pa.array(values, kind)
     try:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from swapline_cloud.config import DatabaseConfig
+from swapline_cloud.rollup import FOREVER
 from swapline_gateway.config import Influxdb1Config, Influxdb2Config
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from swapline_gateway.sinks.influxdb2 import Influxdb2Sink
@@ -18,6 +19,13 @@ def asking(config: DatabaseConfig) -> Influxdb1Config | Influxdb2Config:
         return Influxdb1Config(type="influxdb1", **raw)
     token = {} if config.token is None else {"token": config.token}
     return Influxdb2Config(type="influxdb2", org=config.organisation, bucket=config.database, **raw, **token)
+
+
+def asking_forever(config: DatabaseConfig) -> Influxdb1Config | Influxdb2Config:
+    """Return the same, with the policy of what is kept for ever: then questions find events and alarms there."""
+    found = asking(config)
+    key = "forever" if isinstance(found, Influxdb1Config) else "forever_bucket"
+    return found.model_copy(update={key: FOREVER})
 
 
 def make_sink(config: DatabaseConfig) -> tuple[Influxdb1Sink | Influxdb2Sink, dict[str, str]]:
