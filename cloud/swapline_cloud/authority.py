@@ -133,12 +133,16 @@ def put(path: Path, content: bytes, mode: int) -> None:
     """
     try:
         descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        Path(draft).replace(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+            Path(draft).replace(path)
+        except OSError:
+            Path(draft).unlink()
+            raise
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
 

@@ -9,7 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from swapline_gateway.error import ConfigurationError
+
 CREATE, UPDATE, DELETE = "create", "update", "delete"
+
+
+class LostSecretError(ConfigurationError):
+    """A server knows a reader of ours whose password or token is not in its file any more. `role`: the reader."""
+
+    def __init__(self, message: str, role: str) -> None:
+        super().__init__(message)
+        self.role = role
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,8 +157,10 @@ class SecretFolder:
         return [copy]
 
     def _need_authority(self) -> None:
-        if not (self._authority.key.exists() and self._authority.certificate.exists()):
+        if not self._authority.certificate.exists():
             raise ConfigurationError(f"{self.folder} has no authority yet: `swapline cloud secrets` makes it.")
+        if not self._authority.key.exists():
+            raise StorageError(f"{self._authority.key} is missing: put it back from its backup.")
 
     def _make_folder(self, name: str) -> Path:
         folder = self.folder / name

@@ -11,10 +11,11 @@ import click
 
 from . import config as configuration
 from . import log
-from .error import EXIT_PROBLEM, GatewayError
+from .error import EXIT_PROBLEM, EXIT_STOPPED, GatewayError
 
 _EPILOG = """Exit codes: 0 done; 1 a check found a problem; 2 wrong usage; 69 a broker, database or port is not there;
-73 a file, folder or disk of ours cannot be used; 77 credentials are refused; 78 the configuration is wrong."""
+73 a file, folder or disk of ours cannot be used; 77 credentials are refused; 78 the configuration is wrong;
+130 stopped by Ctrl-C."""
 
 
 class Commands(click.Group):
@@ -45,6 +46,9 @@ class Commands(click.Group):
         except GatewayError as error:
             click.echo(f"swapline: {error}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("swapline: stopped.", err=True)
+            ctx.exit(EXIT_STOPPED)
 
 
 def _plugins() -> dict[str, importlib.metadata.EntryPoint]:

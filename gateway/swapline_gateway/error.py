@@ -4,7 +4,8 @@ GatewayError              a sentence for people and the exit code of `swapline`
 ├── ConfigurationError    78: fix the configuration
 ├── UnavailableError      69: a broker, database or port is not there; try again later
 ├── StorageError          73: a folder, file or disk of ours cannot be used
-└── AccessError           77: credentials or permissions are refused
+├── AccessError           77: credentials or permissions are refused
+└── StoppedError         130: somebody pressed Ctrl-C in the middle
 SinkError
 ├── SinkBusyError         try the same again later
 └── SinkRejectedError     never try the same again: set the guilty frames aside
@@ -18,6 +19,7 @@ EXIT_UNAVAILABLE = 69  # numbers of sysexits.h
 EXIT_STORAGE = 73
 EXIT_ACCESS = 77
 EXIT_CONFIGURATION = 78
+EXIT_STOPPED = 130  # what shells say of Ctrl-C
 
 
 class GatewayError(Exception):
@@ -48,6 +50,19 @@ class AccessError(GatewayError):
     """Somebody refuses our credentials."""
 
     exit_code = EXIT_ACCESS
+
+
+class StoppedError(GatewayError):
+    """Somebody pressed Ctrl-C; the message says what was done until then."""
+
+    exit_code = EXIT_STOPPED
+
+
+def reason(error: BaseException) -> str:
+    """Return why a connection failed, in the system's words: libraries wrap them in names of their own classes."""
+    while inner := error.__cause__ or next((one for one in error.args if isinstance(one, BaseException)), None):
+        error = inner
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 class SinkError(Exception):

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from .config import Influxdb1Config, Influxdb2Config
-from .error import SinkBusyError
+from .error import SinkBusyError, reason
 from .sinks.influxdb1 import credentials
 from .sinks.line_protocol import LASTING
 
@@ -96,7 +96,7 @@ class InfluxqlClient:
             finally:
                 response.close()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise SinkBusyError(f"{self._url} does not answer: {error}") from error
+            raise SinkBusyError(f"{self._url} does not answer: {reason(error)}") from error
 
     def _piece(self, line: bytes, status: int) -> list[dict[str, Any]]:
         if status == 200 and not line.strip():
@@ -134,7 +134,7 @@ class InfluxqlClient:
         try:
             return self._pool.request("GET", f"{self._url}?{query}")
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise SinkBusyError(f"{self._url} does not answer: {error}") from error
+            raise SinkBusyError(f"{self._url} does not answer: {reason(error)}") from error
 
     def close(self) -> None:
         """Close the connections."""

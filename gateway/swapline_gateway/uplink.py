@@ -10,6 +10,7 @@ broker forgets, or an acknowledgement that is lost, costs a repeat and nothing e
 import asyncio
 import contextlib
 import ssl
+from pathlib import Path
 from typing import Any
 
 import aiomqtt
@@ -57,14 +58,26 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
     if config.tls is None:
         return None
     tls = config.tls
+    for file in (tls.ca, tls.certificate, tls.key):
+        _need_readable(file)
+    files = str(tls.ca)
     try:
         context = ssl.create_default_context(cafile=tls.ca)
         if tls.certificate is not None:
+            files = f"{tls.certificate} with the key {tls.key or 'in it'}"
             context.load_cert_chain(tls.certificate, tls.key)
     except (OSError, ssl.SSLError) as error:
-        files = ", ".join(str(file) for file in (tls.ca, tls.certificate, tls.key) if file is not None)
-        raise ConfigurationError(f"mqtt.tls: one of {files} cannot be used: {error}.") from error
+        raise ConfigurationError(f"mqtt.tls: {files} cannot be used: {error}.") from error
     return context
+
+
+def _need_readable(file: Path | None) -> None:
+    """Raise `ConfigurationError` for a file that cannot be read: the TLS library does not say which."""
+    try:
+        if file is not None:
+            file.open("rb").close()
+    except OSError as error:
+        raise ConfigurationError(f"mqtt.tls: {file} cannot be read: {error.strerror}.") from error
 
 
 def make_client(config: MqttConfig, **options: Any) -> aiomqtt.Client:

@@ -14,8 +14,15 @@ from swapline_cloud.alert import rules
 from swapline_cloud.board.pen import DATA_SOURCE_UID
 from swapline_cloud.cli import cloud
 from swapline_cloud.config import AlertConfig, load
+from swapline_cloud.database.client1 import AdminClient
 from swapline_gateway.cli import Commands
-from swapline_gateway.error import EXIT_CONFIGURATION, EXIT_PROBLEM, EXIT_STORAGE, EXIT_UNAVAILABLE
+from swapline_gateway.error import (
+    EXIT_CONFIGURATION,
+    EXIT_PROBLEM,
+    EXIT_STOPPED,
+    EXIT_STORAGE,
+    EXIT_UNAVAILABLE,
+)
 from tests.cloud.fake_grafana import TOKEN, FakeGrafana, running
 from tests.cloud.influx_auth import influxd_with_users
 
@@ -254,4 +261,31 @@ def test_one_apply_sets_up_both_and_grafana_gets_what_the_database_made(host: tu
     fresh = (folder / "secrets" / "grafana.password").read_text().strip()
     assert fresh != password
     assert grafana.secrets[DATA_SOURCE_UID] == {"password": fresh}
+    (folder / "secrets" / "grafana.password").unlink()
+    assert run("apply", "--config", path, "--check").exit_code == EXIT_CONFIGURATION
+    assert run("apply", "--config", path, "--rotate", "grafana").exit_code == 0, "as the sentence says"
     assert run("apply", "--config", path, "--check").exit_code == 0
+
+
+def test_ctrl_c_says_what_was_done_and_the_next_run_goes_on(
+    host: tuple[str, FakeGrafana, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("apply", "--config", host[0], "--only", "database")
+    assert run(*arguments).exit_code == 0
+    administrator = AdminClient(load(Path(host[0])).database)
+    for policy in ("minute", "forever"):
+        administrator.run(f'DROP RETENTION POLICY "{policy}" ON "swapline"')
+    administrator.close()
+    whole = AdminClient.run
+
+    def interrupted(client: AdminClient, statement: str) -> None:
+        if "forever" in statement:
+            raise KeyboardInterrupt
+        whole(client, statement)
+
+    monkeypatch.setattr(AdminClient, "run", interrupted)
+    stopped = run(*arguments)
+    assert stopped.exit_code == EXIT_STOPPED
+    assert "1 of 2 changes are done. Not done: create retention policy forever." in stopped.output
+    monkeypatch.undo()
+    assert "[1/1] create retention policy forever" in run(*arguments).output

@@ -1,11 +1,13 @@
 """`swapline cloud secrets` and `swapline cloud node`: what one host needs before anything on it starts."""
 
+import errno
 import os
 import shutil
 import stat
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -156,6 +158,24 @@ def test_lost_key_of_the_authority_is_not_replaced_in_silence(own: Path) -> None
     assert code == EXIT_STORAGE
     assert "put authority/ back from its backup" in output
     assert not (own / "authority").exists()
+
+
+@pytest.mark.parametrize("arguments", [("secrets",), ("node", "demo/van-009")])
+def test_who_may_not_see_the_authority_is_told_to_be_its_owner(
+    arguments: Sequence[str], own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = os.stat
+
+    def guarded(path: Any, **options: Any) -> os.stat_result:
+        if Path(os.fspath(path)).parent == own / "authority":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return whole(path, **options)
+
+    monkeypatch.setattr(os, "stat", guarded)  # tests may run as root, who sees everything
+    code, output = run(*arguments, "--out", own)
+    monkeypatch.undo()
+    assert code == EXIT_STORAGE
+    assert output.endswith(f"is not for us to see: run this as the owner of {own}.\n")
 
 
 @pytest.mark.parametrize(

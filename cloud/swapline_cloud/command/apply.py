@@ -11,9 +11,9 @@ import click
 
 from swapline_cloud import config as configuration
 from swapline_cloud.config import CloudConfig
-from swapline_cloud.plan import CREATE, Change, Part
+from swapline_cloud.plan import CREATE, Change, LostSecretError, Part
 from swapline_cloud.text import LANGUAGES
-from swapline_gateway.error import EXIT_PROBLEM, ConfigurationError, GatewayError
+from swapline_gateway.error import EXIT_PROBLEM, ConfigurationError, GatewayError, StoppedError
 
 DATABASE, GRAFANA = "database", "grafana"
 ROLES = ("gateway", "grafana")
@@ -77,7 +77,7 @@ def apply(
     config = configuration.load(config_path)
     with ExitStack() as open_parts:
         parts = [open_parts.enter_context(closing(part)) for part in _parts(config, lang, only)]
-        steps = list(_plan(parts))
+        steps = list(_plan(parts, lost=rotate))
         if rotate:  # now that all servers have answered: between the new secret and its use nobody can read
             _rotate(config, rotate)
             steps = list(_plan(parts))
@@ -98,10 +98,15 @@ def _rotate(config: CloudConfig, role: str) -> None:
     click.echo(f"{file} has a new secret: start what uses it again", err=True)
 
 
-def _plan(parts: Sequence[Part]) -> Iterator[Step]:
+def _plan(parts: Sequence[Part], *, lost: str | None = None) -> Iterator[Step]:
+    """Yield what is to be done. `lost`: whose secret may be missing, for it is about to be made."""
     for part in parts:
-        for change in part.changes():
-            yield Step(part.name, change)
+        try:
+            for change in part.changes():
+                yield Step(part.name, change)
+        except LostSecretError as error:
+            if error.role != lost:
+                raise
 
 
 def _parts(config: CloudConfig, language: str | None, only: str | None) -> Iterator[Part]:
@@ -126,7 +131,13 @@ def _show(steps: Sequence[Step], *, verbose: bool, as_json: bool) -> None:
         for line in _lines(step.change, verbose=verbose):
             click.echo(f"    {click.style(line, fg=_color(line))}")
     if not as_json:
-        click.echo(f"{len(steps)} changes to make." if steps else "Nothing to do: all is as it should be.")
+        click.echo(_count(steps))
+
+
+def _count(steps: Sequence[Step]) -> str:
+    if not steps:
+        return "Nothing to do: all is as it should be."
+    return "1 change to make." if len(steps) == 1 else f"{len(steps)} changes to make."
 
 
 def _lines(change: Change, *, verbose: bool) -> list[str]:
@@ -143,19 +154,21 @@ def _color(line: str) -> str | None:
 
 
 def _run(steps: Sequence[Step], *, as_json: bool) -> None:
-    """Do one thing after the other. At the first that fails, say what was done and what was not."""
+    """Do one thing after the other. At the first that fails, or at Ctrl-C, say what was done and what was not."""
     if not steps and not as_json:
         click.echo("Nothing to do: all is as it should be.")
-    for done, step in enumerate(steps):
-        try:
+    done = 0
+    try:
+        for done, step in enumerate(steps):
             step.change.do()
-        except GatewayError as error:
-            if as_json:
-                click.echo(step.as_json(FAILED, str(error)))
-                for later in steps[done + 1 :]:
-                    click.echo(later.as_json(NOT_DONE))
-            raise type(error)(_explain(steps, done, error)) from error
-        click.echo(step.as_json(DONE) if as_json else f"[{done + 1}/{len(steps)}] {step}")
+            click.echo(step.as_json(DONE) if as_json else f"[{done + 1}/{len(steps)}] {step}")
+    except (GatewayError, KeyboardInterrupt) as caught:
+        error = caught if isinstance(caught, GatewayError) else StoppedError("Stopped.")
+        if as_json:
+            click.echo(steps[done].as_json(FAILED, str(error)))
+            for later in steps[done + 1 :]:
+                click.echo(later.as_json(NOT_DONE))
+        raise type(error)(_explain(steps, done, error)) from caught
 
 
 def _explain(steps: Sequence[Step], done: int, error: GatewayError) -> str:

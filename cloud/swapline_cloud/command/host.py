@@ -1,12 +1,14 @@
 """`swapline cloud secrets` and `swapline cloud node`: what one host needs before anything on it can start."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from swapline_cloud.secret_folder import SecretFolder
-from swapline_gateway.error import ConfigurationError
+from swapline_gateway.error import ConfigurationError, StorageError
 
 WARN_DAYS = 60  # below it `secrets` says so: the alert comes at 21 days
 
@@ -17,7 +19,9 @@ def register(group: click.Group) -> None:
     group.add_command(make_node)
 
 
-_folder = click.option("--out", "folder", type=click.Path(path_type=Path, file_okay=False), required=True)
+_folder = click.option(
+    "--out", "folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where to."
+)
 
 
 @click.command("secrets")
@@ -31,7 +35,11 @@ def make_secrets(folder: Path, hosts: tuple[str, ...], readers: tuple[str, ...],
     Without --host the machine's own name is taken. With --renew, certificates that end soon or lack a --host are signed
     again with the same keys.
     """
-    secret_folder = SecretFolder(folder, dict(map(_parse_reader, readers)))
+    with _folder_of(folder):
+        _make_secrets(SecretFolder(folder, dict(map(_parse_reader, readers))), hosts, renew_days)
+
+
+def _make_secrets(secret_folder: SecretFolder, hosts: tuple[str, ...], renew_days: float | None) -> None:
     made = secret_folder.make(hosts or (socket.gethostname(),))
     for path in made:
         click.echo(f"made     {path}")
@@ -42,7 +50,7 @@ def make_secrets(folder: Path, hosts: tuple[str, ...], readers: tuple[str, ...],
         if days < WARN_DAYS:
             click.echo(f"ends     {path} in {days:.0f} days: --renew {WARN_DAYS} signs it again", err=True)
     if not made and not renewed:
-        click.echo(f"complete {folder}")
+        click.echo(f"complete {secret_folder.folder}")
 
 
 @click.command("node")
@@ -53,8 +61,20 @@ def make_node(name: str, folder: Path) -> None:
 
     The node's user name at the broker is FLEET/NODE; it may write to its own topics and to no others.
     """
-    made = SecretFolder(folder).make_node(name)
+    with _folder_of(folder):
+        made = SecretFolder(folder).make_node(name)
     click.echo(f"{made}: ca.der, client.der and client.key.der are for the node's link.tls")
+
+
+@contextmanager
+def _folder_of(folder: Path) -> Iterator[None]:
+    """Say of a file that may not even be looked at whose it is."""
+    try:
+        yield
+    except PermissionError as error:
+        raise StorageError(f"{error.filename} is not for us to see: run this as the owner of {folder}.") from error
+    except OSError as error:
+        raise StorageError(f"{error.filename or folder} cannot be used: {error.strerror}.") from error
 
 
 def _parse_reader(text: str) -> tuple[str, str]:

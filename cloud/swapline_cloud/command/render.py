@@ -34,7 +34,7 @@ def render(config_path: Path | None, folder: Path, *, lang: str | None, force: b
     try:
         _write(folder, files, is_forced=force)
     except OSError as error:
-        raise StorageError(f"{error.filename}: cannot be written: {error.strerror}.") from error
+        raise StorageError(f"{error.filename or folder}: cannot be written: {error.strerror}.") from error
     click.echo(f"{len(files)} files in {folder}; {folder / 'README.md'} says where each goes")
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from swapline_cloud.config import DatabaseConfig
-from swapline_gateway.error import AccessError, GatewayError, UnavailableError
+from swapline_gateway.error import AccessError, GatewayError, UnavailableError, reason
 
 _NO_ADMINISTRATOR = "create admin user first"
 Row = dict[str, Any]
@@ -75,7 +75,7 @@ class AdminClient:
         try:
             return self._pool.request("POST", f"{self._url}/query", body=body, headers=headers)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UnavailableError(f"{self._url} does not answer: {error}.") from error
+            raise UnavailableError(f"{self._url} does not answer: {reason(error)}.") from error
 
     def close(self) -> None:
         """Close the connections."""

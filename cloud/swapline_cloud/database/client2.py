@@ -13,7 +13,7 @@ import urllib3
 from influxdb_client.rest import ApiException
 
 from swapline_cloud.config import DatabaseConfig
-from swapline_gateway.error import AccessError, GatewayError, UnavailableError
+from swapline_gateway.error import AccessError, GatewayError, UnavailableError, reason
 
 _PAGE = 100
 _library: Any = influxdb_client  # few of its calls have types
@@ -78,7 +78,7 @@ class Influxdb2Client:
         except ApiException as error:
             raise self._error(error) from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise UnavailableError(f"{self._url} does not answer as an InfluxDB 2.x: {error}.") from error
+            raise UnavailableError(f"{self._url} does not answer as an InfluxDB 2.x: {reason(error)}.") from error
 
     def _error(self, error: ApiException) -> GatewayError:
         said = getattr(error, "message", None) or error.reason
@@ -86,6 +86,8 @@ class Influxdb2Client:
             return AccessError(f"{self._url} refuses database.token: {said}.")
         if error.status == 0 or error.status >= 500:
             return UnavailableError(f"{self._url} answers {error.status}: {said}.")
+        if "{" not in str(error.body):  # a page for people
+            return UnavailableError(f"{self._url} answers {error.status}, but not as an InfluxDB 2.x.")
         return GatewayError(f"{self._url} answers {error.status}: {said}.")
 
     def is_fresh(self) -> bool:

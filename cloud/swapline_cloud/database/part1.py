@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from swapline_cloud.config import CloudConfig, DatabaseConfig
-from swapline_cloud.plan import CREATE, DELETE, UPDATE, Change, diff_of
+from swapline_cloud.plan import CREATE, DELETE, UPDATE, Change, LostSecretError, diff_of
 from swapline_cloud.rollup import LEVELS, Level
 from swapline_gateway.error import ConfigurationError
 from swapline_gateway.influxql import identifier, text
@@ -127,9 +127,10 @@ class Influxdb1Part:
             return
         password = self._secrets.read(file)
         if password is None:
-            raise ConfigurationError(
-                f"{self._config.url} has the user {user!r}, but {self._secrets.file(file)} is not there. Put the file"
-                f" back, or make a new password with `swapline cloud apply --rotate {role}` and give it to the {role}."
+            raise LostSecretError(
+                f"{self._config.url} has the user {user!r}, but {self._secrets.file(file)} is not there. Put it back,"
+                f" or make a new one with `swapline cloud apply --rotate {role}` and start what uses it again.",
+                role,
             )
         if users[user]:
             diff = diff_of("administrator: yes", "administrator: no")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from swapline_cloud.config import CloudConfig
-from swapline_cloud.plan import CREATE, DELETE, UPDATE, Change, diff_of
+from swapline_cloud.plan import CREATE, DELETE, UPDATE, Change, LostSecretError, diff_of
 from swapline_cloud.rollup import LEVELS, Level
 from swapline_gateway.error import ConfigurationError
 
@@ -138,9 +138,10 @@ class Influxdb2Part:
             return
         known = self._secrets.read(file.name)
         if known is None:
-            raise ConfigurationError(
-                f"{self._config.url} has the token {description!r}, but {file} is not there. Put the file back, or make"
-                f" a new token with `swapline cloud apply --rotate {role}` and give it to the {role}."
+            raise LostSecretError(
+                f"{self._config.url} has the token {description!r}, but {file} is not there. Put it back, or make a new"
+                f" one with `swapline cloud apply --rotate {role}` and start what uses it again.",
+                role,
             )
         actual = [one for token in found for one in _token_lines(token)]
         if not self._is_let_in(known):

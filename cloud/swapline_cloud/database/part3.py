@@ -15,7 +15,7 @@ import urllib3
 
 from swapline_cloud.config import CloudConfig
 from swapline_cloud.plan import CREATE, Change, diff_of
-from swapline_gateway.error import AccessError, ConfigurationError, GatewayError, UnavailableError
+from swapline_gateway.error import AccessError, ConfigurationError, GatewayError, UnavailableError, reason
 
 from .policy import POLICIES, Policy, describe
 
@@ -69,14 +69,16 @@ class Influxdb3Part:
         try:
             response = self._pool.request(method, self._url + query, json=body)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UnavailableError(f"{self._config.url} does not answer: {error}.") from error
+            raise UnavailableError(f"{self._config.url} does not answer: {reason(error)}.") from error
         if response.status in (401, 403):
             raise AccessError(f"{self._config.url} refuses database.token.")
         if response.status >= 500:
             raise UnavailableError(f"{self._config.url} answers {response.status}.")
+        if response.status == 404:
+            raise UnavailableError(f"{self._config.url} answers 404, but not as an InfluxDB 3.x.")
         if response.status >= 300:
             raise GatewayError(
-                f"{self._config.url} answers {response.status}: {response.data.decode(errors='replace')}"
+                f"{self._config.url} answers {response.status}: {response.data.decode(errors='replace').strip()}"
             )
         if method == "POST":
             return []

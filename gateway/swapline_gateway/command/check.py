@@ -17,7 +17,7 @@ import click
 
 from swapline_gateway import config as configuration
 from swapline_gateway.config import DuckdbConfig, GatewayConfig, Influxdb1Config, Influxdb2Config
-from swapline_gateway.error import EXIT_PROBLEM, GatewayError
+from swapline_gateway.error import EXIT_PROBLEM, GatewayError, reason
 from swapline_gateway.spool_file import SQLITE_ERRORS
 from swapline_gateway.uplink import backlog_filters, explain, live_filters, make_client, subscribe
 
@@ -178,7 +178,7 @@ def _ask(sink: Influxdb1Config | Influxdb2Config, request: "Request") -> Finding
         answer = urllib3.request("GET", url + request.path, timeout=5, retries=False, headers=request.headers)
     except (urllib3.exceptions.HTTPError, OSError) as error:
         advice = "start it, or see sink.url of the configuration"
-        return Finding("database", is_ok=False, text=f"{url} does not answer: {error}", advice=advice)
+        return Finding("database", is_ok=False, text=f"{url} does not answer: {reason(error)}", advice=advice)
     if answer.status in (401, 403):
         text = f"{url} refuses our credentials ({answer.status})"
         return Finding("database", is_ok=False, text=text, advice=f"see {request.keys} of the configuration")

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from swapline_gateway.config import Influxdb1Config
-from swapline_gateway.error import SinkBusyError
+from swapline_gateway.error import SinkBusyError, reason
 from swapline_gateway.reading import FrameRows
 
 from .base import Written
@@ -67,7 +67,7 @@ class Influxdb1Sink:
         try:
             return self._pool.request("POST", url, body=body)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise SinkBusyError(f"{self._config.url} does not answer: {error}") from error
+            raise SinkBusyError(f"{self._config.url} does not answer: {reason(error)}") from error
 
     def close(self) -> None:
         """Close the connections."""

@@ -10,7 +10,7 @@ from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
 from swapline_gateway.config import Influxdb2Config
-from swapline_gateway.error import SinkBusyError
+from swapline_gateway.error import SinkBusyError, reason
 from swapline_gateway.reading import FrameRows
 
 from .base import Written
@@ -57,7 +57,7 @@ class Influxdb2Sink:
             text = str(error.body or error.reason or "")
             raise error_of(error.status or 500, text, retry_after=headers.get("Retry-After")) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise SinkBusyError(f"{self._config.url} does not answer: {error}") from error
+            raise SinkBusyError(f"{self._config.url} does not answer: {reason(error)}") from error
         except UnicodeDecodeError as error:
             raise SinkBusyError(f"{self._config.url} answers with something that is no text") from error
         answer = self._client.api_client.last_response
