@@ -45,7 +45,7 @@ WORDS = {
         Text(
             "{name}, level 2: {{ $labels.node }}{{ if $labels.bay }}, bay {{ $labels.bay }}{{ end }}"
             "{{ if $labels.module }}, module {{ $labels.module }}{{ end }}",
-            "{name}，二级报警：{{ $labels.node }}{{ if $labels.bay }}，{{ $labels.bay }} 号仓位{{ end }}"
+            "{name}，二级报警：{{ $labels.node }}{{ if $labels.bay }}，{{ $labels.bay }} 号位{{ end }}"
             "{{ if $labels.module }}，电池模块 {{ $labels.module }}{{ end }}",
         ),
         Text(
@@ -60,7 +60,7 @@ WORDS = {
         Text(
             "{name}, level 3: {{ $labels.node }}{{ if $labels.bay }}, bay {{ $labels.bay }}{{ end }}"
             "{{ if $labels.module }}, module {{ $labels.module }}{{ end }}",
-            "{name}，三级报警：{{ $labels.node }}{{ if $labels.bay }}，{{ $labels.bay }} 号仓位{{ end }}"
+            "{name}，三级报警：{{ $labels.node }}{{ if $labels.bay }}，{{ $labels.bay }} 号位{{ end }}"
             "{{ if $labels.module }}，电池模块 {{ $labels.module }}{{ end }}",
         ),
         Text(
@@ -75,7 +75,7 @@ WORDS = {
         Text("Module lost", "电池模块失联"),
         Text(
             "The module in bay {{ $labels.bay }} of {{ $labels.node }} does not answer any more",
-            "{{ $labels.node }} 的 {{ $labels.bay }} 号仓位的电池模块不再应答",
+            "{{ $labels.node }} 的 {{ $labels.bay }} 号位的电池模块不再应答",
         ),
         Text(
             "It cannot have left: the slot says occupied, or the van moves. Look at its plug and its BMS. A van: "

@@ -106,7 +106,7 @@ def draw(pen: Pen) -> list[Any]:
             Text(
                 "Frames that nodes keep and that are not acknowledged yet, as last told. It falls after an outage. "
                 "Red and rising: the gateway does not acknowledge; look at Pipeline health.",
-                "节点上尚未确认的帧数（最近一次上报）。故障后应下降。变红且上升：网关没有确认，请查看“管道健康”。",
+                "节点上尚未确认的帧数（最近一次上报）。故障后应下降。变红且上升：网关没有确认，请查看“数据链路健康”。",
             ),
             [Query(of(newest, 'sum("n") AS "backlog_frames"'), is_table=True)],
             unit="short",

@@ -69,8 +69,8 @@ def _figures(pen: Pen) -> list[Any]:
                 f"Vans whose newest reading is less than {ONLINE_S_MAX} s old. Falls for all at once: look at the"
                 " gateway"
                 " and the broker (board Pipeline health), not at the vans.",
-                f"最新读数不超过 {ONLINE_S_MAX} 秒的车辆数。若全部同时下降，请先检查网关与消息代理（管道健康面板），"
-                "而不是车辆。",
+                f"最新读数不超过 {ONLINE_S_MAX} 秒的车辆数。若全部同时下降，请先检查网关与消息代理（数据链路健康"
+                "面板），而不是车辆。",
             ),
             [Query(of(age, 'count("age_s") AS "online"', where=[f'"age_s" < {ONLINE_S_MAX}']), is_table=True)],
             unit="short",

@@ -13,7 +13,7 @@ from .sdk import dashboard
 from .unit import GREEN, ORANGE, RED, YELLOW, steps, unit_by_name
 
 NAME = "pipeline-health"
-TITLE = Text("Pipeline health", "管道健康")
+TITLE = Text("Pipeline health", "数据链路健康")
 DESCRIPTION = Text(
     "From the broker through the gateways into the database: what flows, what waits, what is refused, and how long "
     "disks and certificates last.",
@@ -23,7 +23,6 @@ WORKS: States = {0: (Text("no", "否"), RED), 1: (Text("yes", "是"), GREEN)}
 BACKLOG_STEPS = steps((10_000, YELLOW), (50_000, RED))
 AGE_STEPS = steps((60, YELLOW), (900, RED))
 DISK_STEPS = steps((0.1, ORANGE), (0.2, YELLOW), (0.3, GREEN), base=RED)
-CERTIFICATE_STEPS = steps((7, ORANGE), (21, YELLOW), (45, GREEN), base=RED)
 
 
 def draw(pen: Pen) -> dashboard.Dashboard:
