@@ -238,7 +238,8 @@ def test_database_with_rows_is_left_alone_unless_forced_and_then_is_the_same_aga
     backup, before = back_up(tmp_path, source), points(source)
     result = run("restore", "--config", config_of(tmp_path, source), "--from", backup, code=73)
     assert "has rows of raw." in str(result.exception)
-    run("restore", "--config", config_of(tmp_path, source), "--from", backup, "--force")
+    result = run("restore", "--config", config_of(tmp_path, source), "--from", backup, "--force")
+    assert "derive them again: swapline cloud rollup --from 20" in " ".join(result.output.split())
     assert points(source) == before
 
 

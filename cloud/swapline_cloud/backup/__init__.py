@@ -15,5 +15,6 @@
 2. The spool is copied before the database is read: a frame leaves the spool when the database has it, so one that is
    not in the copy is in the rows that are read later. Everything acknowledged before the beginning is in the backup.
 3. Rows are read by InfluxQL and written back by line protocol: the same for InfluxDB 1.x, 2.x and 3.x, and from one to
-   the other. A point is a pure function of its frame, so a row that is there already is written over with itself.
+   the other. A reading's point is a pure function of its frame, so one that is there already is written over with
+   itself. Roll-ups and books are not: over newer ones, those of the backup are older.
 """

@@ -49,9 +49,12 @@ def restore(
 ) -> None:
     """Write a backup back: rows into the database, spool and DuckDB file in their places, people's boards to Grafana.
 
-    First all files are compared with their checksums. Rows that are there already are written over with the same; rows
-    that the database is told to keep no longer are counted. A file that is in the way is put aside, never overwritten.
-    Stopped half way, it may be run again with --force. Exit code 1: --verify found less than the backup has.
+    First all files are compared with their checksums. Rows that the database is told to keep no longer are counted. A
+    file that is in the way is put aside, never overwritten. Stopped half way, it may be run again with --force.
+
+    With --force, readings that are there already are written over with themselves, but roll-ups and the battery's books
+    with those of the backup's time: it says how to derive them again. Exit code 1: --verify found less than the backup
+    has.
     """
     from swapline_cloud.backup import folder  # noqa: PLC0415
 
@@ -63,7 +66,7 @@ def restore(
     parts = [name for name in PARTS if name in there and _is_named(name, there[name], sources, is_told=name in only)]
     size_bytes = folder.verify(source, manifest, parts)
     click.echo(f"backup of {manifest['begun_utc']}: {size_bytes / 1e6:,.1f} MB, all as it was written")
-    restoring = _Restore(sources, source, there, is_forced=force, is_dry=dry_run)
+    restoring = _Restore(sources, source, there, begun=manifest["begun_utc"], is_forced=force, is_dry=dry_run)
     restoring.check(parts)
     is_whole = restoring.run(parts, verify=verify and not dry_run)
     if not is_whole:
@@ -102,10 +105,20 @@ def _database_target(said: dict[str, Any], sources: Sources) -> tuple[str, objec
 class _Restore:
     """Checks all parts, then writes them."""
 
-    def __init__(self, sources: Sources, source: Path, there: dict[str, Any], *, is_forced: bool, is_dry: bool) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        source: Path,
+        there: dict[str, Any],
+        *,
+        begun: str,
+        is_forced: bool,
+        is_dry: bool,
+    ) -> None:
         self._sources = sources
         self._source = source
         self._there = there
+        self._begun = begun
         self._is_forced = is_forced
         self._is_dry = is_dry
 
@@ -144,8 +157,8 @@ class _Restore:
                 in_the_way.append(f"the database {name}, which has rows of {held[0]} and {len(held) - 1} others")
         if in_the_way and not self._is_forced:
             raise StorageError(
-                f"In the way: {'; '.join(in_the_way)}. With --force rows are written over with themselves, and files"
-                " are put aside."
+                f"In the way: {'; '.join(in_the_way)}. With --force rows are written over, and files are put aside;"
+                " --into writes into another database."
             )
 
     def run(self, parts: Sequence[str], *, verify: bool) -> bool:
@@ -174,6 +187,11 @@ class _Restore:
         with closing(Loader(self._cloud.database)) as loader:
             loader.prepare()
             refused = self._load(loader, tables)
+            if self._is_forced:
+                click.echo(
+                    "database  roll-ups and books are those of the backup now. Where the database had gone on, derive"
+                    f" them again: swapline cloud rollup --from {self._begun[:10]} ..., swapline custody rebuild ..."
+                )
             return not verify or self._verify(loader, tables, refused)
 
     def _load(self, loader: "Loader", tables: Sequence[dict[str, Any]]) -> list[int]:
