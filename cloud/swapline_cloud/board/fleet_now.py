@@ -67,8 +67,7 @@ def _figures(pen: Pen) -> list[Any]:
             Text("Vans online", "在线车辆"),
             Text(
                 f"Vans whose newest reading is less than {ONLINE_S_MAX} s old. Falls for all at once: look at the"
-                " gateway"
-                " and the broker (board Pipeline health), not at the vans.",
+                " gateway and the broker (board Pipeline health), not at the vans.",
                 f"最新读数不超过 {ONLINE_S_MAX} 秒的车辆数。若全部同时下降，请先检查网关与消息代理（数据链路健康"
                 "面板），而不是车辆。",
             ),
@@ -124,9 +123,8 @@ def _figures(pen: Pen) -> list[Any]:
         pen.stat(
             Text("Alarms by level", "各级报警数"),
             Text(
-                "By level, raised within 30 days and not cleared. Level 3: stop that van or slot now. Level 2: act"
-                " today."
-                " Level 1: watch. The table below says where.",
+                "By level, raised within 30 days and not cleared. Level 3: stop that van or slot now. Level 2: act "
+                "today. Level 1: watch. The table below says where.",
                 "按级别统计 30 天内触发且未解除的报警。3 级：立即停用该车辆或仓位；2 级：当天处理；1 级：观察。"
                 "位置见下方表格。",
             ),
@@ -145,9 +143,8 @@ def _figures(pen: Pen) -> list[Any]:
         pen.stat(
             Text("Range left", "剩余续航"),
             Text(
-                "Of all vans: the median and the lowest, at each van's own consumption of the last day. Lowest red:"
-                " that"
-                " van stands soon; it is the first in the table below.",
+                "Of all vans: the median and the lowest, at each van's own consumption of the last day. Lowest red: "
+                "that van stands soon; it is the first in the table below.",
                 "所有车辆续航的中位数与最低值，按各车最近一天的实际能耗计算。最低值变红：该车即将停驶，"
                 "见下方表格首行。",
             ),
@@ -179,9 +176,8 @@ def _map(pen: Pen) -> Any:
     return pen.geomap(
         Text("Where they are", "位置"),
         Text(
-            "Circles are vans, in the colour of their charge; squares are stations, in the colour of their ready"
-            " modules."
-            " A red circle far from a green square needs help on the road. Click for the van or the station.",
+            "Circles are vans, in the colour of their charge; squares are stations, in the colour of their ready "
+            "modules. A red circle far from a green square needs help on the road. Click for the van or the station.",
             "圆点为车辆，颜色表示电量；方块为换电站，颜色表示可用模块数。远离绿色方块的红点需要道路救援。"
             "点击可打开车辆或换电站。",
         ),
@@ -223,9 +219,8 @@ def _who_needs_a_swap(pen: Pen) -> Any:
     return pen.table(
         Text("Who needs a swap", "谁需要换电"),
         Text(
-            "The emptiest first, with the nearest station. Red: it will not reach that station with a reserve; send"
-            " it now,"
-            " or send somebody. An old reading means that the van may be emptier than it says.",
+            "The emptiest first, with the nearest station. Red: it will not reach that station with a reserve; send it "
+            "now, or send somebody. An old reading means that the van may be emptier than it says.",
             "电量最低者在前，并给出最近的换电站。变红：该车到站已无余量，应立即出发或派人救援。读数较旧时，"
             "实际电量可能更低。",
         ),

@@ -24,9 +24,8 @@ def _distribution(pen: Pen) -> Any:
     return pen.histogram(
         Text("Range left, by van", "剩余续航分布"),
         Text(
-            "How many vans have how much range left, in steps of 10 km. A hump at the left that wanders in from the"
-            " right"
-            " is a wave of swaps to come: have modules charged before it arrives.",
+            "How many vans have how much range left, in steps of 10 km. A hump at the left that wanders in from the "
+            "right is a wave of swaps to come: have modules charged before it arrives.",
             "各续航区间（每 10 公里）的车辆数。峰值向左移动意味着换电高峰将至：请提前充好模块。",
         ),
         [Query(kilometres, is_table=True)],
@@ -45,9 +44,8 @@ def _range_course(pen: Pen) -> Any:
     return pen.timeseries(
         Text("Range left over time", "续航变化"),
         Text(
-            "Median and lowest of all vans. Lowest red for long: swaps come too late; look at the queue of the"
-            " stations."
-            " Kept for 30 days.",
+            "Median and lowest of all vans. Lowest red for long: swaps come too late; look at the queue of the "
+            "stations. Kept for 30 days.",
             "所有车辆的中位数与最低值。最低值长时间为红：换电过晚，请查看换电站排队情况。数据保留 30 天。",
         ),
         [Query(of(each, figures, where=[IN_RANGE], by=["time($__interval)"], tail="fill(none)"), "$col")],
@@ -120,9 +118,8 @@ def _energy(pen: Pen) -> Any:
     return pen.days(
         Text("Energy per day", "每日能量"),
         Text(
-            "By counters, for the last 14 days of UTC up to the range's end: drawn from the grid, put into modules. A"
-            " day"
-            " whose two bars drift apart: losses of a charger, or a meter that counts something else.",
+            "By counters, for the last 14 days of UTC up to the range's end: drawn from the grid, put into modules. A "
+            "day whose two bars drift apart: losses of a charger, or a meter that counts something else.",
             "按计数器统计，截至范围终点的最近 14 天（UTC）：电网取电与充入模块的能量。两者差距变大："
             "充电机损耗或电表计入了其他负载。",
         ),
@@ -143,9 +140,8 @@ def _driven(pen: Pen) -> Any:
     return pen.bars(
         Text("Distance driven", "行驶里程"),
         Text(
-            "Of all vans, by their odometers, in each bar's time. Falls while orders do not: vans stand; see who is"
-            " silent"
-            " and who needs a swap.",
+            "Of all vans, by their odometers, in each bar's time. Falls while orders do not: vans stand; see who is "
+            "silent and who needs a swap.",
             "所有车辆按里程表统计的行驶里程（每根柱对应的时间）。订单未减而里程下降：有车停驶，"
             "请查看静默与需换电的车辆。",
         ),

@@ -22,9 +22,8 @@ def _standing(pen: Pen) -> Any:
     return pen.table(
         Text("Alarms that stand", "未解除的报警"),
         Text(
-            "The last word on each alarm of 30 days, where it is not cleared. Level 3: stop now. Level 2: act today."
-            " What a"
-            " restart of the node ended stays here; `swapline alarms --standing` knows better.",
+            "The last word on each alarm of 30 days, where it is not cleared. Level 3: stop now. Level 2: act today. "
+            "What a restart of the node ended stays here; `swapline alarms --standing` knows better.",
             "30 天内未解除的报警。3 级：立即停用；2 级：当天处理。因节点重启而结束的报警仍会留在此处，以 `swapline"
             " alarms --standing` 为准。",
         ),
@@ -44,9 +43,8 @@ def _alarm_rows(pen: Pen) -> Any:
     return pen.table(
         Text("Alarms told", "报警记录"),
         Text(
-            "Every row of the shown range: raised, escalated (a higher level), cleared; the newest 500. The same one"
-            " again"
-            " and again: its cause was not mended; look at what was done after the first.",
+            "Every row of the shown range: raised, escalated (a higher level), cleared; the newest 500. The same one "
+            "again and again: its cause was not mended; look at what was done after the first.",
             "所选范围内的全部记录（触发、升级、解除），最新 500 条。同一报警反复出现：原因未排除，"
             "请查看首次之后做了什么。",
         ),
@@ -63,9 +61,8 @@ def _events(pen: Pen) -> Any:
     return pen.table(
         Text("Events", "事件"),
         Text(
-            "Boots, modules put in and taken out, losses, clock steps; the newest 500. Boots again and again: see the"
-            " reset"
-            " cause below. Frames dropped: data of that time is gone; Data completeness says how much.",
+            "Boots, modules put in and taken out, losses, clock steps; the newest 500. Boots again and again: see the "
+            "reset cause below. Frames dropped: data of that time is gone; Data completeness says how much.",
             "启动、模块装入取出、数据丢失、时钟跳变，最新 500 条。反复启动：查看下方复位原因。帧被丢弃："
             "该时段数据已丢失，见“数据完整性”。",
         ),
@@ -95,9 +92,8 @@ def _acknowledgements(pen: Pen) -> Any:
     return pen.table(
         Text("Acknowledged alarms", "已确认的报警"),
         Text(
-            "Who has seen an alarm that was raised in the shown range, and what they noted. An alarm of level 3 that"
-            " stands"
-            " and is not here: nobody has taken care of it yet; acknowledge in the console.",
+            "Who has seen an alarm that was raised in the shown range, and what they noted. An alarm of level 3 that "
+            "stands and is not here: nobody has taken care of it yet; acknowledge in the console.",
             "所选范围内触发的报警由谁确认、备注为何。未解除的 3 级报警若不在此列：尚无人处理，请在控制台确认。",
         ),
         [Query(rows, is_table=True)],
@@ -120,9 +116,8 @@ def node(pen: Pen) -> list[Any]:
             pen,
             Text("Backlog", "积压"),
             Text(
-                "Sealed frames that the gateway has not acknowledged. Rises while the link is away and falls after"
-                " it. Red"
-                " from 20,000 on: the journal may fill up; bring the node to a good network.",
+                "Sealed frames that the gateway has not acknowledged. Rises while the link is away and falls after it. "
+                "Red from 20,000 on: the journal may fill up; bring the node to a good network.",
                 "尚未被网关确认的帧。断网时上升、恢复后下降。超过 20000 变红：日志可能写满，请将节点移到信号良好处。",
             ),
             "backlog_frames",
@@ -158,9 +153,8 @@ def node(pen: Pen) -> list[Any]:
             pen,
             Text("Longest pause", "最长停顿"),
             Text(
-                "Longest time that the node's tasks waited for each other. Red from 1 s on again and again: it has"
-                " too much"
-                " to do; fewer devices or slower polls.",
+                "Longest time that the node's tasks waited for each other. Red from 1 s on again and again: it has too "
+                "much to do; fewer devices or slower polls.",
                 "节点任务互相等待的最长时间。经常超过 1 秒（红）：负荷过高，请减少设备或降低轮询频率。",
             ),
             "loop_lag_ms_max",
@@ -171,9 +165,8 @@ def node(pen: Pen) -> list[Any]:
             pen,
             Text("Free heap", "剩余堆内存"),
             Text(
-                "Left after a collection. Red below 16 KiB: a reset for lack of memory is near. Falling from day to"
-                " day: a"
-                " leak; report it with this chart.",
+                "Left after a collection. Red below 16 KiB: a reset for lack of memory is near. Falling from day to "
+                "day: a leak; report it with this chart.",
                 "回收后的剩余内存。低于 16 KiB 变红：即将因内存不足复位。逐日下降：内存泄漏，请附图上报。",
             ),
             "heap_free_bytes",
@@ -185,9 +178,8 @@ def node(pen: Pen) -> list[Any]:
             pen,
             Text("Clock quality", "时钟质量"),
             Text(
-                "Where the node's time comes from. None or estimated (red, orange) for long: no sky and no network"
-                " since the"
-                " start; its readings' times may be off.",
+                "Where the node's time comes from. None or estimated (red, orange) for long: no sky and no network "
+                "since the start; its readings' times may be off.",
                 "节点时间来源。长时间为无或估计（红、橙）：启动后既无卫星也无网络，读数时间可能有偏差。",
             ),
             "clock_quality",
@@ -196,9 +188,8 @@ def node(pen: Pen) -> list[Any]:
             pen,
             Text("Last reset cause", "最近复位原因"),
             Text(
-                "Why the node started last. Watchdog, brown-out or no memory again and again (red, orange): change"
-                " its supply,"
-                " or report it.",
+                "Why the node started last. Watchdog, brown-out or no memory again and again (red, orange): change its "
+                "supply, or report it.",
                 "节点最近一次启动原因。反复出现看门狗、欠压或内存不足（红、橙）：检查供电或上报。",
             ),
             "reset_cause",
@@ -226,9 +217,8 @@ def _growth(pen: Pen) -> Any:
     return pen.bars(
         Text("What went wrong", "异常计数"),
         Text(
-            "Growth of the node's counters in each bar's time. Bus errors: a wire, shielding, termination. Dropped"
-            " frames or"
-            " task restarts: never ordinary; report them with this chart.",
+            "Growth of the node's counters in each bar's time. Bus errors: a wire, shielding, termination. Dropped "
+            "frames or task restarts: never ordinary; report them with this chart.",
             "每根柱对应时间内节点计数器的增长。总线错误：接线、屏蔽或终端电阻。丢帧或任务重启：均不正常，请附图上报。",
         ),
         [query for name in wanted for query in growth("node", name, where=HERE, alias=name)],

@@ -75,9 +75,8 @@ def _figures(pen: Pen) -> list[Any]:
         pen.stat(
             Text("Ready modules", "可用模块"),
             Text(
-                "Modules with 90 % of charge and no alarm of level 2. Red: none to give out; send vans elsewhere, and"
-                " see"
-                " below whether slots charge.",
+                "Modules with 90 % of charge and no alarm of level 2. Red: none to give out; send vans elsewhere, and "
+                "see below whether slots charge.",
                 "电量达到 90 % 且无 2 级及以上报警的模块。变红：无模块可换，请引导车辆到别处，"
                 "并查看下方仓位是否在充电。",
             ),
@@ -107,9 +106,8 @@ def _figures(pen: Pen) -> list[Any]:
         pen.stat(
             Text("Vans on their way", "排队车辆"),
             Text(
-                "Vans that need a swap and are nearest to this station. Orange: more than one; red: four and more."
-                " More than"
-                " ready modules: send some elsewhere.",
+                "Vans that need a swap and are nearest to this station. Orange: more than one; red: four and more. "
+                "More than ready modules: send some elsewhere.",
                 "需要换电且最近换电站为本站的车辆。橙色：两辆及以上；红色：四辆及以上。多于可用模块时，请分流。",
             ),
             [Query(_queue_statement('count("soc_pct") AS "queue"'), is_table=True)],
@@ -136,9 +134,8 @@ def _figures(pen: Pen) -> list[Any]:
         pen.stat(
             Text("Alarms by level", "各级报警数"),
             Text(
-                "Of this station and the modules in it, not cleared for up to 30 days. Level 3: lock that slot now,"
-                " keep"
-                " people away. Level 2: act today. The table below says which.",
+                "Of this station and the modules in it, not cleared for up to 30 days. Level 3: lock that slot now, "
+                "keep people away. Level 2: act today. The table below says which.",
                 "本站及站内模块 30 天内未解除的报警。3 级：立即锁定该仓位并远离；2 级：当天处理。具体见下方表格。",
             ),
             [standing_count(level, *HERE) for level in (3, 2, 1)],
@@ -165,10 +162,9 @@ def _slots(pen: Pen) -> Any:
     return pen.table(
         Text("Slots now", "各仓位"),
         Text(
-            "What each slot and the module in it said last. Charger state red: fault; see the alarms, restart the"
-            " charger."
-            " Temperature red: alarm of level 3; lock the slot, keep away. Occupied without a module: its BMS is"
-            " silent.",
+            "What each slot and the module in it said last. Charger state red: fault; see the alarms, restart the "
+            "charger. Temperature red: alarm of level 3; lock the slot, keep away. Occupied without a module: its BMS "
+            "is silent.",
             "各仓位与其中模块的最后读数。充电机状态红：故障，查看报警并重启充电机。温度红：3 级报警，锁定仓位并远离。"
             "占用但无模块号：模块 BMS 无应答。",
         ),
@@ -226,9 +222,8 @@ def _queue(pen: Pen) -> Any:
     return pen.table(
         Text("Queue", "排队"),
         Text(
-            "Vans that are low and for which this station is the nearest, the emptiest first. Red range: it will"
-            " hardly get"
-            " here; send somebody. More vans than ready modules: send the fullest elsewhere.",
+            "Vans that are low and for which this station is the nearest, the emptiest first. Red range: it will "
+            "hardly get here; send somebody. More vans than ready modules: send the fullest elsewhere.",
             "电量低且以本站为最近换电站的车辆，电量最低者在前。续航变红：恐难到站，请派人救援。车辆多于可用模块："
             "让电量较高者去别站。",
         ),
@@ -287,9 +282,8 @@ def _swap_table(pen: Pen) -> Any:
     return pen.table(
         Text("Latest swaps", "最近换电"),
         Text(
-            "The newest 200 of the shown range: which module went out, which came in, and how long it took. Red from"
-            " ten"
-            " minutes on: look at what held it up. Told by the station 0: its node missed the swap.",
+            "The newest 200 of the shown range: which module went out, which came in, and how long it took. Red from "
+            "ten minutes on: look at what held it up. Told by the station 0: its node missed the swap.",
             "所选范围内最新 200 次：取出与装入的模块及耗时。超过十分钟变红：查明原因。站端上报为 0：站内节点漏报。",
         ),
         [Query(select(what, "swap", policy=FOREVER, where=_SWAPPED, tail=tail), is_table=True)],
@@ -326,9 +320,8 @@ def _ready_course(pen: Pen) -> Any:
     return pen.timeseries(
         Text("Ready, charging, occupied", "可用、充电与占用"),
         Text(
-            "Fewest ready, most charging and occupied in each point; kept for 30 days. Ready at 0 (red) at the same"
-            " hour"
-            " each day: this station needs another module then, or an earlier charge.",
+            "Fewest ready, most charging and occupied in each point; kept for 30 days. Ready at 0 (red) at the same "
+            "hour each day: this station needs another module then, or an earlier charge.",
             "每点的最少可用、最多充电与占用数；保留 30 天。每天同一时段可用为 0（红）："
             "该站届时需要增加模块或提前充电。",
         ),

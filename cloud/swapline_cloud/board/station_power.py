@@ -28,9 +28,8 @@ def slots(pen: Pen) -> list[Any]:
             pen,
             Text("Slots occupied", "仓位占用"),
             Text(
-                "Grey is empty. A slot that stays empty while others change: its lock or its sensor; one that never"
-                " changes:"
-                " vans do not take that module, look at its health.",
+                "Grey is empty. A slot that stays empty while others change: its lock or its sensor; one that never "
+                "changes: vans do not take that module, look at its health.",
                 "灰色为空。其他仓位轮换而某个一直为空：检查锁或传感器；一直不变：车辆不取该模块，请检查其健康度。",
             ),
             "occupied",
@@ -40,9 +39,8 @@ def slots(pen: Pen) -> list[Any]:
             pen,
             Text("Charger states", "充电机状态"),
             Text(
-                "Charging is yellow, full is green, fault is red: see the faults below, restart the charger, else"
-                " lock the"
-                " slot and call the workshop.",
+                "Charging is yellow, full is green, fault is red: see the faults below, restart the charger, else lock "
+                "the slot and call the workshop.",
                 "黄色充电中，绿色已充满，红色故障：查看下方故障并重启充电机，否则锁定仓位并报修。",
             ),
             "charger_state",
@@ -52,9 +50,8 @@ def slots(pen: Pen) -> list[Any]:
             pen,
             Text("Slot faults", "仓位故障"),
             Text(
-                "What each charger reports; red is one fault, by name, a bare number is several at once (see the"
-                " alarms)."
-                " Smoke, insulation, contactor: lock the slot and keep away.",
+                "What each charger reports; red is one fault, by name, a bare number is several at once (see the "
+                "alarms). Smoke, insulation, contactor: lock the slot and keep away.",
                 "各充电机上报的故障，红色为单项故障名称，数字表示多项并存（见报警）。烟雾、绝缘、接触器："
                 "锁定仓位并远离。",
             ),
@@ -74,9 +71,8 @@ def slots(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Charge by slot", "各仓位电量"),
             Text(
-                "Of the modules in the slots. A line that stays flat below 90 % while its charger says charging: the"
-                " BMS limits"
-                " the current, or the charger is weak; compare with its neighbours.",
+                "Of the modules in the slots. A line that stays flat below 90 % while its charger says charging: the "
+                "BMS limits the current, or the charger is weak; compare with its neighbours.",
                 "仓位内模块电量。充电中却停在 90 % 以下不动：BMS 限流或充电机功率不足，请与相邻仓位比较。",
             ),
             history("module", "soc_pct", **_SLOT),
@@ -102,9 +98,8 @@ def slots(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Charger temperature by slot", "各充电机温度"),
             Text(
-                "Hottest power stage. Above 60 degC (yellow), or warmer than its neighbours at the same power: clean"
-                " filter"
-                " and fan. Red from 75 degC on: it takes power back.",
+                "Hottest power stage. Above 60 degC (yellow), or warmer than its neighbours at the same power: clean "
+                "filter and fan. Red from 75 degC on: it takes power back.",
                 "最热功率级。高于 60 度（黄）或同功率下高于相邻：清洁滤网与风扇。超过 75 度变红：充电机将降功率。",
             ),
             history("slot", "charger_temperature_c", aggregate=MAXIMUM, **_SLOT),
@@ -122,9 +117,8 @@ def grid(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Power from the grid", "电网功率"),
             Text(
-                "All phases and each of them, positive from the grid. One phase far above the others: chargers are"
-                " spread"
-                " unevenly; move modules or limit that phase's chargers.",
+                "All phases and each of them, positive from the grid. One phase far above the others: chargers are "
+                "spread unevenly; move modules or limit that phase's chargers.",
                 "总功率与各相功率，正值为取电。某相明显偏高：充电机分配不均，请移动模块或限制该相充电机。",
             ),
             [
@@ -138,9 +132,8 @@ def grid(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Energy drawn", "取电量"),
             Text(
-                "Growth of the meter's counters in each point: drawn, and fed in. Drawn at night, when power is"
-                " cheap, is"
-                " what the charge plan should show. Nothing for an hour: the meter or its line is silent.",
+                "Growth of the meter's counters in each point: drawn, and fed in. Drawn at night, when power is cheap, "
+                "is what the charge plan should show. Nothing for an hour: the meter or its line is silent.",
                 "每点内电表计数的增长：取电与馈电。低谷时段应有较多取电。一小时为零：电表或线路无应答。",
             ),
             [
@@ -159,9 +152,9 @@ def grid(pen: Pen) -> list[Any]:
         pen.days(
             Text("Energy per day", "每日能量"),
             Text(
-                "By counters, for the last 14 days of UTC up to the range's end: drawn from the grid, put into"
-                " modules. The"
-                " difference is losses; more than a tenth: a charger is ill, or something else hangs on that meter.",
+                "By counters, for the last 14 days of UTC up to the range's end: drawn from the grid, put into "
+                "modules. The difference is losses; more than a tenth: a charger is ill, or something else hangs on "
+                "that meter.",
                 "按计数器统计截至范围终点的最近 14 天（UTC）：电网取电与充入模块。差值为损耗；超过一成："
                 "充电机异常或电表带有其他负载。",
             ),
@@ -179,9 +172,8 @@ def grid(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Grid voltages", "电网电压"),
             Text(
-                "Phase against neutral; red outside 207 to 253 V (EN 50160). Low while all chargers run: the"
-                " connection is"
-                " weak, limit the power. One phase at zero: a fuse.",
+                "Phase against neutral; red outside 207 to 253 V (EN 50160). Low while all chargers run: the "
+                "connection is weak, limit the power. One phase at zero: a fuse.",
                 "相对中性线电压；超出 207 至 253 V（EN 50160）变红。充电机满载时偏低：接入容量不足，请限功率。"
                 "某相为零：熔断器。",
             ),
@@ -220,9 +212,8 @@ def grid(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Power factor", "功率因数"),
             Text(
-                "Active over apparent power. Below 0.9 (red) under load: some suppliers charge for it; look at the"
-                " chargers'"
-                " input filters.",
+                "Active over apparent power. Below 0.9 (red) under load: some suppliers charge for it; look at the "
+                "chargers' input filters.",
                 "有功与视在功率之比。负载下低于 0.9（红）：可能产生力调电费，请检查充电机输入滤波。",
             ),
             history("meter", "power_factor", where=HERE, alias="factor"),

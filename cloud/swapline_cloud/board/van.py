@@ -58,9 +58,8 @@ def _figures(pen: Pen) -> list[Any]:
         pen.stat(
             Text("Charge", "电量"),
             Text(
-                "Of all modules, weighted by their energy. Below 20 % (yellow) the van is due for a swap; below 10 %"
-                " (red)"
-                " send it to the nearest station at once, or send somebody.",
+                "Of all modules, weighted by their energy. Below 20 % (yellow) the van is due for a swap; below 10 % "
+                "(red) send it to the nearest station at once, or send somebody.",
                 "按能量加权的全部模块电量。低于 20 %（黄）应换电；低于 10 %（红）请立即驶向最近的换电站或派人救援。",
             ),
             _newest('last("soc_pct") AS "soc_pct"'),
@@ -73,9 +72,8 @@ def _figures(pen: Pen) -> list[Any]:
         pen.stat(
             Text("Range left", "剩余续航"),
             Text(
-                "At this van's own consumption of the last day. Red: it stands within a few kilometres; compare with"
-                " the"
-                " way to the nearest station beside it.",
+                "At this van's own consumption of the last day. Red: it stands within a few kilometres; compare with "
+                "the way to the nearest station beside it.",
                 "按该车最近一天的实际能耗计算。变红：几公里内即将停驶；请与旁边到最近换电站的距离比较。",
             ),
             _newest('last("range_km") AS "range_km"'),
@@ -144,9 +142,8 @@ def _figures(pen: Pen) -> list[Any]:
         pen.stat(
             Text("Last heard", "最近消息"),
             Text(
-                "Age of the newest reading. Red from two minutes on: the node, its link or its power is gone; the"
-                " panels"
-                " of the node at the bottom say what went first.",
+                "Age of the newest reading. Red from two minutes on: the node, its link or its power is gone; the "
+                "panels of the node at the bottom say what went first.",
                 "最新读数的时长。超过两分钟变红：节点、链路或供电中断；底部的节点面板显示最先出现的问题。",
             ),
             _newest('last("age_s") AS "age_s"'),

@@ -60,9 +60,8 @@ def trip(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Traction power", "牵引功率"),
             Text(
-                "Voltage times current of the high-voltage bus; negative is recuperation. Power without speed:"
-                " heating, or"
-                " something that drags.",
+                "Voltage times current of the high-voltage bus; negative is recuperation. Power without speed: "
+                "heating, or something that drags.",
                 "高压母线电压乘电流，负值为能量回收。有功率而无车速：加热或有拖滞。",
             ),
             courses("vehicle", power, where=HERE, alias="power"),
@@ -86,9 +85,9 @@ def trip(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Consumption", "能耗"),
             Text(
-                "Mean power over mean speed, and what the outlook reckons with (of the last day, kept 30 days). Red"
-                " from"
-                " 0.45 kWh/km on, twice what an electric delivery van usually takes: heating, brakes, tyres or load.",
+                "Mean power over mean speed, and what the outlook reckons with (of the last day, kept 30 days). Red "
+                "from 0.45 kWh/km on, twice what an electric delivery van usually takes: heating, brakes, tyres or "
+                "load.",
                 "平均功率除以平均车速，以及展望所用的最近一天能耗（保留 30 天）。超过 0.45 kWh/km"
                 " 变红（约为电动厢货常值两倍）："
                 "检查加热、制动、轮胎或载重。",
@@ -115,9 +114,8 @@ def position(pen: Pen) -> list[Any]:
         pen.geomap(
             Text("Way", "轨迹"),
             Text(
-                "Where it went in the shown range, in the colour of its speed. A straight jump: no fix in between;"
-                " compare"
-                " with the fix quality beside it.",
+                "Where it went in the shown range, in the colour of its speed. A straight jump: no fix in between; "
+                "compare with the fix quality beside it.",
                 "所选范围内的行驶轨迹，颜色表示车速。直线跳跃：其间没有定位，请对照旁边的定位质量。",
             ),
             queries,
@@ -161,9 +159,8 @@ def position(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Horizontal dilution", "水平精度因子"),
             Text(
-                "Geometry's factor on the error: below 2 is good, above 5 (red) the position is a guess; do not judge"
-                " a route"
-                " by it.",
+                "Geometry's factor on the error: below 2 is good, above 5 (red) the position is a guess; do not judge "
+                "a route by it.",
                 "几何因子：小于 2 良好，大于 5（红）时位置不可信，勿据此判断路线。",
             ),
             history("position", "hdop", aggregate=MAXIMUM, where=HERE, alias="hdop"),
@@ -176,9 +173,8 @@ def position(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Best signal", "最强信号"),
             Text(
-                "Carrier-to-noise of the strongest satellite. Below 35 dB (red) under open sky: antenna, cable, or a"
-                " jammer"
-                " nearby.",
+                "Carrier-to-noise of the strongest satellite. Below 35 dB (red) under open sky: antenna, cable, or a "
+                "jammer nearby.",
                 "最强卫星的载噪比。开阔天空下低于 35 dB（红）：天线、馈线问题或附近有干扰。",
             ),
             history("position", "snr_max_db", where=HERE, alias="snr"),
@@ -232,9 +228,8 @@ def body(pen: Pen) -> list[Any]:
             pen,
             Text("Vehicle faults", "车辆故障"),
             Text(
-                "What the vehicle controller reports, a strip a fault; red is there. Brake, steering, insulation,"
-                " interlock:"
-                " do not drive on. The alarm of the same name has the level.",
+                "What the vehicle controller reports, a strip a fault; red is there. Brake, steering, insulation, "
+                "interlock: do not drive on. The alarm of the same name has the level.",
                 "车辆控制器上报的故障，每项一条，红色为存在。制动、转向、绝缘、互锁：禁止行驶。级别见同名报警。",
             ),
             "faults",
@@ -243,9 +238,8 @@ def body(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Drive temperatures", "驱动温度"),
             Text(
-                "Motor windings and inverter. Red from 150 degC on: the controller takes power back; let it cool, and"
-                " look at"
-                " the cooling before the next trip.",
+                "Motor windings and inverter. Red from 150 degC on: the controller takes power back; let it cool, and "
+                "look at the cooling before the next trip.",
                 "电机绕组与逆变器温度。超过 150 度变红：控制器将限功率；先冷却，并在下次出车前检查冷却系统。",
             ),
             [
@@ -263,9 +257,8 @@ def body(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Air temperatures", "空气温度"),
             Text(
-                "Cargo space, cabin and outside. The cargo line is what a cold chain is judged by; above its order's"
-                " limit:"
-                " unload and look at the cooling.",
+                "Cargo space, cabin and outside. The cargo line is what a cold chain is judged by; above its order's "
+                "limit: unload and look at the cooling.",
                 "货舱、驾驶舱与车外温度。冷链以货舱温度为准；超过订单限值时：卸货并检查制冷。",
             ),
             [
@@ -303,9 +296,8 @@ def body(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Vehicle insulation", "整车绝缘"),
             Text(
-                "High-voltage bus against the chassis. Red is an alarm of level 3: stop, nobody touches the van, call"
-                " the"
-                " workshop.",
+                "High-voltage bus against the chassis. Red is an alarm of level 3: stop, nobody touches the van, call "
+                "the workshop.",
                 "高压母线对车身绝缘。变红为 3 级报警：停车，任何人不得触碰，联系维修。",
             ),
             history("vehicle", "insulation_kohm", aggregate=MINIMUM, where=HERE, alias="insulation"),
@@ -318,9 +310,8 @@ def body(pen: Pen) -> list[Any]:
         pen.timeseries(
             Text("Auxiliary voltage", "低压电源"),
             Text(
-                "Of a 12 V supply. Below 11.5 V (red) node and autonomy computer go next: charge or change the"
-                " auxiliary"
-                " battery. A 24 V van is always green here.",
+                "Of a 12 V supply. Below 11.5 V (red) node and autonomy computer go next: charge or change the "
+                "auxiliary battery. A 24 V van is always green here.",
                 "按 12 V 电源判定。低于 11.5 V（红）时节点与自动驾驶计算机即将断电：请充电或更换低压电池。24 V"
                 " 车辆始终为绿。",
             ),
