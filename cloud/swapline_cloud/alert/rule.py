@@ -1,8 +1,8 @@
 """One alert rule, and how Grafana's provisioning API writes it.
 
 A rule asks one or two questions in InfluxQL. Each answers with one number for each series (a node, a module, a
-gateway). The statements bring
-their own time range (`now() - 10m`), so Grafana's does not matter, and end at the database's own clock.
+gateway). The statements bring their own time range (`now() - 10m`), so Grafana's does not matter, and end at the
+database's own clock.
 
 Refs: A and B are the first question and its number; D and E the second; C is the condition. With one question C is a
 threshold, with two it is their conditions joined by `&&` or `||`. Grafana joins two numbers where the labels of one are

@@ -10,7 +10,6 @@ from .field import Field
 from .pen import Pen, link
 from .sdk import dashboard
 from .shared import (
-    ANY_IS_ORANGE,
     ANY_IS_RED,
     FLEET,
     NOTHING,
@@ -22,8 +21,8 @@ from .shared import (
     TO_STATION,
     TO_VAN,
     alarm_fields,
+    alarms_by_level,
     standing,
-    standing_count,
     time_field,
 )
 from .unit import GREEN, ORANGE, RED, YELLOW, steps, unit_by_name, unit_of
@@ -120,25 +119,16 @@ def _figures(pen: Pen) -> list[Any]:
             width=4,
             height=4,
         ),
-        pen.stat(
-            Text("Alarms by level", "各级报警数"),
+        alarms_by_level(
+            pen,
             Text(
                 "By level, raised within 30 days and not cleared. Level 3: stop that van or slot now. Level 2: act "
                 "today. Level 1: watch. The table below says where.",
                 "按级别统计 30 天内触发且未解除的报警。3 级：立即停用该车辆或仓位；2 级：当天处理；1 级：观察。"
                 "位置见下方表格。",
             ),
-            [standing_count(level, FLEET) for level in (3, 2, 1)],
-            unit="short",
-            thresholds=ANY_IS_ORANGE,
-            fields=[
-                Field("level_3", Text("Level 3", "3 级"), thresholds=ANY_IS_RED),
-                Field("level_2", Text("Level 2", "2 级"), thresholds=ANY_IS_ORANGE),
-                Field("level_1", Text("Level 1", "1 级"), thresholds=steps((1, YELLOW))),
-            ],
-            none_text=NOTHING,
+            FLEET,
             width=5,
-            height=4,
         ),
         pen.stat(
             Text("Range left", "剩余续航"),

@@ -1,5 +1,7 @@
 """What several boards show alike: places to go to, alarms, limits that are the operators' own."""
 
+from typing import Any
+
 from swapline_cloud.query import Query, ending, of, select, tag_is
 from swapline_cloud.rollup import FOREVER
 from swapline_cloud.text import Text
@@ -7,7 +9,7 @@ from swapline_gateway.battery.table import FOREVER_UTC_MS
 
 from . import word
 from .field import Field, Link
-from .pen import link
+from .pen import Pen, link
 from .unit import GREEN, ORANGE, RED, YELLOW, steps
 
 FLEET = tag_is("fleet", "fleet")
@@ -73,6 +75,25 @@ def standing_count(level: int, *where: str) -> Query:
         within=STANDING,
     )
     return Query(of(last, f'count("level") AS "level_{level}"', where=[f'"level" = {level}']), is_table=True)
+
+
+def alarms_by_level(pen: Pen, description: Text, *where: str, width: int) -> Any:
+    """Return the figures of how many alarms stand, the worst level first."""
+    return pen.stat(
+        Text("Alarms by level", "各级报警数"),
+        description,
+        [standing_count(level, *where) for level in (3, 2, 1)],
+        unit="short",
+        thresholds=ANY_IS_ORANGE,
+        fields=[
+            Field("level_3", Text("Level 3", "3 级"), thresholds=ANY_IS_RED),
+            Field("level_2", Text("Level 2", "2 级"), thresholds=ANY_IS_ORANGE),
+            Field("level_1", Text("Level 1", "1 级"), thresholds=steps((1, YELLOW))),
+        ],
+        none_text=NOTHING,
+        width=width,
+        height=4,
+    )
 
 
 def alarm_fields(*, has_node: bool, node_links: tuple[Link, ...] = (TO_VAN, TO_STATION)) -> list[Field]:

@@ -11,8 +11,6 @@ from .field import Field
 from .pen import Pen
 from .sdk import dashboard
 from .shared import (
-    ANY_IS_ORANGE,
-    ANY_IS_RED,
     FLEET,
     HERE,
     NOTHING,
@@ -22,7 +20,7 @@ from .shared import (
     SOC_STEPS,
     TO_MODULE,
     TO_VAN,
-    standing_count,
+    alarms_by_level,
     time_field,
 )
 from .unit import BLUE, GREEN, ORANGE, RED, YELLOW, alarm_limits, steps, unit_by_name, unit_of
@@ -131,24 +129,15 @@ def _figures(pen: Pen) -> list[Any]:
             width=4,
             height=4,
         ),
-        pen.stat(
-            Text("Alarms by level", "各级报警数"),
+        alarms_by_level(
+            pen,
             Text(
                 "Of this station and the modules in it, not cleared for up to 30 days. Level 3: lock that slot now, "
                 "keep people away. Level 2: act today. The table below says which.",
                 "本站及站内模块 30 天内未解除的报警。3 级：立即锁定该仓位并远离；2 级：当天处理。具体见下方表格。",
             ),
-            [standing_count(level, *HERE) for level in (3, 2, 1)],
-            unit="short",
-            thresholds=ANY_IS_ORANGE,
-            fields=[
-                Field("level_3", Text("Level 3", "3 级"), thresholds=ANY_IS_RED),
-                Field("level_2", Text("Level 2", "2 级"), thresholds=ANY_IS_ORANGE),
-                Field("level_1", Text("Level 1", "1 级"), thresholds=steps((1, YELLOW))),
-            ],
-            none_text=NOTHING,
+            *HERE,
             width=6,
-            height=4,
         ),
     ]
 

@@ -10,15 +10,12 @@ from .field import Field
 from .pen import Pen, link
 from .sdk import dashboard
 from .shared import (
-    ANY_IS_ORANGE,
-    ANY_IS_RED,
     HERE,
-    NOTHING,
     NOW,
     RANGE_STEPS,
     SOC_STEPS,
     TO_STATION,
-    standing_count,
+    alarms_by_level,
 )
 from .unit import BLUE, RED, YELLOW, steps, unit_by_name, unit_of
 
@@ -120,24 +117,15 @@ def _figures(pen: Pen) -> list[Any]:
             width=3,
             height=4,
         ),
-        pen.stat(
-            Text("Alarms by level", "各级报警数"),
+        alarms_by_level(
+            pen,
             Text(
                 "Of this van and its modules, not cleared for up to 30 days. Level 3: stop now. Level 2: act today. The"
                 " table further down says which.",
                 "该车及其模块 30 天内未解除的报警。3 级：立即停车；2 级：当天处理。具体见下方表格。",
             ),
-            [standing_count(level, *HERE) for level in (3, 2, 1)],
-            unit="short",
-            thresholds=ANY_IS_ORANGE,
-            fields=[
-                Field("level_3", Text("Level 3", "3 级"), thresholds=ANY_IS_RED),
-                Field("level_2", Text("Level 2", "2 级"), thresholds=ANY_IS_ORANGE),
-                Field("level_1", Text("Level 1", "1 级"), thresholds=steps((1, YELLOW))),
-            ],
-            none_text=NOTHING,
+            *HERE,
             width=5,
-            height=4,
         ),
         pen.stat(
             Text("Last heard", "最近消息"),
