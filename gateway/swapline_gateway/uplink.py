@@ -107,7 +107,15 @@ def explain(config: MqttConfig, error: Exception) -> AccessError | UnavailableEr
     if isinstance(code, ReasonCode):
         return UnavailableError(f"{where} refuses the connection: {str(code).lower()}.")
     text = str(error) or type(error).__name__
-    return UnavailableError(f"{where} cannot be reached: {text}. Is it running, and are mqtt.host and mqtt.port right?")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return UnavailableError(
+            f"{where} shows a certificate that we do not believe: {text}. It must be signed by mqtt.tls.ca, be for"
+            " mqtt.host, and not have ended."
+        )
+    advice = "Is it running, and are mqtt.host and mqtt.port right?"
+    if "timed out" in text and config.tls is not None and config.tls.certificate is not None:
+        advice += " One that refuses mqtt.tls.certificate (ended, of another authority) is as silent; its log says so."
+    return UnavailableError(f"{where} cannot be reached: {text}. {advice}")
 
 
 async def subscribe(client: aiomqtt.Client, wanted: list[str]) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml
 
 from swapline_bench import services
 from swapline_cloud.secret_folder import SecretFolder
+from swapline_gateway.error import EXIT_PROBLEM
 from tests.cloud.host import CLOUD, HEARD_S_MAX, HOSTS, OTHER, SECRETS, VAN, Broker, make_secrets
 
 
@@ -159,6 +161,32 @@ def test_broker_in_anothers_name_is_not_believed(broker: Broker, tmp_path: Path)
     context = ssl.create_default_context(cafile=tmp_path / "gateway" / "ca.crt")
     with pytest.raises(ssl.SSLCertVerificationError):
         connect(broker.port, context)
+
+
+def test_check_says_which_file_or_certificate_is_wrong(broker: Broker, tmp_path: Path) -> None:
+    SecretFolder(tmp_path / "other").make(HOSTS)
+    ours, other = broker.secrets / "gateway", tmp_path / "other" / "gateway"
+    (tmp_path / "file").write_text("no certificate")
+    client = f'certificate = "{ours}/client.crt"\nkey = "{ours}/client.key"'
+    for tls, sentence in (
+        (f'ca = "{other}/ca.crt"\n{client}', "shows a certificate that we do not believe"),
+        (f'ca = "{tmp_path}/none"\n{client}', f"mqtt.tls: {tmp_path}/none cannot be read: No such file"),
+        (f'ca = "{tmp_path}/file"\n{client}', f"mqtt.tls: {tmp_path}/file cannot be used"),
+        (
+            f'ca = "{ours}/ca.crt"\ncertificate = "{ours}/client.crt"\nkey = "{other}/client.key"',
+            f"mqtt.tls: {ours}/client.crt with the key {other}/client.key cannot be used",
+        ),
+    ):
+        config = tmp_path / "gateway.toml"
+        config.write_text(
+            f'[mqtt]\nhost = "localhost"\nport = {broker.port}\n[mqtt.tls]\n{tls}\n'
+            f'[spool]\npath = "{tmp_path}/file/spool.sqlite"\n[sink]\ntype = "duckdb"\npath = "{tmp_path}/x.duckdb"\n'
+        )
+        command = (sys.executable, "-m", "swapline_gateway", "check", "--config", config)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert result.returncode == EXIT_PROBLEM
+        assert sentence in result.stdout
+        assert f"{tmp_path}/file is no folder" in result.stdout
 
 
 def test_broker_listens_on_the_tls_port_only() -> None:

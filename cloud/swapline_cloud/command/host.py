@@ -48,7 +48,8 @@ def _make_secrets(secret_folder: SecretFolder, hosts: tuple[str, ...], renew_day
         click.echo(f"renewed  {path}: restart what uses it")
     for path, days in secret_folder.certificates():
         if days < WARN_DAYS:
-            click.echo(f"ends     {path} in {days:.0f} days: --renew {WARN_DAYS} signs it again", err=True)
+            said = f"ends     {path} in {days:.0f} days" if days > 0 else f"ended    {path} {-days:.0f} days ago"
+            click.echo(f"{said}: --renew {WARN_DAYS} signs it again", err=True)
     if not made and not renewed:
         click.echo(f"complete {secret_folder.folder}")
 

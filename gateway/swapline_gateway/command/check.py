@@ -84,6 +84,8 @@ async def _connect(config: GatewayConfig) -> None:
 def _spool(config: GatewayConfig) -> Finding:
     path = config.spool.path
     folder = _existing(path.parent)
+    if not folder.is_dir():
+        return Finding("spool", is_ok=False, text=f"{folder} is no folder", advice="see spool.path")
     if not os.access(folder, os.W_OK):
         return Finding("spool", is_ok=False, text=f"{folder} is not writable", advice="change its owner, or spool.path")
     usage = shutil.disk_usage(folder)
