@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from swapline_cloud import config as cloud_config
+from swapline_cloud.rollup import FOREVER, RAW
 from swapline_gateway import config as gateway_config
 
 K8S = Path(__file__).parents[2] / "cloud" / "k8s"
@@ -164,17 +165,32 @@ def test_configurations_are_ones_that_swapline_reads(root: str, tmp_path: Path) 
     assert str(parsed.spool.path.parent) in mounts
     if ("CronJob", "apply") in resources:
         # Every replica makes the outlook; boards and alerts want one within ten minutes.
-        assert parsed.battery.keep
-        assert 2 * parsed.outlook.interval_s <= 600
+        assert not parsed.outlook.keep or 2 * parsed.outlook.interval_s <= 600
         text = resources["ConfigMap", "cloud-config"]["data"]["cloud.toml"]
         assert cloud_config.CloudConfig.model_validate(without_files(tomllib.loads(text))).database.url
 
 
-def test_what_is_asked_in_influxql_is_off_where_nobody_answers_it(tmp_path: Path) -> None:
-    text = build(K8S / "overlays/victoriametrics")["ConfigMap", "gateway-config"]["data"]["gateway.toml"]
-    parsed = gateway_config.parse(without_files(tomllib.loads(text)), source="gateway.toml", folder=tmp_path)
+def gateway_of(root: str, folder: Path) -> gateway_config.GatewayConfig:
+    text = build(K8S / root)["ConfigMap", "gateway-config"]["data"]["gateway.toml"]
+    return gateway_config.parse(without_files(tomllib.loads(text)), source="gateway.toml", folder=folder)
+
+
+@pytest.mark.parametrize("root", ["overlays/influxdb3", "overlays/victoriametrics"])
+def test_what_is_asked_in_influxql_is_off_where_nobody_answers_it(root: str, tmp_path: Path) -> None:
+    parsed = gateway_of(root, tmp_path)
     assert not parsed.battery.keep
     assert not parsed.outlook.keep
+
+
+@pytest.mark.parametrize(("root", "between"), [("base", "_"), ("overlays/influxdb3", "/")])
+def test_gateways_write_to_where_apply_makes_a_place(root: str, between: str, tmp_path: Path) -> None:
+    text = build(K8S / root)["ConfigMap", "cloud-config"]["data"]["cloud.toml"]
+    database = cloud_config.CloudConfig.model_validate(without_files(tomllib.loads(text))).database
+    assert (database.version == 3) == (between == "/"), "in 3.x a policy is a database of its own"
+    sink = gateway_of(root, tmp_path).sink
+    assert isinstance(sink, gateway_config.Influxdb2Config)
+    raw = database.database if between == "_" else f"{database.database}/{RAW}"
+    assert (sink.bucket, sink.forever_bucket) == (raw, f"{database.database}{between}{FOREVER}")
 
 
 def without_files(raw: dict[str, Any]) -> dict[str, Any]:
