@@ -229,7 +229,7 @@ def test_drift_is_shown_and_mended(
     assert looked.exit_code == EXIT_PROBLEM
     assert looked.output.startswith(kind)
     assert shown in looked.output
-    assert looked.output.endswith("1 changes to make.\n")
+    assert looked.output.endswith("1 change to make.\n")
     assert applied.grafana.writes == []
     assert applied.apply().startswith(f"[1/1] {kind}")
     assert applied.apply() == NOTHING
