@@ -39,7 +39,7 @@ STATION = Talk(rows=2.7, values=49.0, frames=2.1, messages=0.41, sealed_bytes=29
 VANS_A_STATION = 25
 
 # One process on one of two cores, the others' work beside it: `swapline bench gateway --sink influxdb1 --rows 3`
-GATEWAY_ROWS_PER_S = 18_000
+GATEWAY_ROWS_PER_S = 10_000
 # mosquitto with persistence, one thread: `swapline bench alarm` forwarded 600 messages of 10 frames a second at 7 % of
 # a core.
 BROKER_MESSAGES_PER_S = 8_000

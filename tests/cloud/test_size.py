@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
 
 
 def test_page_has_the_figures_of_the_command() -> None:
-    for vans, values, gateways, rows in ((500, "32,000", 2, "1,450"), (10_000, "640,000", 4, "29,000")):
+    for vans, values, gateways, rows in ((500, "32,000", 2, "1,450"), (10_000, "640,000", 6, "29,000")):
         found = size_of(vans)
         assert f"{round(found.values_per_s, -3):,.0f}" == values
         assert found.gateways == gateways
