@@ -6,7 +6,6 @@ renewal replaces one file, at once.
 """
 
 import ipaddress
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from swapline_gateway.durable import put
 from swapline_gateway.error import ConfigurationError, StorageError
 
 # A van's computer gets its certificate at the desk and keeps it for the van's life; the authority outlives every node.
@@ -124,27 +124,6 @@ def write_der(folder: Path, use: str, authority: Path) -> list[Path]:
     put(certificate, openssl("x509", "-in", str(folder / f"{use}.crt"), "-outform", "DER"), PUBLIC)
     put(ca, openssl("x509", "-in", str(authority), "-outform", "DER"), PUBLIC)
     return [key, certificate, ca]
-
-
-def put(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that is there whole or not at all, and that nobody could read for a moment who may not.
-
-    Raises `StorageError`.
-    """
-    try:
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fchmod(descriptor, mode)
-                os.fsync(descriptor)
-            Path(draft).replace(path)
-        except OSError:
-            Path(draft).unlink()
-            raise
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def openssl(*arguments: str) -> bytes:

@@ -23,11 +23,11 @@ from typing import NamedTuple
 
 from swapline_gateway.error import SinkTooLargeError
 from swapline_gateway.influxql import InfluxqlClient, identifier, text
-from swapline_gateway.sinks.line_protocol import LATE, LATE_MS
+from swapline_gateway.sinks.line_protocol import FRAMES, LATE, LATE_MS
 
 from .config import DatabaseConfig
 from .database.rows import asking, make_sink
-from .rollup import FOREVER, FRAMES, LATE_S, LEVELS, RAW, RAW_DAYS, Rollup, rollups
+from .rollup import FOREVER, LATE_S, LEVELS, RAW, RAW_DAYS, Rollup, rollups
 from .rollup_maker import RollupMaker
 
 HOUR_MS = 3_600_000

@@ -19,6 +19,7 @@ later is aggregated by `swapline cloud rollup`.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from swapline_gateway.sinks.line_protocol import FRAMES, LASTING
 from swapline_wire import catalogue
 from swapline_wire.catalogue import KEY, MEASUREMENT, OF_BAY, OF_MODULE, STATE, TOTAL, Signal, Stream
 
@@ -33,8 +34,6 @@ AGGREGATES = {
     STATE: (COUNT, LAST),
     KEY: (),
 }
-# Streams whose rows are kept for ever as they came: things that happen once.
-LASTING = ("event", "alarm")
 # How late a row may come so that the database itself still takes it into its roll-ups.
 LATE_S = 7200
 
@@ -79,7 +78,6 @@ class Rollup(NamedTuple):
 
 # The gateway's point for each frame (docs/gateway.md). Frames missing of a journal are what `seq_max`, `seq_min` and
 # `frames` of all its streams tell.
-FRAMES = "frames"
 FRAMES_ROLLUP = Rollup(
     FRAMES,
     ("fleet", "node", "journal", "stream"),

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from swapline_gateway.sinks.line_protocol import escape_tag
+from swapline_gateway.sinks.line_protocol import FRAMES, escape_tag
 
-from .rollup import COUNT, FRAMES, LAST, MAXIMUM, MEAN, MINIMUM, SUM, Column, Level, Rollup, find
+from .rollup import COUNT, LAST, MAXIMUM, MEAN, MINIMUM, SUM, Column, Level, Rollup, find
 
 _NS_PER_MS = 1_000_000
 _AGGREGATE: dict[str, Callable[[Sequence[Any]], Any]] = {

@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from swapline_gateway.durable import put
 from swapline_gateway.error import ConfigurationError, StorageError
 from swapline_wire.topic import is_name
 
@@ -38,7 +39,6 @@ from .authority import (
     Authority,
     days_left,
     hosts_of,
-    put,
     same_host,
     write_der,
 )

@@ -4,10 +4,11 @@
 the last only the newest few are kept: a disk that keeps failing must not fill up with them.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from .durable import sync
 
 ASIDE_MAX = 3
 
@@ -27,7 +28,7 @@ def finish(path: Path, companions: Sequence[str]) -> None:
         if beside(path, suffix).exists():
             beside(path, suffix).rename(beside(aside, suffix))
     mended.rename(path)
-    sync_folder(path)
+    sync(path.parent)
     _forget_old(path, companions)
 
 
@@ -35,12 +36,3 @@ def _forget_old(path: Path, companions: Sequence[str]) -> None:
     for old in sorted(path.parent.glob(f"{path.name}.damaged-*[0-9]"))[:-ASIDE_MAX]:
         for suffix in ("", *companions):
             beside(old, suffix).unlink(missing_ok=True)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in the folder of `path` durable."""
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -26,8 +26,9 @@ from swapline_wire.error import WireError
 from swapline_wire.frame import is_anchor
 
 from . import due
+from .durable import sync
 from .log import get
-from .mended import beside, finish, sync_folder
+from .mended import beside, finish
 from .ranges import merge
 
 SCHEMA_VERSION = 1
@@ -163,7 +164,7 @@ def mend(path: Path, error: Exception) -> None:
         new.execute("INSERT INTO repair VALUES (?, ?, ?)", (now_utc_ms(), str(error), frames))
         due.DueTable().replace_all(new, [due.EVERYTHING])  # what was due is known no more
     mending.rename(beside(path, ".mended"))
-    sync_folder(path)
+    sync(path.parent)
     finish(path, _COMPANIONS)
     _log.error("spool was damaged: a new file has what could be read", frames=frames, quarantine_entries=entries)
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from swapline_cloud.rollup import FOREVER, FRAMES_ROLLUP, LASTING, MINUTE, RAW, rollups, tags
+from swapline_cloud.rollup import FOREVER, FRAMES_ROLLUP, MINUTE, RAW, rollups, tags
 from swapline_gateway.battery.store_influxql import ABSENT
 from swapline_gateway.battery.table import TABLES, Table
 from swapline_gateway.outlook.table import OUTLOOKS
-from swapline_gateway.sinks.line_protocol import LATE
+from swapline_gateway.sinks.line_protocol import LASTING, LATE
 from swapline_gateway.vitals.table import VITALS
 from swapline_wire import catalogue
 from swapline_wire.catalogue import KEY, Stream

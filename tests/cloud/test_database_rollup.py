@@ -15,7 +15,8 @@ from swapline_bench.services import InfluxServer
 from swapline_cloud.config import CloudConfig
 from swapline_cloud.database import continuous
 from swapline_cloud.database.part1 import Influxdb1Part
-from swapline_cloud.rollup import FOREVER, FRAMES, LATE_S, LEVELS, MINUTE, Level, Rollup, Turn, rollups
+from swapline_cloud.rollup import FOREVER, LATE_S, LEVELS, MINUTE, Level, Rollup, Turn, rollups
+from swapline_gateway.sinks.line_protocol import FRAMES
 from swapline_wire import catalogue
 
 HOUR_S = 3600

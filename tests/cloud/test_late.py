@@ -18,13 +18,13 @@ from swapline_cloud.cli import cloud
 from swapline_cloud.config import DatabaseConfig
 from swapline_cloud.late import HOUR_MS, LateRows, Work
 from swapline_cloud.late import Done as Did
-from swapline_cloud.rollup import DATABASE, FOREVER, FRAMES, LATE_S, LEVELS, MINUTE, RAW, Level, Rollup, rollups
+from swapline_cloud.rollup import DATABASE, FOREVER, LATE_S, LEVELS, MINUTE, RAW, Level, Rollup, rollups
 from swapline_gateway.config import Influxdb1Config
 from swapline_gateway.error import SinkBusyError
 from swapline_gateway.influxql import InfluxqlClient
 from swapline_gateway.reading import FrameRows, read_rows
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
-from swapline_gateway.sinks.line_protocol import LATE_MS
+from swapline_gateway.sinks.line_protocol import FRAMES, LATE_MS
 from swapline_gateway.spool import SpooledFrame, now_utc_ms
 from swapline_wire.catalogue import ALARM_STREAM, VEHICLE
 from tests.gateway.fake_influx import FakeInflux

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from swapline_gateway.durable import sync
 from swapline_gateway.error import StorageError
 
 MANIFEST = "manifest.json"
@@ -100,15 +101,6 @@ def _free(out: Path, begun: datetime) -> Path:
     while (target := out / begun.strftime("%Y-%m-%dT%H%M%SZ")).exists():
         begun += timedelta(seconds=1)
     return target
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def digest(path: Path) -> str:

@@ -6,9 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from swapline_gateway.durable import sync
 from swapline_gateway.error import StorageError
-
-from .folder import sync
 
 
 def put(source: Path, target: Path, companions: Sequence[str], *, is_forced: bool) -> Path | None:

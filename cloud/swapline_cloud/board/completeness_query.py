@@ -8,7 +8,8 @@ frames seem to be missing that are only outside: at most one for each stream and
 from collections.abc import Sequence
 
 from swapline_cloud.query import CHOICES, IN_RANGE, Query, ending, of, select, tag_is
-from swapline_cloud.rollup import FOREVER, FRAMES, RAW
+from swapline_cloud.rollup import FOREVER, RAW
+from swapline_gateway.sinks.line_protocol import FRAMES
 from swapline_wire.catalogue import FRAMES_DROPPED, ROWS_DROPPED
 
 HERE = [tag_is("fleet", "fleet"), tag_is("node", "node")]

@@ -1,10 +1,9 @@
 """Passwords and tokens that are made here: a file each, of mode 0600, in one folder of mode 0700, never shown."""
 
-import contextlib
-import os
 import secrets
 from pathlib import Path
 
+from swapline_gateway.durable import put
 from swapline_gateway.error import StorageError
 
 GATEWAY, GRAFANA = "gateway", "grafana"
@@ -43,19 +42,8 @@ class SecretFiles:
     def write(self, name: str, value: str) -> None:
         """Put a secret where it stands, whole or not at all."""
         file = self.file(name)
-        fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                    stream.write(value + "\n")
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                fresh.replace(file)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    fresh.unlink()
-                raise
         except OSError as error:
-            raise StorageError(f"{file}: cannot be written: {error}.") from error
+            raise StorageError(f"{file} cannot be written: {error.strerror}.") from error
+        put(file, f"{value}\n".encode(), 0o600)

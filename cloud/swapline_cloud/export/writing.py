@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from swapline_cloud.backup.folder import sync
 from swapline_cloud.backup.progress import Progress
 from swapline_cloud.rollup import LATE_S
+from swapline_gateway.durable import sync
 from swapline_gateway.error import StorageError
 
 from .source import Source

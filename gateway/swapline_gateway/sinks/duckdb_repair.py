@@ -18,8 +18,9 @@ from pathlib import Path
 import duckdb
 
 from swapline_gateway.battery.table import TABLES
+from swapline_gateway.durable import sync
 from swapline_gateway.log import get
-from swapline_gateway.mended import beside, finish, sync_folder
+from swapline_gateway.mended import beside, finish
 from swapline_wire.catalogue import STREAMS
 
 from .duckdb_salvage import record_repair
@@ -59,7 +60,7 @@ def repair(path: Path, error: Exception) -> None:
     with mending.open("rb+") as file:
         os.fsync(file.fileno())
     mending.rename(beside(path, ".mended"))
-    sync_folder(path)
+    sync(path.parent)
     finish(path, COMPANIONS)
     rows = {name: count for name, count in report.items() if name != "unreadable"}
     _log.error(
