@@ -9,6 +9,7 @@ import asyncio
 import errno
 import os
 import pty
+import select
 import shutil
 import struct
 import tempfile
@@ -105,7 +106,12 @@ class PseudoTerminal:
         self.device_end = self._node_end = -1
 
     def unread_bytes(self) -> int:
-        """Return how many bytes wait for the node to read them."""
+        """Return how many bytes wait for the node to read them; of the last ones written, some may still be under way.
+
+        None waits only where none is under way either: a poll lets the kernel hand over what it has (`n_tty_poll` of
+        Linux), which asking for the count does not.
+        """
+        select.select([self._node_end], [], [], 0)
         (count,) = struct.unpack("i", ioctl(self._node_end, termios.FIONREAD, bytes(4)))
         return int(count)
 

@@ -110,14 +110,15 @@ async def browser(require: Callable[[str], Path]) -> AsyncIterator[Browser]:
 async def _open(browser: Browser, report: Path, name: str, count: int) -> AsyncIterator[Page]:
     """Open a page that must not complain, and must ask for nothing but itself."""
     complaints: list[str] = []
-    page = await browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme="light")
+    context = await browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme="light")
+    page = await context.new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
     page.on("request", lambda asked: complaints.append(asked.url) if not _is_own(asked.url, report) else None)
     await page.goto((report / "tests" / f"{name}.html").as_uri())
     await expect(page.locator("#count")).to_have_text(f"{count:,} of {count:,} entries")
     yield page
-    await page.close()
+    await context.close()
     assert complaints == []
 
 
@@ -223,13 +224,18 @@ async def test_picture_zooms_by_dragging_and_hides_tracks_by_their_names(page: P
 
 
 async def test_theme_follows_the_key_and_is_kept_from_page_to_page(page: Page, report: Path) -> None:
-    assert await page.evaluate("document.documentElement.dataset.theme") == "light"
+    html = page.locator("html")
+    await expect(html).to_have_attribute("data-theme", "light")
+    other = await page.context.new_page()
+    await other.goto((report / "index.html").as_uri())
     await page.keyboard.press("t")
-    assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
+    await expect(html).to_have_attribute("data-theme", "dark")
+    await expect(other.locator("html")).to_have_attribute("data-theme", "dark")  # so the browser has kept it
     await page.goto((report / "index.html").as_uri())
-    assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
+    await expect(html).to_have_attribute("data-theme", "dark")
     await page.locator("#theme").click()
-    assert await page.evaluate("document.documentElement.dataset.theme") == "light"
+    await expect(html).to_have_attribute("data-theme", "light")
+    await expect(other.locator("html")).to_have_attribute("data-theme", "light")
 
 
 async def test_nothing_that_was_recorded_becomes_part_of_the_page(page: Page, report: Path) -> None:

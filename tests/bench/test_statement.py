@@ -323,8 +323,7 @@ async def test_a_burst_that_nobody_reads_is_seen(tmp_path: Path) -> None:
         face.witness = GnssWitness(Scribe(log, "van-001"))
         async with SerialLine("gnss", baudrate=115200) as line:
             line.attach(face)
-            await until(lambda: face.bursts > 0)
-            assert line.unread_bytes() == line.bytes_written > 0
+            await until(lambda: face.bursts > 0 and line.unread_bytes() == line.bytes_written > 0)
     (statement,) = read_statements(log.path)
     assert statement.is_doubtful
 

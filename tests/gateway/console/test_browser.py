@@ -247,8 +247,13 @@ async def test_theme_follows_the_system_and_a_choice_outlives_the_page(page: Pag
     html = page.locator("html")
     await page.emulate_media(color_scheme="dark")
     await expect(html).to_have_attribute("data-theme", "dark")
+    other = await page.context.new_page()
+    await other.emulate_media(color_scheme="dark")
+    await other.goto(f"{demo.url}/")
     await page.get_by_role("button", name="Use light colours").click()
     await expect(html).to_have_attribute("data-theme", "light")
+    await expect(other.locator("html")).to_have_attribute("data-theme", "light")
+    await other.close()
     await page.reload()
     await expect(html).to_have_attribute("data-theme", "light")
 

@@ -28,4 +28,6 @@ function toggleTheme() {
 }
 
 applyTheme(storedTheme() ?? systemTheme());
+// Another page of the report was switched, in another tab or a moment ago: the browser tells it after this one is open.
+addEventListener("storage", () => applyTheme(storedTheme() ?? systemTheme()));
 document.addEventListener("DOMContentLoaded", () => document.getElementById("theme").addEventListener("click", toggleTheme));

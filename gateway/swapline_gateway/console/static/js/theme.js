@@ -16,6 +16,7 @@
   let chosen = read();
   apply(chosen);
   system.addEventListener("change", () => chosen ?? apply(null));
+  addEventListener("storage", () => apply((chosen = read()))); // chosen in another tab
   globalThis.swaplineTheme = {
     current: () => document.documentElement.dataset.theme,
     toggle: () => {
