@@ -39,9 +39,14 @@ class Effort(NamedTuple):
     braked_j: float  # lost in the brake discs
 
 
-def drive(build: Build, mass_kg: float, motion: tuple[float, float, float], climb_m: float, dt_s: float) -> Effort:
-    """Return the effort of a step: `motion` is speed before and after (m/s) and the distance covered (m)."""
-    before_mps, after_mps, distance_m = motion
+def drive(
+    build: Build, mass_kg: float, motion: tuple[float, float, float, float], dt_s: float, *, charge_w_max: float
+) -> Effort:
+    """Return the effort of a step: `motion` is speed before and after (m/s), distance covered and height climbed (m).
+
+    `charge_w_max` is what the modules take; what braking gives beyond it, the discs have to turn into heat.
+    """
+    before_mps, after_mps, distance_m, climb_m = motion
     resistance_n = mass_kg * GRAVITY_MPS2 * build.rolling * (distance_m > 0.0)
     resistance_n += 0.5 * AIR_KG_PER_M3 * build.drag_area_m2 * after_mps * after_mps
     kinetic_j = 0.5 * (mass_kg + build.rotating_kg) * (after_mps * after_mps - before_mps * before_mps)
@@ -51,7 +56,8 @@ def drive(build: Build, mass_kg: float, motion: tuple[float, float, float], clim
     if wheel_j >= 0.0:
         return Effort(wheel_j / build.efficiency, torque_nm / 0.97, 0.0)
     share = build.regeneration_share if before_mps > 5.0 / 3.6 else 0.0
-    recovered_j = min(-wheel_j * share, build.regeneration_w_max * dt_s / build.regeneration_efficiency)
+    bus_w_max = min(build.regeneration_w_max, charge_w_max)
+    recovered_j = min(-wheel_j * share, bus_w_max * dt_s / build.regeneration_efficiency)
     regenerated = recovered_j / -wheel_j
     return Effort(-recovered_j * build.regeneration_efficiency, torque_nm * regenerated, -wheel_j - recovered_j)
 

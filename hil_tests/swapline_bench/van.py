@@ -19,7 +19,7 @@ PARKED_STEP_S = 15.0
 PARKED_S = (30.0, 130.0)  # unloading at an address
 DOOR_S = 10.0  # before the doors open and after they close
 TOW_AFTER_S = 900.0
-MODULE_POWER_W_MAX = 25000.0  # 1 C
+MODULE_POWER_W_MAX = 25000.0  # 1 C, out of a module or into it
 DOOR_REAR, DOOR_SERVICE = 1 << 2, 1 << 3
 MODE_READY, MODE_MANUAL, MODE_AUTONOMOUS, MODE_SWAPPING, MODE_FAULT = 1, 2, 3, 5, 6
 FAULT_NO_TRACTION_ENERGY = 1 << 0
@@ -91,6 +91,10 @@ class Van:
         return self.build.empty_kg + self.build.module_kg * len(self.modules) + self.cargo_mass_kg
 
     @property
+    def _modules_w_max(self) -> float:
+        return MODULE_POWER_W_MAX * len(self.modules)
+
+    @property
     def motor_temperature_c(self) -> float:
         return self.climate.motor_c
 
@@ -153,9 +157,9 @@ class Van:
             part_s = min(left_s, BUS_STEP_S if is_moving else PARKED_STEP_S)
             energy_j = self._drive(part_s) if is_moving else self._stand(part_s)
             self._feed(energy_j, part_s)
+            for module in self.modules:
+                module.update(part_s)  # its BMS is not to take the last part's current for that of the whole step
             left_s -= part_s
-        for module in self.modules:
-            module.update(dt_s)
         self._report_energy()
 
     def _feed(self, driven_j: float, dt_s: float) -> None:
@@ -251,7 +255,8 @@ class Van:
         point, self.heading_deg = driver.leg.place(driver.at_m)
         altitude_m = self._city.altitude_m(point)
         climb_m = altitude_m - self.altitude_m if covered_m else 0.0
-        effort = drive(self.build, self.mass_kg, (before_mps, driver.speed_mps, covered_m), climb_m, dt_s)
+        motion = (before_mps, driver.speed_mps, covered_m, climb_m)
+        effort = drive(self.build, self.mass_kg, motion, dt_s, charge_w_max=self._modules_w_max)
         self._point, self.altitude_m = point, altitude_m
         self.odometer_km += covered_m / 1000.0
         self.acceleration_mps2 = (driver.speed_mps - before_mps) / dt_s
@@ -264,7 +269,7 @@ class Van:
 
     def _acceleration_mps2_max(self, speed_mps: float) -> float:
         """Return what the motor and the modules allow at this speed; modules near empty allow less."""
-        available_w = min(self.build.power_w_max, MODULE_POWER_W_MAX * len(self.modules))
+        available_w = min(self.build.power_w_max, self._modules_w_max)
         available_w *= min(1.0, max(0.15, self.soc_pct / 8.0))
         force_n = available_w * self.build.efficiency / max(speed_mps, 1.0)
         force_n -= self.mass_kg * GRAVITY_MPS2 * (self.build.rolling + 0.02)

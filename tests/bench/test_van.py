@@ -247,12 +247,31 @@ def test_the_bus_keeps_its_voltage_while_the_only_module_refuses_recuperated_ene
 
 def test_braking_returns_part_of_the_energy_and_books_the_rest() -> None:
     build = Build()
-    faster = drive(build, 2700.0, (0.0, 10.0, 50.0), 0.0, 10.0)
-    slower = drive(build, 2700.0, (10.0, 0.0, 50.0), 0.0, 10.0)
+    faster = drive(build, 2700.0, (0.0, 10.0, 50.0, 0.0), 10.0, charge_w_max=75000.0)
+    slower = drive(build, 2700.0, (10.0, 0.0, 50.0, 0.0), 10.0, charge_w_max=75000.0)
     assert slower.bus_j < 0.0
     assert 0.3 < -slower.bus_j / faster.bus_j < 0.7
     assert slower.braked_j > 0.0
-    assert drive(build, 2700.0, (1.0, 0.0, 0.5), 0.0, 1.0).bus_j == 0.0  # too slow to recuperate
+    too_slow = drive(build, 2700.0, (1.0, 0.0, 0.5, 0.0), 1.0, charge_w_max=75000.0)
+    assert too_slow.bus_j == 0.0
+
+
+def test_braking_returns_no_more_than_the_modules_take() -> None:
+    motion, three, one = (16.0, 13.0, 14.5, 0.0), 75000.0, 25000.0
+    much, less = (drive(Build(), 2700.0, motion, 1.0, charge_w_max=taken_w) for taken_w in (three, one))
+    assert much.bus_j == pytest.approx(-Build().regeneration_w_max)
+    assert less.bus_j == pytest.approx(-one)
+    assert less.braked_j > much.braked_j
+
+
+def test_no_bms_protects_itself_from_a_healthy_van_in_whatever_steps_its_time_passes() -> None:
+    van, random = make_van(count=1), make_random(1)
+    steps_a: list[float] = []
+    while van.soc_pct > 40.0:
+        van.step(random.uniform(6.0, 6.9))  # as a demo's world steps; the last part of such a step may be very short
+        steps_a.append(van.bus.current_a)
+        assert van.modules[0].protections == 0
+    assert max(steps_a) > 400.0, "it braked hard"
 
 
 def test_a_van_sent_to_the_station_on_its_way_goes_there_without_a_jump() -> None:
