@@ -158,10 +158,11 @@ class Past:
         self.plan = plan
         self.world = World(van_count=plan.vans, station_count=plan.stations, slot_count=plan.slots, seed=plan.seed)
         self.modules = modules_by_place(self.world)
-        vans = {van.name: len(van.bays) for van in self.world.vans}
-        stations = {station.name: len(station.slots) for station in self.world.stations}
+        soc = {bay: module.soc_pct / 100 for bay, module in self.modules.items()}
+        vans = {one.name: [soc[Bay(one.name, n + 1)] for n in range(len(one.bays))] for one in self.world.vans}
+        stations = {one.name: [soc[Bay(one.name, n + 1)] for n in range(len(one.slots))] for one in self.world.stations}
         planner = Planner(vans, stations, days=plan.days, random=make_random(plan.seed, "past"))
-        self.schedule: Plan = land(planner.make(), {bay: m.soc_pct / 100 for bay, m in self.modules.items()})
+        self.schedule: Plan = land(planner.make(), soc)
         self.places = {number: bay for bay, number in self.schedule.ends.items()}
         self._anchor_utc_ms = plan.end_utc_ms - round(self.schedule.end_s * 1000)
         self._writers = {node: self._writer(node) for node in (*vans, *stations)}
@@ -178,7 +179,7 @@ class Past:
         faults = story.faults(self.world, bay, story.lacks(module), self.schedule.end_s)
         wanted = _counters(module)
         module.time_factor_ageing = 0.0  # the world's module has aged already
-        module.set_soc(random.uniform(0.88, 0.96))
+        module.set_soc(self.schedule.soc_begin[number])
         life = PastLife(module, self.schedule.phases[number], random, faults)
         found = Lived(module.code, array("q"), [], [], [])
         for kept in life.rows():

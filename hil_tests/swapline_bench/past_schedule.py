@@ -23,6 +23,8 @@ MODULE_KWH = 26.0
 VAN_KW = (2.2, 3.0)  # mean over a shift, stops included
 CHARGER_KW = 12.0
 READY_SOC, RESERVE_SOC = 0.9, 0.38  # of what a van gets; of what it does not go below
+BEGIN_SOC = (0.85, 0.97)
+MARGIN_SOC = 0.06  # how much more may be left in a module than the plan, which knows no physics, reckons with
 
 DRIVE, CHARGE, REST = "drive", "charge", "rest"
 
@@ -63,6 +65,7 @@ class Plan:
     """Phases and moves of each module, by its number; and where each one is at the end."""
 
     end_s: float
+    soc_begin: list[float]
     phases: list[list[Phase]]
     moves: list[Move] = field(default_factory=list)
     ends: dict[Bay, int] = field(default_factory=dict)
@@ -74,19 +77,26 @@ def days_of(end_s: float) -> int:
 
 
 class Planner:
-    """Makes a plan. `vans` maps names to their number of bays, `stations` to their slots."""
+    """Makes a plan. `vans` and `stations` map names to the charge that the module of each bay is to have at the end."""
 
-    def __init__(self, vans: Mapping[str, int], stations: Mapping[str, int], *, days: int, random: Random) -> None:
+    def __init__(
+        self,
+        vans: Mapping[str, Sequence[float]],
+        stations: Mapping[str, Sequence[float]],
+        *,
+        days: int,
+        random: Random,
+    ) -> None:
         self._random = random
-        self._vans = {name: [Bay(name, n + 1) for n in range(count)] for name, count in vans.items()}
-        self._slots = {name: [Bay(name, n + 1) for n in range(count)] for name, count in stations.items()}
+        self._vans, self._slots = _bays_of(vans), _bays_of(stations)
+        self._soc_end = {Bay(name, n): soc for name in stations for n, soc in enumerate(stations[name], start=1)}
         places = [bay for bays in (*self._vans.values(), *self._slots.values()) for bay in bays]
         self._held = dict(zip(places, range(len(places)), strict=True))
-        self._soc = [random.uniform(0.85, 0.97) for _ in places]
+        self._soc = [random.uniform(*BEGIN_SOC) for _ in places]
         self._since = [0.0] * len(places)
         self._request_id = 0
         self._end_s = days * DAY_S + SHIFTS_S[0][0] + LAST_SHIFT_S
-        self._plan = Plan(self._end_s, [[] for _ in places])
+        self._plan = Plan(self._end_s, list(self._soc), [[] for _ in places])
 
     def make(self) -> Plan:
         """Return the plan."""
@@ -155,13 +165,18 @@ class Planner:
         return min(self._soc[self._held[bay]] for bay in bays) - need < RESERVE_SOC
 
     def _exchange(self, bay: Bay, station: str, begin_s: float) -> float:
-        """Exchange one module for the fullest of the station, if that is full enough; return when the robot is free."""
-        for slot in self._slots[station]:
-            self._wait(slot, begin_s)
-        slot = max(self._slots[station], key=lambda one: self._soc[self._held[one]])
-        charged, drained = self._held[slot], self._held[bay]
-        if self._soc[charged] < READY_SOC:
+        """Exchange one module for the fullest of the station, if that is full enough; return when the robot is free.
+
+        It comes into no slot that may have to end with less charge than it has: a charger takes none out of it.
+        """
+        for one in self._slots[station]:
+            self._wait(one, begin_s)
+        drained = self._held[bay]
+        fits = [one for one in self._slots[station] if self._soc[drained] + MARGIN_SOC <= self._soc_end[one]]
+        slot = max(fits, key=lambda one: self._soc[self._held[one]], default=None)
+        if slot is None or self._soc[self._held[slot]] < READY_SOC:
             return begin_s
+        charged = self._held[slot]
         self._request_id += 1
         self._wait(slot, begin_s + FETCH_S)
         self._wait(bay, begin_s + REMOVE_S)
@@ -177,10 +192,15 @@ class Planner:
         self._held[destination] = module
 
 
+def _bays_of(holders: Mapping[str, Sequence[float]]) -> dict[str, list[Bay]]:
+    return {name: [Bay(name, n + 1) for n in range(len(bays))] for name, bays in holders.items()}
+
+
 def land(plan: Plan, soc: Mapping[Bay, float]) -> Plan:
     """Let each module end with the state of charge that it is to have in the place where it ends.
 
-    A van's modules are charged overnight as far as they must be, and used up in the last shift.
+    A van's modules are charged overnight as far as they must be, and used up in the last shift. A slot's are charged no
+    further since they came: what is charged and then is not there any more has leaked, for whoever reads the rows.
     """
     for bay, module in plan.ends.items():
         phases = plan.phases[module]
@@ -189,5 +209,10 @@ def land(plan: Plan, soc: Mapping[Bay, float]) -> Plan:
             phases[night] = phases[night]._replace(
                 what=CHARGE, power_kw=NIGHT_KW, soc_end=min(0.97, soc[bay] + LAST_SHIFT_SOC)
             )
-        phases[-1] = phases[-1]._replace(soc_end=soc[bay])
+            phases[-1] = phases[-1]._replace(soc_end=soc[bay])
+            continue
+        came = next((n + 1 for n in range(len(phases) - 1, -1, -1) if phases[n].bay != bay), 0)
+        phases[came:] = [phase._replace(soc_end=soc[bay]) for phase in phases[came:]]
+        if came == 0:
+            plan.soc_begin[module] = min(plan.soc_begin[module], soc[bay])
     return plan
