@@ -35,7 +35,10 @@ class Answers(Protocol):
         """Return what is known of one module; its custody since then, of its newest `limit` stays."""
 
     def holder(self, fleet: str, node: str, at_utc_ms: int | None = None) -> Answer:
-        """Return `stays`: which modules were in a holder's bays at a time, now if none is given."""
+        """Return `stays`: which modules were in a holder's bays at a time, now if none is given.
+
+        `is_known`: there ever was one. If not, `holders` are those that hold one now, as FLEET/NODE.
+        """
 
     def contradictions(self, *, since_utc_ms: int = 0, limit: int = LIMIT, kind: str | None = None) -> Answer:
         """Return `contradictions` of a kind, or of all, newest first."""
@@ -77,7 +80,11 @@ class BookAnswers:
     def holder(self, fleet: str, node: str, at_utc_ms: int | None = None) -> Answer:
         """See `Answers.holder`."""
         at_ms = now_utc_ms() if at_utc_ms is None else at_utc_ms
-        return {"stays": [stay.as_json() for stay in self._books.custody.at(fleet, node, at_ms)]}
+        custody = self._books.custody
+        stays = [stay.as_json() for stay in custody.at(fleet, node, at_ms)]
+        if stays or custody.is_holder(fleet, node):
+            return {"stays": stays, "is_known": True}
+        return {"stays": [], "is_known": False, "holders": ["/".join(one) for one in custody.holders()]}
 
     def contradictions(self, *, since_utc_ms: int = 0, limit: int = LIMIT, kind: str | None = None) -> Answer:
         """See `Answers.contradictions`."""

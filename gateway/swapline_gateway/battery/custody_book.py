@@ -438,6 +438,10 @@ class CustodyBook:
         )
         return sorted((stay_of(row) for row in rows), key=lambda stay: (stay.place.bay, stay.from_utc_ms))
 
+    def is_holder(self, fleet: str, node: str) -> bool:
+        """Say whether any module ever was there."""
+        return bool(self._store.read(STAY, tags={"fleet": fleet, "node": node}, limit=1))
+
     def holders(self) -> list[tuple[str, str]]:
         """Return all vans and stations in which a module is, as far as is known."""
         rows = self._store.read(STAY, where=[("until_utc_ms", ">", self._now_utc_ms())])

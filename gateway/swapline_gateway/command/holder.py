@@ -9,7 +9,7 @@ from swapline_gateway import config as configuration
 from swapline_gateway.battery.access import open_answers
 from swapline_gateway.spool import now_utc_ms
 
-from .listing import MOMENT, split_holder, table, when, with_config
+from .listing import MOMENT, not_known, split_holder, table, when, with_config
 
 
 @click.command()
@@ -24,7 +24,10 @@ def holder(holder: str, at_ms: int | None, config_path: Path, *, as_json: bool) 
     fleet, node = split_holder(holder)
     at_ms = now_utc_ms() if at_ms is None else at_ms
     with open_answers(configuration.load(config_path)) as answers:
-        stays = answers.holder(fleet, node, at_ms)["stays"]
+        answer = answers.holder(fleet, node, at_ms)
+    if not answer["is_known"]:
+        raise not_known("holder", holder, answer["holders"])
+    stays = answer["stays"]
     if as_json:
         for stay in stays:
             click.echo(json.dumps(stay))

@@ -60,10 +60,15 @@ def known_module(code: str, known: Sequence[str]) -> str:
     """Return the code if it is known. Raises `GatewayError` with those that may be meant."""
     if code in known:
         return code
-    meant = suggest(code, known)
+    raise not_known("module", code, known)
+
+
+def not_known(what: str, text: str, known: Sequence[str]) -> GatewayError:
+    """Return the error that names those that may be meant."""
+    meant = suggest(text, known)
     if meant:
-        raise GatewayError(f"No module {code!r} is known; did you mean {' or '.join(meant)}?")
-    raise GatewayError(f"No module {code!r} is known: {len(known)} others are.")
+        return GatewayError(f"No {what} {text!r} is known; did you mean {' or '.join(meant)}?")
+    return GatewayError(f"No {what} {text!r} is known: {len(known)} others are.")
 
 
 def split_holder(text: str) -> tuple[str, str]:

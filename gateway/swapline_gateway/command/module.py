@@ -22,12 +22,8 @@ _EVIDENCE = {
     "elsewhere": "seen elsewhere",
     None: "",
 }
-_FIGURES = (
-    ("energy in", "energy_in_kwh", "kWh"),
-    ("energy out", "energy_out_kwh", "kWh"),
-    ("equivalent full cycles", "equivalent_full_cycles", ""),
-)
 _ESTIMATES = ("capacity", "resistance", "spread", "spread_trend")
+_NOT_YET = "not yet known"
 
 
 @click.command()
@@ -132,14 +128,54 @@ def _passport(passport: dict[str, Any] | None) -> Iterator[str]:
     if passport is None:
         yield "  Nothing is known of it yet."
         return
-    for name, key, unit in _FIGURES:
-        yield f"  {name}: {number(passport[key], unit)}"
+    yield f"  from {when(passport['first_utc_ms'])} to {when(passport['last_utc_ms'])} UTC, read for {_hours(passport)}"
+    yield f"  energy in, out: {_pair(passport, 'energy_in_kwh', 'energy_out_kwh')} kWh ({passport['energy_method']})"
+    yield f"  charge in, out: {_pair(passport, 'charge_in_ah', 'charge_out_ah')} Ah"
+    yield f"  equivalent full cycles: {number(passport['equivalent_full_cycles']) or _NOT_YET}"
+    yield f"  fast-charged: {_share(passport['fast_charge_share'])}"
+    yield f"  time at states of charge (%): {_bands(passport['soc_s'])}"
+    yield f"  time at temperatures (degC): {_bands(passport['temperature_s'])}"
     for name in _ESTIMATES:
         yield f"  {name.replace('_', ' ')}: {_estimate(passport[name])}"
+    yield f"  holders: {passport['holder_count']}, changes from one to another: {passport['swap_count']}"
+    counts = passport["alarm_counts"].items()
+    yield f"  alarms raised: {', '.join(f'{count} of level {level}' for level, count in counts)}"
+    yield from _siblings(passport["siblings"])
+
+
+def _hours(passport: dict[str, Any]) -> str:
+    return number(passport["known_s"] / 3600, "h")
+
+
+def _pair(passport: dict[str, Any], *names: str) -> str:
+    return ", ".join(number(passport[name]) for name in names)
+
+
+def _share(share: float | None) -> str:
+    return _NOT_YET if share is None else f"{100 * share:.1f} %"
+
+
+def _bands(seconds: dict[str, float]) -> str:
+    """Return the share of the time that is known, of each band that had any."""
+    known_s = sum(seconds.values())
+    return ", ".join(f"{band}: {_share(part / known_s)}" for band, part in seconds.items() if part) or _NOT_YET
+
+
+def _siblings(siblings: dict[str, Any]) -> Iterator[str]:
+    """Yield how it stands among modules of its kind."""
+    if not siblings.get("figures"):
+        yield f"  among its siblings: {_NOT_YET}: {siblings.get('reason', '')}"
+        return
+    yield f"  among its siblings ({siblings['family']}...):"
+    rows = [
+        (name, f"{one['value']:.4g}", f"{one['median']:.4g}", f"{one['percentile']:.0f} % of {one['count']}")
+        for name, one in siblings["figures"].items()
+    ]
+    yield from (f"    {line}" for line in table(("figure", "its own", "their median", "above"), rows))
 
 
 def _estimate(estimate: dict[str, Any]) -> str:
     if estimate["value"] is None:
-        return f"not yet known: {estimate['reason']}"
+        return f"{_NOT_YET}: {estimate['reason']}"
     uncertainty = "" if estimate["uncertainty"] is None else f" +- {estimate['uncertainty']:.3g}"
     return f"{estimate['value']:.4g}{uncertainty} {estimate['unit']} ({estimate['method']})"

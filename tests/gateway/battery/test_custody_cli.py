@@ -127,6 +127,29 @@ def test_module_is_told_with_its_code_its_holders_its_swaps_and_what_contradicts
     assert "arrival without departure" in text
 
 
+def test_passport_is_told_whole(config_path: Path) -> None:
+    assert run(config_path, "custody", "rebuild").exit_code == 0
+    (answer,) = lines(run(config_path, "module", code(2), "--json"))
+    text = run(config_path, "module", code(2)).stdout
+    told = [line.strip() for line in text.partition("Passport\n")[2].splitlines()]
+    assert told[0].startswith("from 2027-01-15 08:00:00 to 2027-01-15 12:59:58 UTC, read for 5.0 h")
+    for words in (
+        "energy in, out: 0.0, 2.6 kWh (added up from readings",
+        f"charge in, out: 0.0, {answer['passport']['charge_out_ah']:.1f} Ah",
+        "equivalent full cycles: 0.0",
+        "fast-charged: not yet known",
+        "time at states of charge (%): 90-100: 100.0 %",
+        "time at temperatures (degC): 25-35: 100.0 %",
+        "capacity: not yet known: it was neither",
+        "holders: 2, changes from one to another: 1",
+        "alarms raised: 0 of level 1, 0 of level 2, 0 of level 3",
+        "among its siblings (0SLPB04...):",
+    ):
+        assert any(line.startswith(words) for line in told), (words, told)
+    (cycles,) = (line.split() for line in told if line.startswith("equivalent_full_cycles"))
+    assert cycles[-4:] == ["50", "%", "of", "3"]
+
+
 def test_rebuild_also_derives_hours_passports_and_warnings(config_path: Path) -> None:
     assert run(config_path, "custody", "rebuild").exit_code == 0
     with open_store(configuration.load(config_path)) as books:
@@ -147,6 +170,11 @@ def test_holder_is_told_at_a_time_and_now(config_path: Path) -> None:
     assert code(8) in text
     nobody = run(config_path, "holder", f"{FLEET}/{VAN}", "--at", "2020-01-01")
     assert nobody.stdout == "No module is known to have been in fleet/van-1 at 2020-01-01 00:00:00 UTC.\n"
+    meant = f"{FLEET}/{VAN} or {FLEET}/{HUB}"
+    for words in (("--at", "2027-01-15T09:30"), ("--json",)):
+        nowhere = run(config_path, "holder", f"{FLEET}/van-9", *words)
+        assert nowhere.exit_code == EXIT_PROBLEM
+        assert nowhere.stderr == f"swapline: No holder '{FLEET}/van-9' is known; did you mean {meant}?\n"
 
 
 def test_typo_suggests_the_nearest_known_code(config_path: Path) -> None:
