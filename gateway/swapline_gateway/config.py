@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from swapline_wire.topic import is_name
 
@@ -101,6 +101,36 @@ class DuckdbConfig(Section):
     thread_count: Annotated[int, Field(ge=1, le=64)] = 2
 
 
+Name = Annotated[str, Field(pattern=r'^[^"\\]+$')]  # as a statement may have it between quotes
+
+
+class Influxdb1Reader(Section):
+    """As whom, and under which names, stored rows are asked for. What it does not say is as the sink has it.
+
+    `policy`: the one that has rows as they came, where that is not the database's default.
+    """
+
+    username: Text | None = None
+    password: SecretStr | None = None
+    database: Name | None = None
+    policy: Name | None = None
+
+    @field_validator("password")
+    @classmethod
+    def _is_somebodys(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and not info.data.get("username"):
+            raise ValueError("it goes with a username of its own")
+        return value
+
+
+class Influxdb2Reader(Section):
+    """The same for 2.x. For 3.x, where a policy is a database of its own (`swapline/raw`), it needs `policy`."""
+
+    token: SecretStr | None = None
+    database: Name | None = None
+    policy: Name | None = None
+
+
 class Influxdb1Config(Section):
     """InfluxDB 1.x, what Debian and Raspberry Pi OS ship.
 
@@ -109,10 +139,11 @@ class Influxdb1Config(Section):
 
     type: Literal["influxdb1"]
     url: Url
-    database: Annotated[str, Field(pattern=r"^[^\"\\]+$")] = "swapline"
+    database: Name = "swapline"
     forever: Text | None = None
     username: str | None = None
     password: SecretStr | None = None
+    reader: Influxdb1Reader = Influxdb1Reader()
     timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
 
     @property
@@ -125,7 +156,8 @@ class Influxdb2Config(Section):
     """InfluxDB 2.x, and whatever else answers its write call (3.x, VictoriaMetrics).
 
     `forever_bucket`: the bucket for what happens once and what is derived; else it goes where everything goes.
-    `forever_policy`: as which policy the DBRP mapping of the database `bucket` shows that bucket to InfluxQL.
+    `forever_policy`: as which policy the DBRP mapping of the database `bucket` (or `reader.database`) shows that bucket
+    to InfluxQL.
     """
 
     type: Literal["influxdb2"]
@@ -135,6 +167,7 @@ class Influxdb2Config(Section):
     forever_bucket: Text | None = None
     forever_policy: Text = "forever"
     token: SecretStr = SecretStr("")
+    reader: Influxdb2Reader = Influxdb2Reader()
     timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
 
     @property

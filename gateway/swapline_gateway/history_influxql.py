@@ -14,7 +14,7 @@ from .config import Influxdb1Config, Influxdb2Config
 from .history import FRAMES_DROPPED, LOSS_NAMES, NodeFlow, Series, SeriesQuery, Value, is_averaged
 from .influxql import InfluxqlClient, identifier, text
 from .missing import MISSING_MAX, Missing
-from .sinks.line_protocol import LASTING, tag_value
+from .sinks.line_protocol import FRAMES, LASTING, tag_value
 from .spool import now_utc_ms
 from .worker import Worker
 
@@ -93,7 +93,7 @@ class InfluxqlHistory:
         lost = self._lost(span)
         groups = self._query(
             "SELECT count(seq), sum(row_count), sum(value_count), min(seq), max(seq), sum(delay_ms), max(delay_ms)"  # noqa: S608
-            f' FROM "frames" WHERE {span} GROUP BY "fleet", "node", "journal"'
+            f' FROM {self._client.source(FRAMES)} WHERE {span} GROUP BY "fleet", "node", "journal"'
         )
         by_node: dict[tuple[str, str], list[list[Any]]] = {}
         for group in groups:

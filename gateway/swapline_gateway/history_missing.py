@@ -12,9 +12,10 @@ from swapline_wire.catalogue import EVENT_STREAM, FRAMES_DROPPED, ROWS_DROPPED
 from .influxql import InfluxqlClient, text
 from .missing import Declared, Missing, Origin, Stored, find_missing
 from .pipeline import LOSS_NAMES
+from .sinks.line_protocol import FRAMES
 
-NODES = 'SELECT count("seq") FROM "frames" GROUP BY "fleet", "node"'
-NUMBERS = 'SELECT "seq", "boot", "span_ms" FROM "frames" WHERE {node} GROUP BY "journal", "stream"'
+NODES = 'SELECT count("seq") FROM {frames} GROUP BY "fleet", "node"'
+NUMBERS = 'SELECT "seq", "boot", "span_ms" FROM {frames} WHERE {node} GROUP BY "journal", "stream"'
 DECLARED = (
     'SELECT "reason", "first_seq", "last_seq", "count", "time_quality" FROM {event}'
     ' WHERE {node} AND time >= {first_ms}ms AND ("code" = {frames} OR "code" = {rows}) GROUP BY "code"'
@@ -24,7 +25,7 @@ DECLARED = (
 def ask(client: InfluxqlClient, *, fleet: str | None, node: str | None) -> list[Missing]:
     """Return what is missing from the nodes that are asked for."""
     found: list[Missing] = []
-    for group in client.query(NODES):
+    for group in client.query(NODES.format(frames=client.source(FRAMES))):
         tags = group["tags"]
         if fleet in (None, tags["fleet"]) and node in (None, tags["node"]):
             found += _Node(client, tags["fleet"], tags["node"]).missing()
@@ -41,7 +42,7 @@ class _Node:
         self._boots: dict[Origin, dict[int, int]] = {}  # boot -> time of its last row
         self._event_frames: list[tuple[int, Origin, int]] = []  # first time, whose, boot
         where = f'"fleet" = {text(fleet)} AND "node" = {text(node)}'
-        for group in client.query(NUMBERS.format(node=where)):
+        for group in client.query(NUMBERS.format(frames=client.source(FRAMES), node=where)):
             self._add(Origin(fleet, node, int(group["tags"]["journal"])), group)
         self._event_frames.sort()
         self._declared = client.query(

@@ -1,4 +1,11 @@
-"""InfluxQL over HTTP, the one query language of InfluxDB 1.x, 2.x (with a DBRP mapping) and 3.x."""
+"""InfluxQL over HTTP, the one query language of InfluxDB 1.x, 2.x (with a DBRP mapping) and 3.x.
+
+Who asks is the sink's `reader`, or who writes where that has no credentials of its own.
+
+In 3.x a policy is a database named `swapline/raw`. It looks there only if the statement names database and policy, and
+older ones refuse a request whose `db` is not that very name. So with `reader.policy` statements name both
+(`"swapline"."raw"."module"`), and the request names none: docs/retention.md.
+"""
 
 import json
 from collections.abc import Generator
@@ -6,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
+from pydantic import SecretStr
 
 from .config import Influxdb1Config, Influxdb2Config
 from .error import SinkBusyError, reason
@@ -26,19 +34,28 @@ def identifier(name: str) -> str:
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def reading_headers(config: Influxdb1Config | Influxdb2Config) -> dict[str, str]:
+    """Return the header that says as whom stored rows are asked for."""
+    if isinstance(config, Influxdb1Config):
+        return credentials(config.reader if config.reader.username else config)
+    return token_header(config.reader.token or config.token)
+
+
+def token_header(token: SecretStr) -> dict[str, str]:
+    """Return the header that shows a token."""
+    return {"Authorization": f"Token {token.get_secret_value()}"}
+
+
 class InfluxqlClient:
     """Asks one database. Threads may share it."""
 
     def __init__(self, config: Influxdb1Config | Influxdb2Config) -> None:
         self._url = config.url.rstrip("/") + "/query"
         self._lasting_policy = config.lasting_policy
-        if isinstance(config, Influxdb2Config):
-            self._database = config.bucket
-            headers = {"Authorization": f"Token {config.token.get_secret_value()}"}
-        else:
-            self._database = config.database
-            headers = credentials(config)
-        self._pool = urllib3.PoolManager(headers=headers, timeout=config.timeout_s, retries=False)
+        self._raw_policy = config.reader.policy
+        usual = config.database if isinstance(config, Influxdb1Config) else config.bucket
+        self._database = config.reader.database or usual
+        self._pool = urllib3.PoolManager(headers=reading_headers(config), timeout=config.timeout_s, retries=False)
         self._has_understood = False
 
     @property
@@ -48,12 +65,20 @@ class InfluxqlClient:
 
     def source(self, stream: str) -> str:
         """Return how a statement names the rows of a stream, or `frames`."""
-        return self.lasting(stream) if stream in LASTING else identifier(stream)
+        return self.lasting(stream) if stream in LASTING else self.named(stream, self._raw_policy)
 
     def lasting(self, measurement: str) -> str:
         """Return how a statement names what is kept for ever: a book, or a roll-up."""
-        policy = self._lasting_policy
-        return identifier(measurement) if policy is None else f"{identifier(policy)}.{identifier(measurement)}"
+        return self.named(measurement, self._lasting_policy or self._raw_policy)
+
+    def named(self, measurement: str, policy: str | None) -> str:
+        """Return how a statement names a measurement of a policy; None: of the default one."""
+        database = self._database if self._names_all else None
+        return ".".join(identifier(name) for name in (database, policy, measurement) if name is not None)
+
+    @property
+    def _names_all(self) -> bool:
+        return self._raw_policy is not None
 
     def query(self, statement: str) -> list[dict[str, Any]]:
         """Return the series of one statement's answer, times in ms. Raises `SinkBusyError`.
@@ -83,9 +108,9 @@ class InfluxqlClient:
         A series with more rows comes in several pieces. Raises `SinkBusyError`, also between two pieces. Whoever stops
         early closes the iterator, and with it the connection: the server stops as well.
         """
-        query = {"db": self._database, "epoch": "ns", "q": statement, "chunked": "true", "chunk_size": rows_max}
+        address = self._address(statement, epoch="ns", chunked="true", chunk_size=str(rows_max))
         try:
-            response = self._pool.request("GET", f"{self._url}?{urlencode(query)}", preload_content=False)
+            response = self._pool.request("GET", address, preload_content=False)
             try:
                 rest = b""
                 for part in response.stream(_PART_BYTES):
@@ -116,7 +141,7 @@ class InfluxqlClient:
 
         What only takes line protocol has no such page, or answers as if there were rows of what nobody wrote.
         """
-        statement = f'SELECT "value" FROM "{_NOTHING}"'  # noqa: S608 (our own name)
+        statement = f'SELECT "value" FROM {self.source(_NOTHING)}'  # noqa: S608 (our own name)
         response = self._get(statement)
         try:
             body = response.json()
@@ -130,11 +155,14 @@ class InfluxqlClient:
         return isinstance(results, list) and len(results) == 1 and not results[0].get("series")
 
     def _get(self, statement: str) -> urllib3.BaseHTTPResponse:
-        query = urlencode({"db": self._database, "epoch": "ms", "q": statement})
         try:
-            return self._pool.request("GET", f"{self._url}?{query}")
+            return self._pool.request("GET", self._address(statement, epoch="ms"))
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise SinkBusyError(f"{self._url} does not answer: {reason(error)}") from error
+
+    def _address(self, statement: str, **more: str) -> str:
+        database = {} if self._names_all else {"db": self._database}
+        return f"{self._url}?{urlencode({**database, **more, 'q': statement})}"
 
     def close(self) -> None:
         """Close the connections."""

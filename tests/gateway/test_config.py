@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from swapline_gateway import config as configuration
 from swapline_gateway.error import EXIT_CONFIGURATION, ConfigurationError
+from swapline_gateway.influxql import reading_headers
 
 
 def load(folder: Path, text: str) -> configuration.GatewayConfig:
@@ -33,6 +35,23 @@ def test_empty_file_gives_the_embedded_database_and_no_pages(tmp_path: Path) -> 
             "[sink]\ntype = 'influxdb2'\nurl = 'http://x'\ntokn = ''",
             ["sink.tokn: unknown key", "did you mean 'token'?"],
         ),
+        (
+            "[sink]\ntype = 'influxdb1'\nurl = 'http://x'\n[sink.reader]\nusrname = 'x'",
+            ["sink.reader.usrname: unknown key", "did you mean 'username'?", "database, policy)"],
+        ),
+        (
+            "[sink]\ntype = 'influxdb2'\nurl = 'http://x'\n[sink.reader]\nusername = 'x'",
+            ["sink.reader.username: unknown key", "(known here: token, database, policy)"],
+        ),
+        (
+            "[sink]\ntype = 'influxdb1'\nurl = 'http://x'\n[sink.reader]\npassword = 'geheim'",
+            ["sink.reader.password: *** is not allowed; it goes with a username of its own"],
+        ),
+        (
+            "[sink]\ntype = 'influxdb2'\nurl = 'http://x'\n[sink.reader]\npolicy = 'a\"b'",
+            ["sink.reader.policy: 'a\"b' is not allowed"],
+        ),
+        ("[sink]\n[sink.reader]\ntoken = 'x'", ["sink.reader: unknown key"]),
         ("[mqtt.tls]\ncertificat = 'x'", ["mqtt.tls.certificat: unknown key", "did you mean 'certificate'?"]),
         ("[spol]\npath = 'x'", ["spol: unknown key", "did you mean 'spool'?"]),
         ("sink = 3", ["sink: 3 is not allowed", "[sink]"]),
@@ -74,3 +93,22 @@ def test_secrets_show_neither_in_errors_nor_in_text(tmp_path: Path) -> None:
 def test_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         configuration.load(tmp_path / "none.toml")
+
+
+def test_reader_of_a_database_has_credentials_of_its_own_or_the_sinks(tmp_path: Path) -> None:
+    (tmp_path / "word").write_text("geheim\n")
+    section = "[sink]\ntype = 'influxdb1'\nurl = 'http://x'\nusername = 'w'\npassword = 'p'\n"
+    reader = "[sink.reader]\nusername = 'r'\npassword_file = 'word'\n"
+    sink = load(tmp_path, section + reader).sink
+    assert isinstance(sink, configuration.Influxdb1Config)
+    assert reading_headers(sink) == urllib3.make_headers(basic_auth="r:geheim")
+    assert "geheim" not in repr(sink)
+    for rest in ("", "[sink.reader]\npolicy = 'raw'\n"):
+        sink = load(tmp_path, section + rest).sink
+        assert isinstance(sink, configuration.Influxdb1Config)
+        assert reading_headers(sink) == urllib3.make_headers(basic_auth="w:p")
+    section = "[sink]\ntype = 'influxdb2'\nurl = 'http://x'\ntoken = 'w'\n"
+    for rest, token in (("", "w"), ("[sink.reader]\ndatabase = 'd'\n", "w"), ("[sink.reader]\ntoken = 'r'\n", "r")):
+        sink2 = load(tmp_path, section + rest).sink
+        assert isinstance(sink2, configuration.Influxdb2Config)
+        assert reading_headers(sink2) == {"Authorization": f"Token {token}"}

@@ -9,13 +9,13 @@ before it, and what a node told of itself is asked of its hourly roll-up: only f
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from swapline_gateway.fleet_record import RAISED_AGAIN_S, NodeKey
 from swapline_gateway.influxql import InfluxqlClient, text
-from swapline_gateway.sinks.line_protocol import tag_value
-from swapline_wire.catalogue import ALARM_STREAM, BOOT, EVENT_STREAM, KEY
+from swapline_gateway.sinks.line_protocol import FRAMES, tag_value
+from swapline_wire.catalogue import ALARM_STREAM, BOOT, EVENT_STREAM, KEY, MODULE, NODE, SLOT
 
 from .book import RAISED_AGAIN_MS, AlarmKey, AlarmRow, Boot
 from .source import ANSWER_MS_MAX, FRAME_MS_MAX, LAST_UTC_MS, Span
@@ -62,8 +62,8 @@ class InfluxqlAlarms:
         wider = span._replace(start_utc_ms=max(0, span.start_utc_ms - FRAME_MS_MAX))
         frames: dict[NodeKey, list[_Frame]] = defaultdict(list)
         for group in self._client.query(
-            f'SELECT "boot", "span_ms" FROM "frames" WHERE {_where(wider)} AND "stream" = {text(stream)}'  # noqa: S608
-            ' GROUP BY "fleet", "node", "journal"'
+            f'SELECT "boot", "span_ms" FROM {self._client.source(FRAMES)}'  # noqa: S608
+            f' WHERE {_where(wider)} AND "stream" = {text(stream)} GROUP BY "fleet", "node", "journal"'
         ):
             tags = group["tags"]
             of_node = frames[tags["fleet"], tags["node"]]
@@ -103,11 +103,14 @@ class InfluxqlAlarms:
         """See `AlarmSource.has_run`."""
         end = LAST_UTC_MS if end_utc_ms is None else end_utc_ms
         where = _where(Span(boot.time_utc_ms + RAISED_AGAIN_MS, end, boot.fleet, boot.node))
-        questions = [f'SELECT "uptime_s" FROM "node" WHERE {where} AND "uptime_s" >= {RAISED_AGAIN_S} LIMIT 1']  # noqa: S608
+        questions = [
+            f'SELECT "uptime_s" FROM {self._client.source(NODE.name)}'  # noqa: S608
+            f' WHERE {where} AND "uptime_s" >= {RAISED_AGAIN_S} LIMIT 1'
+        ]
         if self._client.has_lasting:
             where = _where(Span(_full_hour(boot.time_utc_ms), end - HOUR_MS, boot.fleet, boot.node))
             questions.append(
-                f'SELECT "uptime_s_max" FROM {self._client.lasting("node")}'  # noqa: S608
+                f'SELECT "uptime_s_max" FROM {self._client.lasting(NODE.name)}'  # noqa: S608
                 f' WHERE {where} AND "uptime_s_max" >= {RAISED_AGAIN_S} LIMIT 1'
             )
         return any(self._client.query(question) for question in questions)
@@ -115,21 +118,21 @@ class InfluxqlAlarms:
     def answered(self, key: AlarmKey, after_utc_ms: int) -> int | None:
         """See `AlarmSource.answered`."""
         end_ms = after_utc_ms + ANSWER_MS_MAX
-        found = self._first_of(key, Span(after_utc_ms + 1, end_ms, key.fleet, key.node), '"module"', '"slot"', "")
+        found = self._first_of(key, Span(after_utc_ms + 1, end_ms, key.fleet, key.node), self._client.source, "")
         if found is None and self._client.has_lasting:
             hours = Span(_full_hour(after_utc_ms), end_ms, key.fleet, key.node)
-            found = self._first_of(key, hours, self._client.lasting("module"), self._client.lasting("slot"), "_last")
+            found = self._first_of(key, hours, self._client.lasting, "_last")
         return found
 
-    def _first_of(self, key: AlarmKey, span: Span, module: str, slot: str, aggregate: str) -> int | None:
+    def _first_of(self, key: AlarmKey, span: Span, named: Callable[[str], str], aggregate: str) -> int | None:
         """Return when a module first answered in a bay or its slot said "empty", of rows or of a roll-up of them."""
         where = _where(span) + f" AND \"bay\" = '{key.bay}'"
         answer = "voltage_v_count" if aggregate else "time_quality"
         occupied = f'"occupied{aggregate}"'
         times: list[int] = []
         for question in (
-            f'SELECT first("{answer}") FROM {module} WHERE {where}',  # noqa: S608
-            f"SELECT first({occupied}) FROM {slot} WHERE {where} AND {occupied} = 0",  # noqa: S608
+            f'SELECT first("{answer}") FROM {named(MODULE.name)} WHERE {where}',  # noqa: S608
+            f"SELECT first({occupied}) FROM {named(SLOT.name)} WHERE {where} AND {occupied} = 0",  # noqa: S608
         ):
             times += [series["values"][0][0] for series in self._client.query(question)]
         return min(times, default=None)

@@ -6,32 +6,22 @@ import os
 import shutil
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from urllib.parse import urlencode
 
 import aiomqtt
 import click
 
 from swapline_gateway import config as configuration
-from swapline_gateway.config import DuckdbConfig, GatewayConfig, Influxdb1Config, Influxdb2Config
-from swapline_gateway.error import EXIT_PROBLEM, GatewayError, reason
+from swapline_gateway.config import DuckdbConfig, GatewayConfig
+from swapline_gateway.error import EXIT_PROBLEM, GatewayError
+from swapline_gateway.finding import Finding
 from swapline_gateway.spool_file import SQLITE_ERRORS
 from swapline_gateway.uplink import backlog_filters, explain, live_filters, make_client, subscribe
 
 FREE_SHARE_MIN = 0.05  # of the disk; below it a spool has nowhere to grow
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one look found: `advice` says what to do when it is not all right."""
-
-    part: str
-    is_ok: bool
-    text: str
-    advice: str = ""
 
 
 @click.command()
@@ -59,11 +49,10 @@ def _for_people(finding: Finding) -> str:
 
 def _findings(config: GatewayConfig, config_path: Path) -> Iterator[Finding]:
     yield Finding("configuration", is_ok=True, text=str(config_path))
-    looks: tuple[Callable[[GatewayConfig], Finding | None], ...] = (_broker, _spool, _database, _forever, _http)
-    for look in looks:
-        found = look(config)
-        if found is not None:
-            yield found
+    yield _broker(config)
+    yield _spool(config)
+    yield from _database(config)
+    yield _http(config)
 
 
 def _broker(config: GatewayConfig) -> Finding:
@@ -121,10 +110,13 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _database(config: GatewayConfig) -> Finding:
+def _database(config: GatewayConfig) -> Iterator[Finding]:
     if isinstance(config.sink, DuckdbConfig):
-        return _duckdb(config.sink)
-    return _influx(config)
+        yield _duckdb(config.sink)
+        return
+    from swapline_gateway.influx_check import findings  # noqa: PLC0415 (loads urllib3)
+
+    yield from findings(config.sink)
 
 
 def _duckdb(config: DuckdbConfig) -> Finding:
@@ -147,79 +139,6 @@ def _duckdb(config: DuckdbConfig) -> Finding:
         text = f"{path} is not a database of ours: {str(error).splitlines()[0]}"
         return Finding("database", is_ok=False, text=text, advice="set sink.path to a file of our own")
     return Finding("database", is_ok=True, text=f"{path}: {found[0] if found else 0} frames stored")
-
-
-def _influx(config: GatewayConfig) -> Finding:
-    """Ask the server with the gateway's own credentials for the database that frames go to."""
-    sink = config.sink
-    assert not isinstance(sink, DuckdbConfig)
-    request = _ask_influxdb1(sink) if isinstance(sink, Influxdb1Config) else _ask_influxdb2(sink)
-    return _ask(sink, request)
-
-
-def _forever(config: GatewayConfig) -> Finding | None:
-    """Ask for the place of events, alarms and books, where they have one of their own."""
-    sink = config.sink
-    if isinstance(sink, Influxdb1Config) and sink.forever:
-        request = _ask_influxdb1(sink)
-        path = "/query?" + urlencode({"q": f'SHOW RETENTION POLICIES ON "{sink.database}"'})
-        request = replace(request, path=path, name=sink.forever)
-    elif isinstance(sink, Influxdb2Config) and sink.forever_bucket:
-        request = _ask_influxdb2(sink.model_copy(update={"bucket": sink.forever_bucket}))
-    else:
-        return None
-    advice = "events, alarms and books wait until it is there: `swapline cloud apply` makes it"
-    return replace(_ask(sink, replace(request, is_made_by_us=False, advice=advice)), part="for ever")
-
-
-def _ask(sink: Influxdb1Config | Influxdb2Config, request: "Request") -> Finding:
-    import urllib3  # noqa: PLC0415
-
-    url = sink.url.rstrip("/")
-    try:
-        answer = urllib3.request("GET", url + request.path, timeout=5, retries=False, headers=request.headers)
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        advice = "start it, or see sink.url of the configuration"
-        return Finding("database", is_ok=False, text=f"{url} does not answer: {reason(error)}", advice=advice)
-    if answer.status in (401, 403):
-        text = f"{url} refuses our credentials ({answer.status})"
-        return Finding("database", is_ok=False, text=text, advice=f"see {request.keys} of the configuration")
-    if answer.status == 404:  # other servers behind the same write call have no such list
-        return Finding("database", is_ok=True, text=f"{url} answers, but cannot be asked for {request.name}")
-    if answer.status >= 300:
-        return Finding(
-            "database", is_ok=False, text=f"{url} answers {answer.status}", advice="see the server's own log"
-        )
-    if f'"{request.name}"'.encode() not in answer.data:
-        text = f"{url} has no {request.name}, or does not show it to us"
-        return Finding("database", is_ok=request.is_made_by_us, text=text, advice=request.advice)
-    return Finding("database", is_ok=True, text=f"{url} takes our credentials and has {request.name}")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """How to ask a server for the database `name`; `keys` of the configuration hold the credentials."""
-
-    path: str
-    headers: dict[str, str]
-    name: str
-    keys: str
-    is_made_by_us: bool
-    advice: str
-
-
-def _ask_influxdb1(sink: Influxdb1Config) -> Request:
-    from swapline_gateway.sinks.influxdb1 import credentials  # noqa: PLC0415 (loads urllib3)
-
-    advice = "the gateway makes it at its first start"
-    path = "/query?" + urlencode({"q": "SHOW DATABASES"})
-    return Request(path, credentials(sink), sink.database, "sink.username and sink.password", True, advice)
-
-
-def _ask_influxdb2(sink: Influxdb2Config) -> Request:
-    headers = {"Authorization": f"Token {sink.token.get_secret_value()}"}
-    path = "/api/v2/buckets?" + urlencode({"org": sink.org, "name": sink.bucket})
-    return Request(path, headers, sink.bucket, "sink.token", False, "make the bucket, or see sink.bucket and sink.org")
 
 
 def _http(config: GatewayConfig) -> Finding:

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from swapline_gateway.config import Influxdb1Config
+from swapline_gateway.config import Influxdb1Config, Influxdb1Reader
 from swapline_gateway.error import SinkBusyError, reason
 from swapline_gateway.reading import FrameRows
 
@@ -14,8 +14,8 @@ from .influx_answer import error_of
 from .influx_points import PointWriter
 
 
-def credentials(config: Influxdb1Config) -> dict[str, str]:
-    """Return the header that says who we are, if anybody."""
+def credentials(config: Influxdb1Config | Influxdb1Reader) -> dict[str, str]:
+    """Return the header that says who writes, or who asks, if anybody."""
     if config.username is None:
         return {}
     password = config.password.get_secret_value() if config.password else ""
@@ -35,6 +35,8 @@ class Influxdb1Sink:
 
     def open(self) -> None:
         """Make the database if it is not there and we may; without that right it must exist, as the first write tells.
+
+        A user that `swapline cloud apply` made may not, and is told 403.
 
         Raises `SinkBusyError` while the server does not answer.
         """
