@@ -6,6 +6,7 @@ Needs `systemd-analyze` and `systemd-sysusers` of systemd 250 or newer, and no r
 
 import configparser
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -138,6 +139,37 @@ def test_users_are_made_with_the_groups_that_they_need(tmp_path: Path, require: 
         unit = Unit(name)
         wanted = [*unit.values.get("User", []), *" ".join(unit.values.get("SupplementaryGroups", [])).split()]
         assert set(wanted) <= set(members), name
+
+
+def test_service_does_not_wait_for_units_that_wait_for_it() -> None:
+    unit = Unit("swapline-secrets.service")
+    waiting = unit.one("Before").split()
+    lines = [line for line in unit.values["ExecStartPost"] if "systemctl" in line]
+    assert {line.rstrip('"').split()[-1] for line in lines} == set(waiting) - {"grafana-server.service"}
+    assert all("--no-block" in line for line in lines)
+    assert int(unit.one("TimeoutStartSec")) > 0  # a oneshot has none by itself
+
+
+@pytest.mark.parametrize("is_renewed", [True, False])
+def test_gateway_is_started_again_when_its_copy_of_the_certificate_is_an_old_one(
+    tmp_path: Path, *, is_renewed: bool
+) -> None:
+    (line,) = [line for line in Unit("swapline-secrets.service").values["ExecStartPost"] if "/bin/sh" in line]
+    copied, made = tmp_path / "copied.crt", tmp_path / "made.crt"
+    loaded = Unit("swapline-gateway.service").values["LoadCredential"]
+    name, _, source = next(one for one in loaded if one.startswith("client.crt:")).partition(":")
+    copied.write_text("old")
+    made.write_text("new" if is_renewed else "old")
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    shell, option, script = shlex.split(line.lstrip("-+"))
+    assert f"/run/credentials/swapline-gateway.service/{name}" in script
+    assert source in script
+    script = script.replace(f"/run/credentials/swapline-gateway.service/{name}", str(copied)).replace(source, str(made))
+    subprocess.run([shell, option, script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True)
+    called = tmp_path / "called"
+    assert called.exists() == is_renewed
+    assert not is_renewed or called.read_text() == "--no-block try-restart swapline-gateway.service\n"
 
 
 @pytest.fixture
