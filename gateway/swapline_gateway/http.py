@@ -7,6 +7,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from .alarm.metrics import AlarmCollector
 from .alarm.routes import AlarmRoutes
 from .alarm.watch import AlarmWatch
 from .battery.keeper import Keeper
@@ -48,6 +49,7 @@ class HttpServer:
         ProcessCollector(registry=self._registry)
         self._registry.register(FiguresCollector(figures))
         self._registry.register(KeeperCollector(keeper.figures))
+        self._registry.register(AlarmCollector(alarms))
         self._registry.register(VitalsCollector(vitals))
         if outlook is not None:
             self._registry.register(OutlookCollector(outlook))

@@ -70,6 +70,17 @@ def statement_of(alarm: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {name: alarm[name] for name in ("fleet", "node", "bay", "code", "raised_utc_ms")} | STATEMENT | more
 
 
+async def alarm_metrics(gateway: Gateway) -> list[str]:
+    """Return what `/metrics` says of alarms, without what is 0."""
+
+    def read() -> str:
+        with urllib.request.urlopen(f"{gateway.http_url}/metrics", timeout=20) as answer:  # noqa: S310 (our own)
+            return str(answer.read(), "utf-8")
+
+    lines = (await asyncio.to_thread(read)).splitlines()
+    return [line for line in lines if line.startswith("swapline_alarms_") and not line.endswith(" 0.0")]
+
+
 async def retained(client: aiomqtt.Client, node: FrameSource) -> dict[str, Any]:
     """Wait for the acknowledgement that the broker keeps."""
     name = node.topic("state/acknowledged/1/1")
@@ -93,6 +104,12 @@ async def test_alarm_is_raised_escalated_acknowledged_and_cleared(
         assert alarm["acknowledgement"] is None
         _, live = await ask(gateway, "/api/view/alarms")
         assert live["content"].items() >= {"standing_count": 1, "unacknowledged_count": 1, "level_max": 2}.items()
+        assert await alarm_metrics(gateway) == [
+            'swapline_alarms_standing{level="2"} 1.0',
+            'swapline_alarms_unacknowledged{level="2"} 1.0',
+            'swapline_alarms_received_total{level="1"} 1.0',
+            'swapline_alarms_received_total{level="2"} 1.0',
+        ]
         status, answer = await ask(gateway, "/api/alarms/acknowledge", statement_of(alarm))
         assert (status, answer["problem"]) == (200, None)
         kept = answer["acknowledgement"]
@@ -102,6 +119,10 @@ async def test_alarm_is_raised_escalated_acknowledged_and_cleared(
         assert alarm["acknowledgement"] == kept
         again = await ask(gateway, "/api/alarms/acknowledge", statement_of(alarm, by="Somebody else"))
         assert again == (200, {"acknowledgement": kept, "problem": None})
+        seen = ['swapline_alarms_standing{level="2"} 1.0', "swapline_alarms_acknowledged_total 1.0"]
+        told = await alarm_metrics(gateway)
+        assert [told[0], told[-1]] == seen
+        assert not any("unacknowledged" in line for line in told)
         await tell(client, node, 20_000, 0)
         await tell(client, node, 30_000, 1)
         (standing,) = await alarms(gateway, "standing=1&node=told", lambda found: found and found[0]["level"] == 1)
@@ -144,7 +165,9 @@ async def test_what_happened_before_the_last_weeks_is_asked_of_the_database(
             await tell(client, node, 1000, 2)
             await tell(client, node, 9000, 0)
             await acks.wait_for({1, 2})
-            (alarm,) = await alarms(gateway, f"since={long_ago_ms}&node=old", len)
+            (alarm,) = await alarms(
+                gateway, f"since={long_ago_ms}&node=old", lambda found: found and found[0]["cleared_utc_ms"]
+            )
         async with make_gateway(http=PAGES) as gateway:
             assert await alarms(gateway, f"since={long_ago_ms}&node=old", len) == [alarm]
             _, answer = await ask(gateway, "/api/alarms?node=old")

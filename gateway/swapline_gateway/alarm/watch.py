@@ -8,6 +8,7 @@ A database that is away costs the past and nothing else: what comes is shown, an
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
@@ -97,6 +98,8 @@ class AlarmWatch:
         review_s: float = REVIEW_S,
     ) -> None:
         self.revision = 0  # grows with every change
+        self.received: Counter[int] = Counter()  # rows of alarms that this gateway took from nodes, by level
+        self.acknowledged = 0  # by people who said so here
         self.problem = "" if source else _NO_PAST
         self._state = state
         self._uplink = uplink
@@ -108,6 +111,7 @@ class AlarmWatch:
         if source is not None:
             self._shelf.begin(state.now_utc_ms())
         self._changed = asyncio.Event()
+        self._deriving = 0  # calls that have not settled all of their nodes yet
         self._is_read = source is None
         self._connections = 0  # in this one of the uplink's the past was read
         self._backoff = Backoff(delay_s_max=review_s)
@@ -123,7 +127,9 @@ class AlarmWatch:
     def take_item(self, item: Item) -> None:
         """Take a frame that this gateway has stored."""
         if item.decoded.stream is catalogue.ALARM_STREAM:
-            self._shelf.put_rows(rows_of_item(item))
+            rows = rows_of_item(item)
+            self.received.update(row.level for row in rows)
+            self._shelf.put_rows(rows)
         elif item.decoded.stream is catalogue.EVENT_STREAM:
             self._shelf.put_boots(boots_of_item(item))
         self._note()
@@ -231,16 +237,33 @@ class AlarmWatch:
 
     async def _derive(self, nodes: Iterable[NodeKey]) -> None:
         is_changed = False
-        for node in nodes:
-            self._shelf.dirty.discard(node)
-            witness = _Witness(self._state, node, self._source)
-            alarms = await self._worker.run(join, self._shelf.rows_of(node), self._shelf.boots_of(node), witness)
-            is_changed = self._shelf.settle(node, alarms) or is_changed
+        self._deriving += 1
+        try:
+            for node in nodes:
+                self._shelf.dirty.discard(node)
+                witness = _Witness(self._state, node, self._source)
+                alarms = await self._worker.run(join, self._shelf.rows_of(node), self._shelf.boots_of(node), witness)
+                is_changed = self._shelf.settle(node, alarms) or is_changed
+        finally:
+            self._deriving -= 1
         if is_changed:
             self.revision += 1
             self._state.announce()
 
     # Questions.
+
+    def is_whole(self) -> bool:
+        """Say whether everything is known that can be known: connected, the past read, all of it derived."""
+        is_read = self._source is not None and self._is_read and self._connections == self._uplink.connection_count
+        return is_read and self._uplink.connected.is_set() and not (self._shelf.dirty or self._deriving)
+
+    def standing(self) -> list[Alarm]:
+        """Return the alarms that stand."""
+        return self._shelf.standing()
+
+    def since_utc_ms(self) -> int:
+        """Return since when all rows are here; of alarms that were raised earlier nothing may be known."""
+        return self._shelf.since_utc_ms
 
     def figures(self) -> dict[str, int]:
         """Return what every page shows: how many alarms stand, and how many of them nobody has seen."""
@@ -306,6 +329,7 @@ class AlarmWatch:
                 note=note,
             )
             await self._keep(said)
+            self.acknowledged += 1
             self._shelf.put_said([said])
             await self._derive({(fleet, node)})
             return said, await self._publish(said)
