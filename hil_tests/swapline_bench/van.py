@@ -14,6 +14,7 @@ from .route import ACCELERATION_MPS2, City, Driver, Leg
 from .traction_bus import TractionBus
 
 DRIVE_STEP_S = 1.0  # longest step of the driver
+FILTER_S = 1.0  # of the controller's acceleration: the driver's last walking pace at a stop ends within one step
 BUS_STEP_S = 3.0  # longest step of the parallel modules while driving
 PARKED_STEP_S = 15.0
 PARKED_S = (30.0, 130.0)  # unloading at an address
@@ -259,7 +260,8 @@ class Van:
         effort = drive(self.build, self.mass_kg, motion, dt_s, charge_w_max=self._modules_w_max)
         self._point, self.altitude_m = point, altitude_m
         self.odometer_km += covered_m / 1000.0
-        self.acceleration_mps2 = (driver.speed_mps - before_mps) / dt_s
+        change_mps2 = (driver.speed_mps - before_mps) / dt_s - self.acceleration_mps2
+        self.acceleration_mps2 += change_mps2 * min(1.0, dt_s / FILTER_S)
         self.motor_torque_nm = effort.torque_nm
         self.accelerator_pct = min(100.0, max(0.0, effort.bus_j / dt_s / self.build.power_w_max * 100.0))
         self.brake_pct = min(100.0, max(0.0, -self.acceleration_mps2 / 4.0 * 100.0))

@@ -274,6 +274,18 @@ def test_no_bms_protects_itself_from_a_healthy_van_in_whatever_steps_its_time_pa
     assert max(steps_a) > 400.0, "it braked hard"
 
 
+def test_no_stop_of_a_healthy_van_looks_like_a_crash_in_however_short_steps_its_time_passes() -> None:
+    van = make_van()
+    hardest_mps2 = stops = 0.0
+    for _ in range(7_000):
+        before_kmh = van.speed_kmh
+        van.step(0.05)
+        hardest_mps2 = min(hardest_mps2, van.acceleration_mps2)
+        stops += before_kmh > 0.0 == van.speed_kmh
+    assert stops >= 3
+    assert -5.0 < hardest_mps2 < -1.0, "brakes hold 3 m/s2; a crash is 12 and more"
+
+
 def test_a_van_sent_to_the_station_on_its_way_goes_there_without_a_jump() -> None:
     van = make_van(seed=2)
     while van.speed_kmh < 30.0:
