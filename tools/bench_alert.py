@@ -1,7 +1,8 @@
 """Measure what the alert rules' statements cost a real InfluxDB 1.x: `python tools/bench_alert.py --vans 500`.
 
-Of each van there are a day of rows of the stream `node`, four hours of frames, their roll-ups, weeks of alarms, a
-module that was lost, a day of losses, and the outlook; of two gateways a day of what they say of themselves.
+Of each van there are a day of rows of the stream `node`, five hours of frames as roll-ups, weeks of what was told of
+its alarms, a module that was lost, a day of losses, and the outlook; of two gateways a day of what they say of
+themselves.
 """
 
 import argparse
@@ -19,7 +20,6 @@ from swapline_wire.catalogue import FRAMES_DROPPED, MODULE_LOST
 NODE_STEP_S, FRAMES_A_SECOND, ALARMS = 30, 0.5, 20
 BODY_LINES = 50_000
 DAY_S, SPAN_S = 86_400, 14_400
-MODULE_STEP_S, MODULE_SPAN_S = 5, 1800
 GATEWAYS, STATIONS = 2, 20
 
 
@@ -27,14 +27,6 @@ def node_lines(vans: int, now: int) -> Iterator[str]:
     for van in range(vans):
         for second in range(now - DAY_S, now, NODE_STEP_S):
             yield f"node,fleet=f,node=van-{van:05} uptime_s={second - now + DAY_S}i {second}"
-
-
-def frame_lines(vans: int, now: int) -> Iterator[str]:
-    for van in range(vans):
-        for seq in range(int(SPAN_S * FRAMES_A_SECOND)):
-            stream = ("node", "vehicle", "module", "position")[seq % 4]
-            second = now - SPAN_S + int(seq / FRAMES_A_SECOND)
-            yield f"frames,fleet=f,node=van-{van:05},journal=7,stream={stream} seq={seq}i,boot=3i {second}"
 
 
 def hour_lines(vans: int, now: int) -> Iterator[str]:
@@ -52,20 +44,8 @@ def alarm_lines(vans: int, now: int) -> Iterator[str]:
     for van in range(vans):
         for number in range(ALARMS):
             owner = f"fleet=f,node=van-{van:05},bay=1,module=M{van:05},code={number + 1}"
-            yield f"alarm,{owner} level={2 * (number == 0)}i {now - number * DAY_S}"
-        yield f"alarm,fleet=f,node=van-{van:05},bay=1,code={MODULE_LOST} level=2i {now - DAY_S}"
-
-
-def module_lines(vans: int, now: int) -> Iterator[str]:
-    for van in range(vans):
-        for second in range(now - MODULE_SPAN_S, now, MODULE_STEP_S):
-            yield f"module,fleet=f,node=van-{van:05},bay=1,module=M{van:05} time_quality=1i {second}"
-
-
-def module_hour_lines(vans: int, now: int) -> Iterator[str]:
-    for van in range(vans):
-        for age_h in range(7 * 24):
-            yield f"module,fleet=f,node=van-{van:05},bay=1,module=M{van:05} voltage_v_count=720i {now - age_h * 3600}"
+            yield f"standing,{owner} level={2 * (number == 0)}i {now - number * DAY_S}"
+        yield f"standing,fleet=f,node=van-{van:05},bay=1,code={MODULE_LOST} level=2i {now - DAY_S}"
 
 
 def event_lines(vans: int, now: int) -> Iterator[str]:
@@ -116,11 +96,8 @@ def main() -> None:
         now = int(time.time())
         for policy, lines in (
             (RAW, node_lines),
-            (RAW, frame_lines),
             (FOREVER, hour_lines),
             (FOREVER, alarm_lines),
-            (RAW, module_lines),
-            (FOREVER, module_hour_lines),
             (FOREVER, event_lines),
             (RAW, outlook_lines),
             (RAW, gateway_lines),

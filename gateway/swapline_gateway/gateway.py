@@ -15,6 +15,7 @@ import aiomqtt
 
 from . import books
 from .alarm.access import make_watch
+from .alarm.standing import StandingRows
 from .battery.access import make_store
 from .battery.derivation import Derivation
 from .battery.keeper import Keeper
@@ -131,6 +132,7 @@ class Gateway:
         self._outlook = self._make_outlook()
         if self._outlook is not None:
             stack.callback(self._outlook.close)
+        self._standing = None if isinstance(self.config.sink, DuckdbConfig) else self._make_standing(stack)
         await self._open_http(stack)
 
     def _make_keeper(self, stack: contextlib.AsyncExitStack) -> Keeper:
@@ -205,6 +207,12 @@ class Gateway:
         questions = Questions(InfluxqlClient(sink))
         return Outlook(config, questions=questions, sink=make_line_sink(sink), alarms=self._alarms)
 
+    def _make_standing(self, stack: contextlib.AsyncExitStack) -> StandingRows:
+        """Return what tells boards which alarms stand. Nobody draws them from a file."""
+        found = StandingRows(self._alarms, self._store)
+        stack.callback(found.close)
+        return found
+
     async def _open_http(self, stack: contextlib.AsyncExitStack) -> None:
         if self.config.http is None:
             return
@@ -234,11 +242,11 @@ class Gateway:
 
     async def _serve(self) -> None:
         """Run all parts until stopped, cancelled, or one of them fails."""
-        outlook = () if self._outlook is None else (("outlook", self._outlook.run()),)
+        derived = {"outlook": self._outlook, "standing": self._standing}
         tasks: dict[str, asyncio.Task[object]] = {
             name: asyncio.create_task(part, name=name)
             for name, part in (
-                *outlook,
+                *((name, part.run()) for name, part in derived.items() if part is not None),
                 ("uplink", self._uplink.run()),
                 ("uplink of backlog", self._backlog_uplink.run()),
                 ("intake", self._intake.run()),
@@ -261,6 +269,8 @@ class Gateway:
             await asyncio.shield(asyncio.ensure_future(self._end(tasks)))
             if failed is not None:
                 failed.result()
+            if self._stopping.is_set():
+                await self._vitals.say_goodbye()
 
     async def _announce(self) -> None:
         await self._uplink.connected.wait()

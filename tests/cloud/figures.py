@@ -53,6 +53,7 @@ def gateway_points(begin_utc_ms: int, end_utc_ms: int) -> Iterator[Point]:
             memory_bytes=180_000_000 + random.randint(0, 8_000_000),
             cpu_s=age_s * 0.11,
             uptime_s=age_s,
+            ended=0,
         )
         yield make_point(
             BROKER,

@@ -21,6 +21,10 @@ from swapline_cloud.config import CloudConfig
 from swapline_cloud.database.access import make_part
 from swapline_cloud.database.continuous import selection
 from swapline_cloud.rollup import DATABASE, FOREVER, LEVELS, MINUTE, RAW, Level, Rollup, rollups
+from swapline_gateway.alarm.source import Span
+from swapline_gateway.alarm.source_influxql import InfluxqlAlarms
+from swapline_gateway.alarm.standing import changes, row_of
+from swapline_gateway.alarm.watch import read_alarms
 from swapline_gateway.battery.concern import Concerns
 from swapline_gateway.battery.derivation import Derivation
 from swapline_gateway.battery.store_influxql import InfluxqlStore
@@ -102,6 +106,12 @@ class Filled:
         assert not derived.failed, derived.failed
         derivation.figures(derivation.modules())
         derivation.sweep()
+
+    def tell_standing(self) -> None:
+        """Tell which alarms stand, as a gateway that has just been started."""
+        standing = [alarm for alarm in read_alarms(InfluxqlAlarms(self._client), Span(0)) if alarm.is_standing]
+        told = changes({}, standing, since_utc_ms=0, now_utc_ms=self.now_utc_ms)
+        self.put(row_of(tags, one) for tags, one in told.items())
 
     def roll_up(self, since_utc_ms: Mapping[str, int]) -> None:
         """Make the roll-ups of everything since then, by policy."""
@@ -185,6 +195,7 @@ def fill(database: Filled, size: Size) -> None:
             database.write(batch, stored_utc_ms)
             frames += batch
     database.derive(frames)
+    database.tell_standing()
     database.put_points(gateway_points(life.begin_utc_ms, database.now_utc_ms))
     database.put_points(outlook_points(FLEET, life))
     # Minutes of the past would take the server a minute, and nothing asks for them that does not ask for these.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from swapline_cloud.rollup import FOREVER, FRAMES_ROLLUP, MINUTE, RAW, rollups, tags
+from swapline_gateway.alarm.standing import STANDING
 from swapline_gateway.battery.store_influxql import ABSENT
 from swapline_gateway.battery.table import TABLES, Table
 from swapline_gateway.outlook.table import OUTLOOKS
@@ -50,7 +51,7 @@ def written() -> dict[tuple[str, str], Written]:
     for rollup in rollups():
         rolled = Written(frozenset(column.name for column in rollup.columns), frozenset(rollup.tags))
         found[MINUTE, rollup.measurement] = found[FOREVER, rollup.measurement] = rolled
-    found |= {(FOREVER, table.name): _of_table(table, ABSENT) for table in TABLES}
+    found |= {(FOREVER, table.name): _of_table(table, ABSENT) for table in (*TABLES, STANDING)}
     return found | {(RAW, table.name): _of_table(table) for table in (*VITALS, *OUTLOOKS)}
 
 

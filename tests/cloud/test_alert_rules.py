@@ -19,6 +19,7 @@ from swapline_cloud.alert.rules import RULES, render, rules
 from swapline_cloud.config import AlertConfig
 from swapline_cloud.rollup import FRAMES_ROLLUP, columns
 from swapline_cloud.text import LANGUAGES
+from swapline_gateway.alarm.standing import STANDING
 from swapline_gateway.outlook.table import OUTLOOK, OUTLOOK_STATION
 from swapline_gateway.vitals.table import VITALS
 from swapline_wire import catalogue, catalogue_text
@@ -39,7 +40,7 @@ def known_names(measurement: str) -> set[str]:
         return {"fleet", "node", "bay", "module", "time_quality", *(signal.name for signal in stream.signals), *rolled}
     if measurement == "frames":
         return FRAMES
-    table = next(table for table in (*VITALS, OUTLOOK, OUTLOOK_STATION) if table.name == measurement)
+    table = next(table for table in (*VITALS, OUTLOOK, OUTLOOK_STATION, STANDING) if table.name == measurement)
     return {*table.tags, *table.fields}
 
 
@@ -223,12 +224,9 @@ def rows(node: str, newest_s: float, *, count: int = 5, step_s: float = 15) -> l
     return [("raw", f"node,fleet=f,node={node}", "uptime_s=5i", newest_s + i * step_s) for i in range(count)]
 
 
-def frame(stream: str, node: str, seq: int, age_s: float, *, boot: int = 3) -> Point:
-    return ("raw", f"frames,fleet=f,node={node},journal=7,stream={stream}", f"seq={seq}i,boot={boot}i", age_s)
-
-
-def alarm(node: str, level: int, age_s: float, *, code: int = 1, place: str = ",bay=1,module=M1") -> Point:
-    return ("forever", f"alarm,fleet=f,node={node}{place},code={code}", f"level={level}i,time_quality=3i", age_s)
+def told(node: str, level: int, age_s: float, *, code: int = 1, place: str = ",bay=1,module=M1") -> Point:
+    """Return what a gateway tells of an alarm; level 0: it stands no more."""
+    return ("forever", f"standing,fleet=f,node={node}{place},code={code}", f"level={level}i,raised_utc_ms=9i", age_s)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -250,68 +248,41 @@ def test_a_node_that_speaks_again_is_not_silent(database: Database) -> None:
 
 
 def test_alarms_fire_by_their_last_level(database: Database) -> None:
-    for node, levels in {"up": (2, 3), "stands": (2,), "cleared": (3, 0), "low": (1,), "again": (2, 0, 2)}.items():
-        for index, level in enumerate(levels):
-            database.write(alarm(node, level, 300 - index * 20), frame("alarm", node, index + 1, 300 - index * 20))
-        database.write(frame("node", node, 100, 5))
-    assert database.firing("alarm-level-2") == ["again", "stands"]
+    for node, levels in {"up": (2, 3), "stands": (2,), "over": (3, 0), "low": (1,), "again": (2, 0, 2)}.items():
+        database.write(*(told(node, level, 300 - index * 20) for index, level in enumerate(levels)))
+    database.write(told("for-weeks", 2, 29 * 86_400))
+    assert database.firing("alarm-level-2") == ["again", "for-weeks", "stands"]
     assert database.firing("alarm-level-3") == ["up"]
 
 
 def test_an_alarm_fires_for_each_code_and_module_of_its_own(database: Database) -> None:
     database.write(
-        alarm("van", 2, 60, code=1),
-        alarm("van", 2, 60, code=6),
-        alarm("van", 2, 60, code=6, place=",bay=2,module=M2"),
-        alarm("van", 2, 60, code=96, place=""),
-        frame("alarm", "van", 1, 60),
-        frame("node", "van", 2, 60),
+        told("van", 2, 60, code=1),
+        told("van", 2, 60, code=6),
+        told("van", 2, 60, code=6, place=",bay=2,module=M2"),
+        told("van", 2, 60, code=96, place=""),
     )
     found = {(labels["bay"], labels["module"], labels["code"]) for labels in database.fire("alarm-level-2").firing}
     assert found == {("1", "M1", "1"), ("1", "M1", "6"), ("2", "M2", "6"), ("", "", "96")}
 
 
-def test_an_alarm_is_over_when_its_node_was_started_again_and_does_not_tell_it(database: Database) -> None:
-    for node in ("away", "back", "back-and-told"):
-        database.write(
-            alarm(node, 3, 4000), frame("alarm", node, 1, 4000, boot=3), frame("node", node, 2, 3900, boot=3)
-        )
-    assert database.firing("alarm-level-3") == ["away", "back", "back-and-told"]
-    database.write(
-        *(frame("node", node, 3, 100, boot=4) for node in ("back", "back-and-told")),
-        alarm("back-and-told", 3, 90),
-        frame("alarm", "back-and-told", 4, 90, boot=4),
-    )
-    assert database.firing("alarm-level-3") == ["away", "back-and-told"]
+def test_rows_of_alarms_alone_fire_nothing(database: Database) -> None:
+    series = "alarm,fleet=f,node=van,bay=1,module=M1"
+    database.write(*(("forever", f"{series},code={code}", "level=3i", 5) for code in (1, 14)))
+    assert [database.firing(name) for name in ("alarm-level-2", "alarm-level-3", "module-lost")] == [[], [], []]
 
 
-def test_an_alarm_that_overtakes_its_boots_first_rows_fires(database: Database) -> None:
-    database.write(frame("node", "van", 1, 100, boot=3), frame("alarm", "van", 2, 1, boot=4), alarm("van", 3, 1))
-    assert database.firing("alarm-level-3") == ["van"]
+def test_one_alarm_told_again_after_a_restart_leaves_the_other_ended(database: Database) -> None:
+    database.write(told("van", 3, 4000), told("van", 3, 4000, code=5), told("van", 0, 90, code=5))
+    assert [labels["code"] for labels in database.fire("alarm-level-3").firing] == ["1"]
 
 
-def test_a_lost_module_fires_until_one_answers_in_its_bay(database: Database) -> None:
-    bays = [
-        ("forever", f"module,fleet=f,node=van,bay={bay},module=M{bay}", "voltage_v_count=60i", 7000) for bay in (1, 2)
-    ]
-    database.write(
-        *bays, alarm("van", 2, 500, code=14), frame("alarm", "van", 1, 500), frame("node", "van", 2, 5, boot=9)
-    )
+def test_a_lost_module_fires_as_one_and_until_the_book_has_it_back(database: Database) -> None:
+    database.write(told("van", 2, 500, code=14, place=",bay=1"), told("van", 2, 500, code=14, place=",bay=2"))
     assert database.firing("alarm-level-2") == []
-    assert database.firing("module-lost") == ["van"]
-    database.write(("raw", "module,fleet=f,node=van,bay=2,module=M2", "time_quality=3i", 5))
-    assert database.firing("module-lost") == ["van"]
-    database.write(*(("raw", "module,fleet=f,node=van,bay=1,module=M3", "time_quality=3i", s) for s in (1, 5, 9)))
-    assert database.firing("module-lost") == []
-
-
-def test_a_lost_module_that_its_node_misses_no_more_does_not_fire(database: Database) -> None:
-    database.write(
-        ("forever", "module,fleet=f,node=station,bay=1,module=M1", "voltage_v_count=60i", 7000),
-        alarm("station", 2, 500, code=14),
-        alarm("station", 0, 300, code=14),
-    )
-    assert database.firing("module-lost") == []
+    assert database.firing("module-lost", "bay") == ["1", "2"]
+    database.write(told("van", 0, 5, code=14, place=",bay=2"))
+    assert database.firing("module-lost", "bay") == ["1"]
 
 
 def outlook(node: str, soc_min_pct: float, distance_km: float | None, age_s: float = 30) -> Point:
@@ -404,6 +375,11 @@ def test_a_gateway_fires_when_it_tells_nothing_for_three_minutes(database: Datab
     for name, age_s in (("runs", 10), ("late", 170), ("silent", 190), ("taken-away", 90_000)):
         database.write(gateway(name, "uptime_s=5", age_s))
     assert database.firing("gateway-silent", "gateway") == ["silent"]
+    for name, rows in {"ended": (0, 1), "started-again": (1, 0), "fell-silent": (0, 0)}.items():
+        database.write(*(gateway(name, f"uptime_s=5,ended={ended}i", 900 - 300 * i) for i, ended in enumerate(rows)))
+    assert database.firing("gateway-silent", "gateway") == ["fell-silent", "silent", "started-again"]
+    database.write(gateway("started-again", "uptime_s=5,ended=0i"))
+    assert database.firing("gateway-silent", "gateway") == ["fell-silent", "silent"]
     assert rendered("gateway-silent")["noDataState"] == "Alerting"
 
 

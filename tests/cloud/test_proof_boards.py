@@ -25,6 +25,7 @@ from swapline_cloud.viewer import (
     values_of,
     variables,
 )
+from swapline_gateway.alarm.standing import STANDING
 from swapline_gateway.battery.table import ACKNOWLEDGEMENT, CONTRADICTION, WARNING
 from swapline_gateway.outlook.table import OUTLOOK, OUTLOOK_STATION
 from swapline_gateway.vitals.point import make_point
@@ -201,6 +202,7 @@ def plant(fleet: Filled) -> None:
     """Write what no healthy fleet has, of this moment, so that every board that opens now shows it."""
     now_ms = fleet.now_utc_ms - 1000
     tags = {"module": GUILTY, "fleet": FLEET, "node": "van-001", "bay": "1"}
+    standing = STANDING.row(now_ms, tags | {"code": "6"}, level=3, raised_utc_ms=now_ms)
     alarms = [{"fleet": FLEET, "node": node, "bay": "1", "code": "6"} for node in ("van-001", "station-001")]
     seen: dict[str, Any] = {"acknowledged_utc_ms": now_ms, "said_by": "Li", "note": "seen"}
     fleet.put(
@@ -209,6 +211,7 @@ def plant(fleet: Filled) -> None:
                 now_ms, {"module": GUILTY, "kind": "self_discharge"}, score=2.5, text="Cell 7 ...", detail="{}"
             ),
             CONTRADICTION.row(now_ms, tags | {"kind": "two_places"}, until_utc_ms=now_ms, text="It cannot be in both."),
+            standing,
             *(ACKNOWLEDGEMENT.row(now_ms, alarm, module=GUILTY, **seen) for alarm in alarms),
         ]
     )

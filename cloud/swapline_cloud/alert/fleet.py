@@ -2,7 +2,7 @@
 
 from swapline_cloud.board.word import states
 from swapline_cloud.config import AlertConfig
-from swapline_cloud.rollup import FOREVER, RAW_DAYS
+from swapline_cloud.rollup import FOREVER
 from swapline_cloud.text import Text
 from swapline_wire.catalogue import MODULE_LOST
 
@@ -12,8 +12,8 @@ from .words import WORDS
 
 _BAY = (*NODE, "bay")
 _ALARM = (*_BAY, "module", "code")
-# Alarms are looked for as far back as the points of their frames are kept.
-_ALARM_SPAN = f"{RAW_DAYS - 1}d"
+# The alarm book reads no farther back either; the gateway tells each day what stands still.
+_STANDING_SPAN = "30d"
 _OUTLOOK_SPAN = "10m"
 _FAR_AWAY_KM = 20_000  # no place on earth is farther away
 
@@ -45,40 +45,25 @@ def _node_silent(config: AlertConfig) -> Rule:
 
 
 def _alarm(level: int, severity: str) -> Rule:
-    told = ask(
-        'last("level") AS "level"',
-        "alarm",
-        policy=FOREVER,
-        where=[f"\"code\" != '{MODULE_LOST}'"],
-        span=_ALARM_SPAN,
-        by=_ALARM,
-    )
     tags = ", ".join(f'"{tag}"' for tag in _ALARM)
-    stands = f'SELECT "level" FROM ({told}) WHERE "level" = {level} GROUP BY {tags}'  # noqa: S608 (our own names)
+    where = f'"level" = {level} AND "code" != \'{MODULE_LOST}\''
+    stands = f'SELECT "level" FROM ({_standing()}) WHERE {where} GROUP BY {tags}'  # noqa: S608 (our own names)
     name = f"alarm-level-{level}"
     return Rule(
         name=name,
         words=WORDS[name].fill(name=_name_by_code()),
         first=Condition(stands, "==", level),
-        second=Condition(_boots_since_alarm(), ">=", 0),
         board="van",
         board_labels=NODE,
         for_s=0,  # the node has waited already, for as long as the alarm table says
         severity=severity,
         no_data=OK,  # none stands
-        keep_firing_s=120,  # a node that was started again tells within a minute what still stands
     )
 
 
-def _boots_since_alarm() -> str:
-    """Return how many starts of its node an alarm has seen, below zero.
-
-    What stood when a node was started again, and was not told by it again, is over (docs/alarms.md): an alarm's frame
-    has the number of its boot, and so have the node's own rows. A node without a later boot has its alarm.
-    """
-    told = ask('last("boot")', "frames", where=["\"stream\" = 'alarm'"], span=_ALARM_SPAN, by=NODE, as_n=True)
-    runs = ask('last("boot") * -1', "frames", where=["\"stream\" = 'node'"], span="1d", by=NODE, as_n=True)
-    return join("sum", told, runs, span=_ALARM_SPAN, by=NODE)
+def _standing(*where: str) -> str:
+    """Return the last word of the gateways' alarm book on each alarm; level 0 of those that stand no more."""
+    return ask('last("level") AS "level"', "standing", policy=FOREVER, where=where, span=_STANDING_SPAN, by=_ALARM)
 
 
 def _name_by_code() -> Text:
@@ -93,16 +78,10 @@ def _name_by_code() -> Text:
 
 
 def _module_lost() -> Rule:
-    # It ends when a module answers in that bay, also after a restart, of which no row of the alarm tells. Where the
-    # slot says "empty", the node tells the end. A bay in which nobody answers for a week is no longer asked about.
-    where = [f"\"code\" = '{MODULE_LOST}'"]
-    answers = ask('count("time_quality")', "module", span="3m", by=_BAY, as_n=True)
-    used = ask('last("voltage_v_count") * 0', "module", policy=FOREVER, span="7d", by=_BAY, as_n=True)
     return Rule(
         name="module-lost",
         words=WORDS["module-lost"],
-        first=Condition(ask('last("level")', "alarm", policy=FOREVER, where=where, span="7d", by=_BAY), ">", 0),
-        second=Condition(join("sum", answers, used, span="7d", by=_BAY), "<", 1),
+        first=Condition(_standing(f"\"code\" = '{MODULE_LOST}'"), ">", 0),
         board="van",
         board_labels=NODE,
         for_s=60,

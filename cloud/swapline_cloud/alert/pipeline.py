@@ -96,7 +96,7 @@ def _gateway_silent() -> Rule:
     return Rule(
         name="gateway-silent",
         words=WORDS["gateway-silent"],
-        first=Condition(silence("uptime_s", "gateway", minutes=3, by=GATEWAY), "<", 1),
+        first=Condition(silence("uptime_s", "gateway", minutes=3, by=GATEWAY, excuse="ended"), "<", 1),
         board="pipeline-health",
         board_labels=GATEWAY,
         for_s=120,

@@ -52,7 +52,6 @@ class Rule:
     no_data: str  # and why: beside each rule
     second: Condition | None = None
     join: str = "&&"
-    keep_firing_s: int = 0
     error: str = KEEP  # one rule alone says that the database cannot be asked; all others would say it again
     group: str = OFTEN
 
@@ -73,7 +72,7 @@ class Rule:
             "noDataState": self.no_data,
             "execErrState": self.error,
             "for": duration(self.for_s),
-            "keep_firing_for": duration(self.keep_firing_s),
+            "keep_firing_for": "0s",  # said, so that what Grafana kept of an earlier version ends
             "labels": {"swapline": "true", "severity": self.severity},
             "annotations": {
                 "summary": self.words.summary.of(language),

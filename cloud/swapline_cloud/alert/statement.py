@@ -34,15 +34,18 @@ def join(how: str, *parts: str, span: str, by: Sequence[str]) -> str:
     return f'SELECT {how}("n") FROM {sources} WHERE time >= now() - {span} {_group(by)}'  # noqa: S608 (our own names)
 
 
-def silence(field: str, measurement: str, *, minutes: int, by: Sequence[str]) -> str:
+def silence(field: str, measurement: str, *, minutes: int, by: Sequence[str], excuse: str = "") -> str:
     """Return how many rows came within the last minutes, 0 for everybody who was heard within a day, but not since.
+
+    `excuse` is a field whose last value of the day is added: 1 from who said that it would be silent.
 
     That nobody waits for a bucket's end is why this is no `GROUP BY time()`. Who is silent for a day is not asked about
     any more. With 100 nodes of a row each 15 s it takes 0.06 s, counts by buckets of ten minutes 0.18 s.
     """
     rows = ask(f'count("{field}")', measurement, span=f"{minutes}m", by=by, as_n=True)
     known = ask(f'last("{field}") * 0', measurement, span="1d", by=by, as_n=True)
-    return join("sum", rows, known, span="1d", by=by)
+    excused = [ask(f'last("{excuse}")', measurement, span="1d", by=by, as_n=True)] if excuse else []
+    return join("sum", rows, known, *excused, span="1d", by=by)
 
 
 def _group(by: Sequence[str]) -> str:

@@ -22,8 +22,7 @@ from .shared import (
     TO_VAN,
     alarm_fields,
     alarms_by_level,
-    standing,
-    time_field,
+    standing_table,
 )
 from .unit import GREEN, ORANGE, RED, YELLOW, steps, unit_by_name, unit_of
 
@@ -122,9 +121,9 @@ def _figures(pen: Pen) -> list[Any]:
         alarms_by_level(
             pen,
             Text(
-                "By level, raised within 30 days and not cleared. Level 3: stop that van or slot now. Level 2: act "
-                "today. Level 1: watch. The table below says where.",
-                "按级别统计 30 天内触发且未解除的报警。3 级：立即停用该车辆或仓位；2 级：当天处理；1 级：观察。"
+                "That stand, by level, as the gateways' alarm book says. Level 3: stop that van or slot now. Level 2: "
+                "act today. Level 1: watch. The table below says where.",
+                "按级别统计未解除的报警（以网关报警簿为准）。3 级：立即停用该车辆或仓位；2 级：当天处理；1 级：观察。"
                 "位置见下方表格。",
             ),
             FLEET,
@@ -258,28 +257,8 @@ def _who_needs_a_swap(pen: Pen) -> Any:
 
 
 def _alarms(pen: Pen) -> Any:
-    return pen.table(
-        Text("Alarms that stand", "未解除的报警"),
-        Text(
-            'The last word on each alarm of 30 days, where it is not "cleared"; the highest level first. Level 3: stop'
-            " it now. One whose node was restarted stays here without being raised again: `swapline alarms --standing`"
-            " and the console know those that a restart ended, and who has acknowledged one.",
-            "30 天内每个报警的最新状态（未“解除”者），级别高者在前。3 级：立即停用。"
-            "节点重启后不再触发的报警仍会留在此处："
-            "`swapline alarms --standing` 与控制台能识别因重启而结束的报警以及确认人。",
-        ),
-        [Query(standing(FLEET), is_table=True)],
-        fields=[
-            *alarm_fields(has_node=True),
-            time_field(Text("Since", "起始"), is_age=True),
-            Field("fleet", Text("Fleet", "车队"), width=100),
-        ],
-        sort="level",
-        is_descending=True,
-        none_text=Text("no alarm stands", "没有未解除的报警"),
-        width=14,
-        height=9,
-    )
+    fields = [*alarm_fields(has_node=True), Field("fleet", Text("Fleet", "车队"), width=100)]
+    return standing_table(pen, FLEET, fields=fields, width=14, height=9)
 
 
 def _stations(pen: Pen) -> Any:

@@ -9,31 +9,18 @@ from swapline_cloud.text import Text
 from . import word
 from .field import Field
 from .pen import Pen
-from .shared import HERE, TO_MODULE, alarm_fields, standing, time_field
+from .shared import HERE, TO_MODULE, alarm_fields, standing_table, time_field
 from .unit import BLUE, GREEN, ORANGE, RED, YELLOW, steps, unit_of
 
 
 def alarms(pen: Pen) -> list[Any]:
     """Return the panels of alarms and events."""
-    return [_standing(pen), _alarm_rows(pen), _events(pen), _acknowledgements(pen)]
-
-
-def _standing(pen: Pen) -> Any:
-    return pen.table(
-        Text("Alarms that stand", "未解除的报警"),
-        Text(
-            "The last word on each alarm of 30 days, where it is not cleared. Level 3: stop now. Level 2: act today. "
-            "What a restart of the node ended stays here; `swapline alarms --standing` knows better.",
-            "30 天内未解除的报警。3 级：立即停用；2 级：当天处理。因节点重启而结束的报警仍会留在此处，以 `swapline"
-            " alarms --standing` 为准。",
-        ),
-        [Query(standing(*HERE), is_table=True)],
-        fields=[*alarm_fields(has_node=False), time_field(Text("Since", "起始"), is_age=True)],
-        sort="level",
-        is_descending=True,
-        none_text=Text("no alarm stands", "没有未解除的报警"),
-        width=12,
-    )
+    return [
+        standing_table(pen, *HERE, fields=alarm_fields(has_node=False), width=12),
+        _alarm_rows(pen),
+        _events(pen),
+        _acknowledgements(pen),
+    ]
 
 
 def _alarm_rows(pen: Pen) -> Any:

@@ -10,7 +10,7 @@ from swapline_gateway.battery.table import FOREVER_UTC_MS
 from .field import Field, States
 from .passport_query import HERE, VALID, book
 from .pen import Pen, link
-from .shared import STAY_IN_RANGE, TO_STATION, TO_VAN, alarm_fields, time_field
+from .shared import STAY_IN_RANGE, TO_STATION, TO_VAN, alarm_fields, standing_table, time_field
 from .unit import GREEN, ORANGE, RED, YELLOW, steps, unit_by_name
 
 _STILL: States = {FOREVER_UTC_MS: (Text("still", "仍在"), GREEN)}
@@ -107,7 +107,7 @@ def _swaps(pen: Pen) -> Any:
 
 def findings(pen: Pen) -> list[Any]:
     """Return the panels of warnings, contradictions and alarms."""
-    return [_warnings(pen), _contradictions(pen), _alarms(pen)]
+    return [_warnings(pen), _contradictions(pen), _standing(pen), _alarms(pen)]
 
 
 def _warnings(pen: Pen) -> Any:
@@ -169,6 +169,11 @@ def _contradictions(pen: Pen) -> Any:
     )
 
 
+def _standing(pen: Pen) -> Any:
+    fields = [*(field for field in alarm_fields(has_node=True) if field.name != "module"), _FLEET]
+    return standing_table(pen, *HERE, fields=fields, width=9, height=7)
+
+
 def _alarms(pen: Pen) -> Any:
     what = '"level", "code", "node", "bay", "position", "value", "threshold", "fleet"'
     statement = select(what, "alarm", policy=FOREVER, where=HERE, tail="ORDER BY time DESC LIMIT 500")
@@ -190,6 +195,6 @@ def _alarms(pen: Pen) -> Any:
             Field("threshold", Text("Limit, raw", "原始限值"), "none", width=100),
         ],
         none_text=Text("no alarm in this range", "此范围内没有报警"),
-        width=24,
+        width=15,
         height=7,
     )

@@ -6,11 +6,12 @@ from swapline_cloud.query import Query, of
 from swapline_cloud.text import Text
 
 from . import pipeline_flow, pipeline_place
-from .field import States
+from .field import Field, States
 from .pen import Pen
-from .pipeline_query import latest
+from .pipeline_query import latest, silent
 from .sdk import dashboard
-from .unit import GREEN, ORANGE, RED, YELLOW, steps, unit_by_name
+from .shared import ANY_IS_RED
+from .unit import GREEN, GREY, ORANGE, RED, YELLOW, steps, unit_by_name
 
 NAME = "pipeline-health"
 TITLE = Text("Pipeline health", "数据链路健康")
@@ -51,21 +52,7 @@ def draw(pen: Pen) -> dashboard.Dashboard:
 
 def _figures(pen: Pen) -> list[Any]:
     return [
-        pen.stat(
-            Text("Gateways that write", "正在写入的网关"),
-            Text(
-                "Gateways whose own figures came within the last two minutes of the range. Red: none writes. Does "
-                "the database answer, does the gateway run (`systemctl status swapline-gateway`)? Nodes keep their "
-                "data meanwhile.",
-                "时间范围最后两分钟内写入自身指标的网关数。变红：没有网关写入。请检查数据库是否应答、网关是否运行（"
-                "`systemctl status swapline-gateway`）。期间数据保存在节点中。",
-            ),
-            [Query(of(latest("uptime_s", span="2m"), 'count("uptime_s") AS "gateways"'), is_table=True)],
-            unit="short",
-            thresholds=steps((1, GREEN), base=RED),
-            width=3,
-            height=4,
-        ),
+        _gateways(pen),
         _state(
             pen,
             "sink_working",
@@ -153,6 +140,32 @@ def _figures(pen: Pen) -> list[Any]:
             by=("gateway", "path"),
         ),
     ]
+
+
+def _gateways(pen: Pen) -> Any:
+    writing = of(latest("ended", span="2m"), 'count("ended") AS "writing"', where=['"ended" = 0'])
+    ended = of(latest("ended", span="1d"), 'count("ended") AS "ended"', where=['"ended" = 1'])
+    return pen.stat(
+        Text("Gateways", "网关"),
+        Text(
+            "Writing: their own figures came in the range's last two minutes. Silent (red): heard within a day, and "
+            "said no goodbye; does the database answer, does the gateway run (`systemctl status swapline-gateway`)? "
+            "Ended: stopped on purpose within a day. Nodes keep their data meanwhile.",
+            "写入中：时间范围最后两分钟内有自身指标。静默（红）：一天内有数据且未正常退出；请检查数据库是否应答、网关是否运行"
+            "（`systemctl status swapline-gateway`）。已停止：一天内正常停止。期间数据保存在节点中。",
+        ),
+        [Query(statement, is_table=True) for statement in (writing, silent(), ended)],
+        unit="short",
+        thresholds=steps((1, GREEN), base=RED),
+        fields=[
+            Field("writing", Text("Writing", "写入中")),
+            Field("silent", Text("Silent", "静默"), thresholds=ANY_IS_RED),
+            Field("ended", Text("Ended", "已停止"), thresholds=steps((0, GREY), base=GREY)),
+        ],
+        none_text=Text("none writes", "没有网关写入"),
+        width=3,
+        height=4,
+    )
 
 
 def _state(pen: Pen, field: str, title: Text, description: Text) -> Any:

@@ -1,5 +1,6 @@
 """What several boards show alike: places to go to, alarms, limits that are the operators' own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from swapline_cloud.query import Query, ending, of, select, tag_is
@@ -19,6 +20,7 @@ HERE = [FLEET, NODE]
 NOW = ending("10m")
 # How far back an alarm that stands is looked for: as far as the gateway's alarm book reads.
 STANDING = ending("30d")
+_STANDS = '"level" > 0'
 # The outlook calls a van low below 20 %; half of that is the last call. A third is what an ordinary trip takes.
 SOC_STEPS = steps((10, ORANGE), (20, YELLOW), (35, GREEN), base=RED)
 READY_STEPS = steps((1, YELLOW), (2, GREEN), base=RED)
@@ -52,29 +54,19 @@ def time_field(title: Text, *, is_age: bool = False) -> Field:
 
 
 def standing(*where: str) -> str:
-    """Return the statement of the last row of each alarm, if it is not "cleared"."""
-    last = select(
-        'last("level") AS "level", "value"',
-        "alarm",
-        policy=FOREVER,
-        where=where,
-        by=["fleet", "node", "bay", "module", "code"],
-        within=STANDING,
-    )
-    return of(last, '"level", "fleet", "node", "bay", "module", "code"', where=['"level" > 0'])
+    """Return the statement of the alarms that stand, by the last word of the gateways' alarm book on each."""
+    return of(_last_word(*where), '"level", "raised_utc_ms", "fleet", "node", "bay", "module", "code"', where=[_STANDS])
 
 
 def standing_count(level: int, *where: str) -> Query:
     """Return the query of how many alarms of a level stand."""
-    last = select(
-        'last("level") AS "level"',
-        "alarm",
-        policy=FOREVER,
-        where=where,
-        by=["fleet", "node", "bay", "module", "code"],
-        within=STANDING,
-    )
-    return Query(of(last, f'count("level") AS "level_{level}"', where=[f'"level" = {level}']), is_table=True)
+    of_level = [f'"level" = {level}']
+    return Query(of(_last_word(*where), f'count("level") AS "level_{level}"', where=of_level), is_table=True)
+
+
+def _last_word(*where: str) -> str:
+    what, by = 'last("level") AS "level", "raised_utc_ms"', ["fleet", "node", "bay", "module", "code"]
+    return select(what, "standing", policy=FOREVER, where=where, by=by, within=STANDING)
 
 
 def alarms_by_level(pen: Pen, description: Text, *where: str, width: int) -> Any:
@@ -106,6 +98,27 @@ def alarm_fields(*, has_node: bool, node_links: tuple[Link, ...] = (TO_VAN, TO_S
         Field("bay", Text("Bay", "电池位"), width=80),
         Field("module", Text("Module", "电池模块"), links=(TO_MODULE,), width=240),
     ]
+
+
+def standing_table(pen: Pen, *where: str, fields: Sequence[Field], width: int, height: int = 8) -> Any:
+    """Return the table of the alarms that stand, the worst level first."""
+    return pen.table(
+        Text("Alarms that stand", "未解除的报警"),
+        Text(
+            "What the gateways' alarm book says: raised, not cleared, and not ended by a restart of its node. Level 3: "
+            "stop now. Level 2: act today. Empty: none stands as far as a gateway knew. The console says who has "
+            "seen one.",
+            "以网关报警簿为准：已触发、未解除，且未因节点重启而结束。3 级：立即停用；2 级：当天处理。"
+            "为空：据网关所知没有未解除的报警。由谁确认见控制台。",
+        ),
+        [Query(standing(*where), is_table=True)],
+        fields=[*fields, Field("raised_utc_ms", Text("Since", "起始"), "dateTimeFromNow", width=150)],
+        sort="level",
+        is_descending=True,
+        none_text=Text("no alarm stands", "没有未解除的报警"),
+        width=width,
+        height=height,
+    )
 
 
 def stays(*where: str) -> str:

@@ -132,9 +132,10 @@ def _figures(pen: Pen) -> list[Any]:
         alarms_by_level(
             pen,
             Text(
-                "Of this station and the modules in it, not cleared for up to 30 days. Level 3: lock that slot now, "
+                "Of this station and the modules in it, as the gateways' alarm book says. Level 3: lock that slot now, "
                 "keep people away. Level 2: act today. The table below says which.",
-                "本站及站内模块 30 天内未解除的报警。3 级：立即锁定该仓位并远离；2 级：当天处理。具体见下方表格。",
+                "本站及站内模块未解除的报警（以网关报警簿为准）。3 级：立即锁定该仓位并远离；2 级：当天处理。"
+                "具体见下方表格。",
             ),
             *HERE,
             width=6,

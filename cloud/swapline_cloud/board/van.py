@@ -120,9 +120,9 @@ def _figures(pen: Pen) -> list[Any]:
         alarms_by_level(
             pen,
             Text(
-                "Of this van and its modules, not cleared for up to 30 days. Level 3: stop now. Level 2: act today. The"
-                " table further down says which.",
-                "该车及其模块 30 天内未解除的报警。3 级：立即停车；2 级：当天处理。具体见下方表格。",
+                "Of this van and its modules, as the gateways' alarm book says. Level 3: stop now. Level 2: act today. "
+                "The table further down says which.",
+                "该车及其模块未解除的报警（以网关报警簿为准）。3 级：立即停车；2 级：当天处理。具体见下方表格。",
             ),
             *HERE,
             width=5,

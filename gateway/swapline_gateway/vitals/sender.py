@@ -5,6 +5,7 @@ logged. Nothing else waits for any of it: requests are made in a thread of their
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Iterable
 
@@ -17,6 +18,7 @@ from .point import LineSink, Point, format_points
 
 POINTS_MAX = 240  # about half an hour's
 BACKOFF_S_MAX = 30.0
+FINISH_S_MAX = 3.0
 
 
 class PointSender:
@@ -62,6 +64,13 @@ class PointSender:
             if not await self._send():
                 await asyncio.sleep(self._backoff.fail())
                 self._some.set()
+
+    async def finish(self, points: Iterable[Point]) -> None:
+        """Send what waits and these, after `run` has ended; what the database does not take at once is not sent."""
+        self.add(points)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_S_MAX):
+                await self._send()
 
     async def _send(self) -> bool:
         """Send what waits; say whether it is done with."""

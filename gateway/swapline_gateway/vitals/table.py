@@ -10,7 +10,8 @@ GATEWAY = Table(
     | {"spool_frames": WHOLE, "spool_bytes": WHOLE, "spool_limit_bytes": WHOLE, "spool_oldest_s": NUMBER}
     | {"sink_write_ms_mean": NUMBER, "sink_write_ms_max": NUMBER}  # of batches since the point before
     | {"sink_failures": WHOLE, "link_failures": WHOLE, "broker_connected": WHOLE, "sink_working": WHOLE}
-    | {"books_due": WHOLE, "books_behind_s": NUMBER, "memory_bytes": WHOLE, "cpu_s": NUMBER, "uptime_s": NUMBER},
+    | {"books_due": WHOLE, "books_behind_s": NUMBER, "memory_bytes": WHOLE, "cpu_s": NUMBER, "uptime_s": NUMBER}
+    | {"ended": WHOLE},  # 1 in the last row of one that ended because it was asked to; that row has nothing else
 )
 DISK = Table("disk", ("gateway", "path"), {"free_bytes": WHOLE, "total_bytes": WHOLE, "free_share": NUMBER})
 # `name` is `broker` (the server's, as its connection shows it), `client` (our own) or `ca`.

@@ -141,7 +141,13 @@ class Vitals:
             memory_bytes=memory_bytes(),
             cpu_s=time.process_time(),
             uptime_s=time.monotonic() - figures.started_monotonic_s,
+            ended=0,
         )
+
+    async def say_goodbye(self) -> None:
+        """Tell that this gateway ends because it was asked to, so that nobody takes it for one that fell silent."""
+        if self.sender is not None:
+            await self.sender.finish([make_point(GATEWAY, self._now_ms(), self.name, ended=1)])
 
     async def _measure_disks(self, now_ms: int) -> list[Point]:
         for folder in self._folders:
