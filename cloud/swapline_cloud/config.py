@@ -28,8 +28,7 @@ WebhookUrl = Annotated[SecretStr, AfterValidator(_check_webhook)]
 class DatabaseConfig(Section):
     """InfluxDB, reached as somebody who may set it up. `database` is also the raw bucket's name in 2.x.
 
-    `token` is for 2.x and 3.x; `username` and `password` for 1.x. `gateway_reads`: the gateway's battery books, history
-    and console ask for what was stored. A gateway that may not needs `battery.keep = false`.
+    `token` is for 2.x and 3.x; `username` and `password` for 1.x.
     """
 
     version: Literal[1, 2, 3] = 2
@@ -39,7 +38,6 @@ class DatabaseConfig(Section):
     token: SecretStr | None = None
     username: str | None = None
     password: SecretStr | None = None
-    gateway_reads: bool = True
     timeout_s: Annotated[float, Field(gt=0, le=300)] = 30.0
 
 

@@ -113,7 +113,10 @@ def test_files_for_people_have_everything_and_no_secret(tmp_path: Path) -> None:
     setup = files["influxdb1/setup.influxql"]
     for text in continuous.statements("fleet").values():
         assert f"{text};\n" in setup
-    assert 'GRANT READ ON "fleet" TO "swapline_grafana";' in setup
+    for right, role in (("READ", "reader"), ("WRITE", "gateway"), ("READ", "grafana")):
+        assert f'GRANT {right} ON "fleet" TO "swapline_{role}";' in setup
+        (line,) = [one for one in files["influxdb2/setup.sh"].splitlines() if f'"swapline {role}"' in one]
+        assert line.count(f"--{right.lower()}-bucket ") == line.count("-bucket ") == 3
     for name, text in flux.scripts("swapline", "fleet").items():
         assert files[f"influxdb2/tasks/{name.removeprefix('swapline.')}.flux"] == text
     assert "fleet_forever" in files["influxdb2/setup.sh"]

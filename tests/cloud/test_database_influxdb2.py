@@ -10,12 +10,14 @@ import pytest
 from swapline_cloud.config import CloudConfig
 from swapline_cloud.database import access, flux
 from swapline_cloud.database.part2 import Influxdb2Part
+from swapline_cloud.database.secret import ROLES
 from swapline_cloud.plan import Change
 from swapline_cloud.rollup import LATE_TURN, LEVELS, MINUTE, Level, Turn
 from swapline_gateway.error import AccessError, ConfigurationError, GatewayError, UnavailableError
 from tests.cloud.fake_influxdb2 import OPERATOR_TOKEN, FakeInfluxdb2, serving
 
 DAY_S = 86_400
+BUCKETS = ("swapline", "swapline_minute", "swapline_forever")
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def record(table: dict[str, dict[str, Any]], key: str, value: object) -> dict[st
 def test_everything_is_made_and_a_second_apply_finds_nothing(server: FakeInfluxdb2, url: str, tmp_path: Path) -> None:
     config = configuration(url, tmp_path / "s")
     found = names(apply(config))
-    assert found[:9] == [
+    assert found[:10] == [
         ("create", "organisation", "swapline"),
         ("create", "bucket", "swapline"),
         ("create", "bucket", "swapline_minute"),
@@ -81,11 +83,12 @@ def test_everything_is_made_and_a_second_apply_finds_nothing(server: FakeInfluxd
         ("create", "DBRP mapping", "swapline.raw"),
         ("create", "DBRP mapping", "swapline.minute"),
         ("create", "DBRP mapping", "swapline.forever"),
+        ("create", "token", "swapline reader"),
         ("create", "token", "swapline gateway"),
         ("create", "token", "swapline grafana"),
     ]
-    assert {(action, kind) for action, kind, _ in found[9:]} == {("create", "task")}
-    assert len(found[9:]) == 3 * 8  # fresh minutes, late ones and hours of seven streams and of frames
+    assert {(action, kind) for action, kind, _ in found[10:]} == {("create", "task")}
+    assert len(found[10:]) == 3 * 8  # fresh minutes, late ones and hours of seven streams and of frames
     rules = {one["name"]: one["retentionRules"][0] for one in server.buckets.values()}
     assert {name: (rule["everySeconds"], rule["shardGroupDurationSeconds"]) for name, rule in rules.items()} == {
         "swapline": (30 * DAY_S, DAY_S),
@@ -128,24 +131,32 @@ def grants(server: FakeInfluxdb2, description: str) -> set[tuple[str, str]]:
     return {(one["action"], ids[one["resource"]["id"]]) for one in permissions}
 
 
-def test_grafana_only_reads_and_the_gateway_reads_because_of_its_books(
+def test_gateway_only_writes_reader_and_grafana_only_read(server: FakeInfluxdb2, config: CloudConfig) -> None:
+    assert config.database.version == 2
+    for role, action in (("gateway", "write"), ("reader", "read"), ("grafana", "read")):
+        assert grants(server, f"swapline {role}") == {(action, bucket) for bucket in BUCKETS}
+
+
+def test_gateway_of_before_that_read_too_gets_its_reader_and_the_diff_says_what_it_needs(
     server: FakeInfluxdb2, config: CloudConfig
 ) -> None:
-    buckets = ("swapline", "swapline_minute", "swapline_forever")
-    assert grants(server, "swapline grafana") == {("read", bucket) for bucket in buckets}
-    assert grants(server, "swapline gateway") == {(one, bucket) for one in ("read", "write") for bucket in buckets}
     before = access.credentials(config, "gateway")
-    database = config.database.model_copy(update={"gateway_reads": False})
-    changes = apply(config.model_copy(update={"database": database}))
-    assert names(changes) == [("update", "token", "swapline gateway")]
-    assert "-read swapline" in changes[0].diff
-    assert "start the gateway again" in changes[0].diff
-    assert grants(server, "swapline gateway") == {("write", bucket) for bucket in buckets}
+    gateway, reader = (record(server.authorizations, "description", f"swapline {one}") for one in ("gateway", "reader"))
+    gateway["permissions"] += reader["permissions"]
+    server.authorizations.pop(reader["id"])
+    (config.secrets / "reader.token").unlink()
+    changes = apply(config)
+    assert names(changes) == [("create", "token", "swapline reader"), ("update", "token", "swapline gateway")]
+    shown = changes[1].diff.splitlines()
+    assert "-read swapline" in shown
+    assert shown[-2].startswith("! the gateway needs [sink.reader] first")
+    assert shown[-1].endswith("start the gateway again")
+    assert grants(server, "swapline gateway") == {("write", bucket) for bucket in BUCKETS}
     assert access.credentials(config, "gateway") != before
 
 
 def test_tokens_are_in_files_that_only_their_owner_reads(server: FakeInfluxdb2, config: CloudConfig) -> None:
-    for role in ("gateway", "grafana"):
+    for role in ROLES:
         file = config.secrets / f"{role}.token"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         token = record(server.authorizations, "description", f"swapline {role}")["token"]
@@ -183,6 +194,11 @@ def widen_token(server: FakeInfluxdb2) -> None:
     token["permissions"].append({"action": "write", "resource": {"type": "orgs"}})
 
 
+def widen_reader(server: FakeInfluxdb2) -> None:
+    token = record(server.authorizations, "description", "swapline reader")
+    token["permissions"].append({"action": "write", "resource": {"type": "orgs"}})
+
+
 def switch_off_token(server: FakeInfluxdb2) -> None:
     record(server.authorizations, "description", "swapline gateway")["status"] = "inactive"
 
@@ -216,6 +232,7 @@ BUCKET, MAPPING, TOKEN, TASK = "bucket", "DBRP mapping", "token", "task"
         (bend_mapping, [("update", MAPPING, "swapline.forever")], ("-bucket swapline", "+bucket swapline_forever")),
         (move_default, [("update", MAPPING, "swapline.raw")], ("-default: no", "+default: yes")),
         (widen_token, [("update", TOKEN, "swapline grafana")], ("-write all orgs", "start the grafana again")),
+        (widen_reader, [("update", TOKEN, "swapline reader")], ("-write all orgs", "start the gateway again")),
         (switch_off_token, [("update", TOKEN, "swapline gateway")], ("-inactive", "start the gateway again")),
         (drop_token, [("create", TOKEN, "swapline grafana")], ("@@", "+read swapline_forever")),
         (drop_task, [("create", TASK, "swapline.module.minute")], ("@@", "+option task = {")),
@@ -243,6 +260,7 @@ def test_a_bucket_that_was_dropped_is_made_again_with_all_that_named_it(
     assert names(apply(config)) == [
         ("create", BUCKET, "swapline_minute"),
         ("update", MAPPING, "swapline.minute"),
+        ("update", TOKEN, "swapline reader"),
         ("update", TOKEN, "swapline gateway"),
         ("update", TOKEN, "swapline grafana"),
     ]
@@ -294,17 +312,20 @@ def test_other_levels_change_the_tasks_that_they_are_about(config: CloudConfig) 
     assert {change.name for change in changes} == {name for name in minutes if not name.endswith(".late")}
 
 
-def test_a_token_that_nobody_knows_is_an_error_that_says_what_to_do(server: FakeInfluxdb2, config: CloudConfig) -> None:
-    file = config.secrets / "grafana.token"
+@pytest.mark.parametrize("role", ["reader", "grafana"])
+def test_a_token_that_nobody_knows_is_an_error_that_says_what_to_do(
+    server: FakeInfluxdb2, config: CloudConfig, role: str
+) -> None:
+    file = config.secrets / f"{role}.token"
     kept = file.read_text()
     file.unlink()
-    with pytest.raises(ConfigurationError, match=r"swapline cloud apply --rotate grafana") as caught:
+    with pytest.raises(ConfigurationError, match=rf"swapline cloud apply --rotate {role}") as caught:
         planned(config)
     assert str(file) in str(caught.value)
-    assert access.rotate(config, "grafana") == str(file)
+    assert access.rotate(config, role) == str(file)
     assert file.read_text() != kept
     assert planned(config) == []
-    ours = [one for one in server.authorizations.values() if one["description"] == "swapline grafana"]
+    ours = [one for one in server.authorizations.values() if one["description"] == f"swapline {role}"]
     assert [one["token"] for one in ours] == [file.read_text().strip()]
 
 

@@ -11,12 +11,12 @@ import click
 
 from swapline_cloud import config as configuration
 from swapline_cloud.config import CloudConfig
+from swapline_cloud.database.secret import ROLES
 from swapline_cloud.plan import CREATE, Change, LostSecretError, Part
 from swapline_cloud.text import LANGUAGES
 from swapline_gateway.error import EXIT_PROBLEM, ConfigurationError, GatewayError, StoppedError
 
 DATABASE, GRAFANA = "database", "grafana"
-ROLES = ("gateway", "grafana")
 PLANNED, DONE, FAILED, NOT_DONE = "planned", "done", "failed", "not done"
 
 
@@ -49,7 +49,7 @@ def register(group: click.Group) -> None:
 @click.option("--check", is_flag=True, help="As --dry-run, and exit with 1 if anything would be done.")
 @click.option("--lang", type=click.Choice(LANGUAGES), help="Of boards and alerts.  [default: grafana.language]")
 @click.option("--only", type=click.Choice((DATABASE, GRAFANA)), help="Leave the other one alone.")
-@click.option("--rotate", type=click.Choice(ROLES), help="First make a new password or token for this reader.")
+@click.option("--rotate", type=click.Choice(ROLES), help="First make a new password or token for this one.")
 @click.option("--verbose", is_flag=True, help="Show the whole text of what is new, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each change, a line each.")
 def apply(

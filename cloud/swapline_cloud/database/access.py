@@ -33,7 +33,7 @@ def render_files(config: CloudConfig) -> dict[str, str]:
 
 
 def rotate(config: CloudConfig, role: str) -> str:
-    """Make a new password or token for `gateway` or `grafana`, and return the file that has it. Raises `GatewayError`.
+    """Make a new password or token for one of `secret.ROLES`, and return the file that has it. Raises `GatewayError`.
 
     The old one is worth nothing afterwards: give the new one to who uses it, and start that again.
     """
@@ -53,7 +53,7 @@ def file_of(config: CloudConfig, role: str) -> str:
 
 
 def credentials(config: CloudConfig, role: str) -> Credentials | None:
-    """Return as whom `gateway` or `grafana` asks the database, None before `apply` made it."""
+    """Return as whom a role uses the database, None before `apply` made it."""
     found = secret.SecretFiles(config.secrets).read(file_of(config, role))
     if found is None:
         return None

@@ -18,8 +18,9 @@ from . import continuous, secret
 from .client1 import AdminClient, NoAdministratorError
 from .policy import POLICIES, Policy, describe, losses
 
-USERS = {secret.GATEWAY: "swapline_gateway", secret.GRAFANA: "swapline_grafana"}
-READ, WRITE, ALL, NOTHING = "READ", "WRITE", "ALL PRIVILEGES", "NO PRIVILEGES"
+USERS = {role: f"swapline_{role}" for role in secret.ROLES}
+READ, WRITE, NOTHING = "READ", "WRITE", "NO PRIVILEGES"
+PRIVILEGES = {secret.READER: READ, secret.GATEWAY: WRITE, secret.GRAFANA: READ}
 _DURATION = re.compile(r"(\d+)(h|m|s)")
 _UNIT_S = {"h": 3600, "m": 60, "s": 1}
 
@@ -122,7 +123,7 @@ class Influxdb1Part:
         user = USERS[role]
         file = f"{role}.password"
         if user not in users:
-            wanted = f"{privilege(self._config, role)} on {self._database}\npassword in {self._secrets.file(file)}"
+            wanted = f"{PRIVILEGES[role]} on {self._database}\npassword in {self._secrets.file(file)}"
             yield Change(CREATE, "user", user, diff_of("", wanted), partial(self._create_user, role))
             return
         password = self._secrets.read(file)
@@ -141,11 +142,13 @@ class Influxdb1Part:
         yield from self._grant(role)
 
     def _grant(self, role: str) -> Iterator[Change]:
-        user, wanted = USERS[role], privilege(self._config, role)
+        user, wanted = USERS[role], PRIVILEGES[role]
         rows = self._client.rows(f"SHOW GRANTS FOR {identifier(user)}")
         actual = {row["database"]: row["privilege"] for row in rows}.get(self._database, NOTHING)
         if actual != wanted:
             diff = diff_of(f"{actual} on {self._database}", f"{wanted} on {self._database}")
+            if role == secret.GATEWAY and actual != NOTHING:
+                diff += f"\n{secret.NEEDS_READER}"
             yield Change(UPDATE, "grant", user, diff, self._run(grant_statement(self._config, role)))
 
     def _is_password(self, user: str, password: str) -> bool:
@@ -199,16 +202,9 @@ def policy_statement(verb: str, database: str, policy: Policy) -> str:
     return f"{verb} RETENTION POLICY {name} {terms(policy, named=False)}{default}"
 
 
-def privilege(config: DatabaseConfig, role: str) -> str:
-    """Return what a role may do with the database."""
-    if role == secret.GRAFANA:
-        return READ
-    return ALL if config.gateway_reads else WRITE  # 1.x calls reading and writing together all
-
-
 def grant_statement(config: DatabaseConfig, role: str) -> str:
     """Return the statement that lets a role do what it may."""
-    return f"GRANT {privilege(config, role)} ON {identifier(config.database)} TO {identifier(USERS[role])}"
+    return f"GRANT {PRIVILEGES[role]} ON {identifier(config.database)} TO {identifier(USERS[role])}"
 
 
 def _describe(policy: Policy) -> str:

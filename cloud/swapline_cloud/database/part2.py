@@ -18,7 +18,9 @@ from . import continuous, flux, secret
 from .client2 import Bucket, Grant, Influxdb2Client, Mapping, Task, Token
 from .policy import POLICIES, Policy, describe, losses
 
-DESCRIPTIONS = {secret.GATEWAY: "swapline gateway", secret.GRAFANA: "swapline grafana"}
+DESCRIPTIONS = {role: f"swapline {role}" for role in secret.ROLES}
+READ, WRITE = "read", "write"
+ACTIONS = {secret.READER: READ, secret.GATEWAY: WRITE, secret.GRAFANA: READ}
 ADMINISTRATOR = "admin"
 ADMINISTRATOR_FILE = "admin.password"
 
@@ -123,11 +125,7 @@ class Influxdb2Part:
         make()
 
     def _grants(self, role: str) -> frozenset[Grant]:
-        may_write = role == secret.GATEWAY
-        actions = ["write"] if may_write else ["read"]
-        if may_write and self._config.gateway_reads:
-            actions.append("read")
-        return frozenset((action, policy.bucket(self._database)) for action in actions for policy in POLICIES)
+        return frozenset((ACTIONS[role], policy.bucket(self._database)) for policy in POLICIES)
 
     def _token(self, role: str, found: list[Token]) -> Iterator[Change]:
         wanted, description = self._grants(role), DESCRIPTIONS[role]
@@ -148,7 +146,10 @@ class Influxdb2Part:
             actual.append(f"another token than in {file}")
         elif len(found) == 1 and found[0].is_active and found[0].grants == wanted:
             return
-        diff = diff_of("\n".join(actual), text) + f"\n! {file} gets another token: start the {role} again"
+        diff = diff_of("\n".join(actual), text)
+        if role == secret.GATEWAY and any(action == READ for token in found for action, _ in token.grants):
+            diff += f"\n{secret.NEEDS_READER}"
+        diff += f"\n! {file} gets another token: start the {_user(role)} again"
         yield Change(UPDATE, "token", description, diff, partial(self.rotate, role))
 
     def _is_let_in(self, token: str) -> bool:
@@ -204,6 +205,10 @@ def _mapping_text(bucket: str, is_default: bool) -> str:
 
 def _grants_text(grants: frozenset[Grant]) -> str:
     return "\n".join(f"{action} {bucket}" for action, bucket in sorted(grants)) or "nothing"
+
+
+def _user(role: str) -> str:
+    return secret.GATEWAY if role == secret.READER else role
 
 
 def _token_lines(token: Token) -> list[str]:

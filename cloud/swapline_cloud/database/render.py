@@ -7,6 +7,7 @@ from swapline_gateway.influxql import identifier
 
 from . import continuous, flux, secret
 from .part1 import USERS, grant_statement, policy_statement, terms
+from .part2 import ACTIONS, DESCRIPTIONS
 from .policy import POLICIES
 
 
@@ -54,15 +55,13 @@ def _setup2(config: CloudConfig) -> str:
     for policy, bucket in zip(POLICIES, buckets, strict=True):
         lines.append(f"make_bucket {bucket} {policy.days or 0}d {policy.shard_days}d")
         lines.append(f"map {policy.name} {bucket} {'--default' if policy.is_default else '--default=false'}")
-    write = " ".join(f'--write-bucket "$(bucket_id {bucket})"' for bucket in buckets)
-    read = " ".join(f'--read-bucket "$(bucket_id {bucket})"' for bucket in buckets)
-    gateway = f"{write} {read}" if config.database.gateway_reads else write
     lines += [
         'for task in tasks/*.flux; do influx task create --org "$org" --file "$task"; done',
-        "# Each prints its token once: keep it where only the gateway, or only Grafana, reads it.",
-        f'influx auth create --org "$org" --description "swapline gateway" {gateway}',
-        f'influx auth create --org "$org" --description "swapline grafana" {read}',
+        "# Each prints its token once: keep it where only the gateway (gateway, reader), or only Grafana, reads it.",
     ]
+    for role in secret.ROLES:
+        may = " ".join(f'--{ACTIONS[role]}-bucket "$(bucket_id {bucket})"' for bucket in buckets)
+        lines.append(f'influx auth create --org "$org" --description "{DESCRIPTIONS[role]}" {may}')
     return "\n".join(lines) + "\n"
 
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from swapline_cloud.config import DatabaseConfig
-from swapline_cloud.rollup import FOREVER
-from swapline_gateway.config import Influxdb1Config, Influxdb2Config
+from swapline_cloud.rollup import FOREVER, RAW
+from swapline_gateway.config import Influxdb1Config, Influxdb2Config, Influxdb2Reader
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from swapline_gateway.sinks.influxdb2 import Influxdb2Sink
 
@@ -12,13 +12,15 @@ from .policy import POLICIES
 
 
 def asking(config: DatabaseConfig) -> Influxdb1Config | Influxdb2Config:
-    """Return the gateway's settings of a database, under which it is asked and written to."""
+    """Return the gateway's settings of a database, under which it is asked and written to, as who may set it up."""
     raw: dict[str, Any] = {"url": config.url, "timeout_s": config.timeout_s}
     if config.version == 1:
         raw |= {"username": config.username, "password": config.password, "database": config.database}
         return Influxdb1Config(type="influxdb1", **raw)
-    token = {} if config.token is None else {"token": config.token}
-    return Influxdb2Config(type="influxdb2", org=config.organisation, bucket=config.database, **raw, **token)
+    raw |= {"org": config.organisation, "bucket": config.database}
+    raw |= {} if config.token is None else {"token": config.token}
+    raw |= {"reader": Influxdb2Reader(policy=RAW)} if config.version == 3 else {}
+    return Influxdb2Config(type="influxdb2", **raw)
 
 
 def asking_forever(config: DatabaseConfig) -> Influxdb1Config | Influxdb2Config:

@@ -6,8 +6,10 @@ from pathlib import Path
 from swapline_gateway.durable import put
 from swapline_gateway.error import StorageError
 
-GATEWAY, GRAFANA = "gateway", "grafana"
-ROLES = (GATEWAY, GRAFANA)
+# The gateway writes, and asks as the reader. That one comes first: it is there before a gateway may no longer read.
+READER, GATEWAY, GRAFANA = "reader", "gateway", "grafana"
+ROLES = (READER, GATEWAY, GRAFANA)
+NEEDS_READER = "! the gateway needs [sink.reader] first: with write alone it cannot ask (docs/retention.md)"
 _BYTES = 32
 
 

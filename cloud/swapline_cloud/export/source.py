@@ -52,7 +52,7 @@ class InfluxSource:
     def _source(self, day: Day, selection: Selection) -> str:
         if selection.rollup is None:
             return self._client.source(day.stream.name)
-        return f"{identifier(POLICIES[selection.rollup])}.{identifier(day.stream.name)}"
+        return self._client.named(day.stream.name, POLICIES[selection.rollup])
 
     def _nodes(self, day: Day, selection: Selection) -> list[tuple[str, str]]:
         start, end = day.span_ms
