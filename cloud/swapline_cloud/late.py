@@ -19,15 +19,16 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from swapline_gateway.error import SinkTooLargeError
 from swapline_gateway.influxql import InfluxqlClient, identifier, text
 from swapline_gateway.sinks.line_protocol import FRAMES, LATE, LATE_MS
 
 from .config import DatabaseConfig
+from .database.policy import find as find_policy
 from .database.rows import asking, make_sink
-from .rollup import FOREVER, LATE_S, LEVELS, RAW, RAW_DAYS, Rollup, rollups
+from .rollup import COUNT, FOREVER, LATE_S, LEVELS, RAW, Rollup, rollups
 from .rollup_maker import RollupMaker
 
 HOUR_MS = 3_600_000
@@ -40,6 +41,8 @@ STATE = "rollup_state"
 _NS_PER_MS = 1_000_000
 _BY_MEASUREMENT = {rollup.measurement: rollup for rollup in rollups()}
 _MARK_TAGS = '"fleet", "node", "stream"'
+Series = dict[str, Any]  # of an answer
+Tags = frozenset[tuple[str, str]]
 
 
 class Piece(NamedTuple):
@@ -50,6 +53,7 @@ class Piece(NamedTuple):
     rollup: Rollup
     start_utc_ms: int
     end_utc_ms: int
+    policy: str = RAW  # where the rows are
 
     @property
     def hour_count(self) -> int:
@@ -140,7 +144,7 @@ class LateRows:
         from_ms = since_utc_ms if since_utc_ms is not None else last_ms if last_ms is not None else now_ms - SINCE_MS
         hours = _Hours()
         for series in self._client.query(
-            f'SELECT "hour_utc_ms" FROM {_of(RAW, LATE)}'  # noqa: S608 (our own names)
+            f'SELECT "hour_utc_ms" FROM {self._client.named(LATE, RAW)}'  # noqa: S608 (our own names)
             f" WHERE time >= {from_ms - OVERLAP_MS}ms GROUP BY {_MARK_TAGS}"
         ):
             hours.add(series["tags"], {row[1] for row in series["values"]})
@@ -150,7 +154,7 @@ class LateRows:
             begin_ms = from_ms - max(LATE_MS, 0 if self._makes_all else LATE_S * 1000)
             unhealed_ms = max(0, now_ms - GAP_MS_MAX - begin_ms)
             self._add_all(hours, begin_ms + unhealed_ms, now_ms)
-        work = hours.pieces(self._oldest_utc_ms(now_ms))
+        work = hours.pieces(oldest_utc_ms(RAW, now_ms))
         work.unhealed_ms = unhealed_ms
         if last_ms is None or from_ms <= last_ms:
             work.until_utc_ms = now_ms
@@ -160,13 +164,13 @@ class LateRows:
         """Return what is to be done to make all roll-ups of hours that reach into [start, end) again."""
         hours = _Hours()
         self._add_all(hours, start_utc_ms, end_utc_ms)
-        return hours.pieces(self._oldest_utc_ms(self._now_utc_ms()))
+        return hours.pieces(oldest_utc_ms(RAW, self._now_utc_ms()))
 
     def _add_all(self, hours: _Hours, start_utc_ms: int, end_utc_ms: int) -> None:
         """Add the hours that nodes have frames of: a point is at its frame's begin, and no frame is an hour long."""
         start_ms = start_utc_ms // HOUR_MS * HOUR_MS
         for series in self._client.query(
-            f'SELECT count("seq") FROM {_of(RAW, FRAMES)}'  # noqa: S608
+            f'SELECT count("seq") FROM {self._client.named(FRAMES, RAW)}'  # noqa: S608
             f" WHERE time >= {start_ms - HOUR_MS}ms AND time < {end_utc_ms}ms"
             f" GROUP BY time(1h), {_MARK_TAGS} fill(none)"
         ):
@@ -174,22 +178,52 @@ class LateRows:
             after = {hour + HOUR_MS for hour in begun}
             hours.add(series["tags"], {hour for hour in begun | after if start_ms <= hour < end_utc_ms})
 
-    def _oldest_utc_ms(self, now_ms: int) -> int:
-        """Return the first hour of which all rows are there."""
-        return (now_ms - RAW_DAYS * 24 * HOUR_MS) // HOUR_MS * HOUR_MS + HOUR_MS
+    def find_rows(self, policy: str, rollup: Rollup, start_utc_ms: int, end_utc_ms: int) -> list[Piece]:
+        """Return the hours between two full hours of which a policy holds rows of a measurement, as pieces."""
+        hours: dict[tuple[str, str], list[int]] = {}
+        for series in self._client.query(
+            f"SELECT count({identifier(rollup.marker)}) FROM {self._client.named(rollup.measurement, policy)}"  # noqa: S608
+            f" WHERE time >= {start_utc_ms}ms AND time < {end_utc_ms}ms"
+            ' GROUP BY time(1h), "fleet", "node" fill(none)'
+        ):
+            hours[series["tags"]["fleet"], series["tags"]["node"]] = [row[0] for row in series["values"]]
+        return [
+            Piece(fleet, node, rollup, start, end, policy)
+            for (fleet, node), found in sorted(hours.items())
+            for start, end in _ranges(found)
+        ]
 
-    def roll(self, piece: Piece, done: Done) -> None:
-        """Make the roll-ups of a piece, minutes first."""
+    def roll(self, piece: Piece, done: Done, *, only_missing: bool = False) -> None:
+        """Make the roll-ups of a piece, minutes first, as far as their policies keep them.
+
+        With `only_missing` an hour of a series that has its point stays as it is, and so do its minutes.
+        """
         begun_s = time.monotonic()
         maker = RollupMaker(piece.rollup)
-        found = self._client.query(_question(piece, maker.fields))
+        found = self._rows(piece, piece.policy, maker.fields)
+        if only_missing:
+            found = _without(found, self._hours_there(piece))
         for level in LEVELS:
-            lines = [line for series in found for line in maker.lines(series, level)]
+            oldest_ms = oldest_utc_ms(level.policy, self._now_utc_ms())
+            lines = [line for series in found for line in maker.lines(_since(series, oldest_ms), level)]
             self._write(level.policy, lines)
             done.points += len(lines)
         done.values += maker.value_count
         done.hours += piece.hour_count
         done.took_s += time.monotonic() - begun_s
+
+    def _hours_there(self, piece: Piece) -> set[tuple[Tags, int]]:
+        counts = [column.name for column in piece.rollup.columns if column.aggregate == COUNT]
+        found = self._rows(piece, FOREVER, counts)
+        return {(_tags(series), row[0]) for series in found for row in series["values"]}
+
+    def _rows(self, piece: Piece, policy: str, fields: Sequence[str]) -> list[Series]:
+        """Read fields of a piece's measurement in a policy."""
+        return self._client.query(
+            f"SELECT {', '.join(map(identifier, fields))} FROM {self._client.named(piece.rollup.measurement, policy)}"  # noqa: S608
+            f" WHERE time >= {piece.start_utc_ms}ms AND time < {piece.end_utc_ms}ms"
+            f' AND "fleet" = {text(piece.fleet)} AND "node" = {text(piece.node)} GROUP BY *'
+        )
 
     def note(self, work: Work) -> None:
         """Write down up to when rows that came late are in the roll-ups: everything of `work` is done."""
@@ -198,7 +232,8 @@ class LateRows:
 
     def _last_utc_ms(self) -> int | None:
         found = self._client.query(
-            f'SELECT "until_utc_ms" FROM {_of(FOREVER, STATE)} WHERE "job" = \'{LATE}\' AND time >= 0'  # noqa: S608
+            f'SELECT "until_utc_ms" FROM {self._client.named(STATE, FOREVER)}'  # noqa: S608
+            f" WHERE \"job\" = '{LATE}' AND time >= 0"
         )
         return int(found[0]["values"][0][1]) if found else None
 
@@ -229,14 +264,29 @@ class LateRows:
         self._sink.close()
 
 
-def _of(policy: str, measurement: str) -> str:
-    return f"{identifier(policy)}.{identifier(measurement)}"
+def oldest_utc_ms(policy: str, now_ms: int) -> int:
+    """Return the first hour of which a policy keeps all rows."""
+    days = find_policy(policy).days
+    return 0 if days is None else (now_ms - days * 24 * HOUR_MS) // HOUR_MS * HOUR_MS + HOUR_MS
 
 
-def _question(piece: Piece, fields: Sequence[str]) -> str:
-    """Return the statement that reads a piece's raw rows."""
-    return (
-        f"SELECT {', '.join(map(identifier, fields))} FROM {_of(RAW, piece.rollup.measurement)}"  # noqa: S608
-        f" WHERE time >= {piece.start_utc_ms}ms AND time < {piece.end_utc_ms}ms"
-        f' AND "fleet" = {text(piece.fleet)} AND "node" = {text(piece.node)} GROUP BY *'
-    )
+def _tags(series: Series) -> Tags:
+    return frozenset((name, value) for name, value in series["tags"].items() if value)
+
+
+def _without(found: Sequence[Series], there: Collection[tuple[Tags, int]]) -> list[Series]:
+    """Return series without the rows of hours that are there."""
+    return [
+        {
+            **series,
+            "values": [row for row in series["values"] if (_tags(series), row[0] // HOUR_MS * HOUR_MS) not in there],
+        }
+        for series in found
+    ]
+
+
+def _since(series: Series, oldest_ms: int) -> Series:
+    """Return a series without the rows before a time; its rows ascend."""
+    if not series["values"] or series["values"][0][0] >= oldest_ms:
+        return series
+    return {**series, "values": [row for row in series["values"] if row[0] >= oldest_ms]}

@@ -75,6 +75,11 @@ class Rollup(NamedTuple):
     tags: tuple[str, ...]
     columns: tuple[Column, ...]
 
+    @property
+    def marker(self) -> str:
+        """Return the raw field that every row has."""
+        return "seq" if self.measurement == FRAMES else "time_quality"
+
 
 # The gateway's point for each frame (docs/gateway.md). Frames missing of a journal are what `seq_max`, `seq_min` and
 # `frames` of all its streams tell.

@@ -1,7 +1,6 @@
 """The rows of an InfluxDB into Parquet files and back: `<policy>/<measurement>.parquet`."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,16 @@ from swapline_cloud.config import DatabaseConfig
 from swapline_cloud.database.client1 import AdminClient
 from swapline_cloud.database.part1 import policy_statement, terms
 from swapline_cloud.database.policy import POLICIES
-from swapline_cloud.database.rows import asking, make_sink
-from swapline_gateway.error import GatewayError, SinkBusyError, SinkRejectedError, SinkTooLargeError, StorageError
+from swapline_cloud.database.rows import asking
+from swapline_gateway.error import GatewayError, SinkBusyError, StorageError
 from swapline_gateway.influxql import InfluxqlClient, identifier
-from swapline_gateway.retry import Backoff
-from swapline_gateway.sinks.influx_answer import is_about_age
 
 from . import reading
-from .line import lines
 from .measurement import Measurement, find, from_schema
 from .progress import Progress
+from .writer import Writer, batch_rows
 
 NAMES = tuple(policy.name for policy in POLICIES)
-BATCH_CELLS = 100_000  # of one request: 2 to 3 MB of text, 50 ms of InfluxDB's time
-TRIES_MAX = 8  # of a request, over about a minute: InfluxDB is busy when its cache is full
 COMPRESSION = "zstd"
 Table = dict[str, Any]  # of the manifest
 
@@ -71,11 +66,10 @@ def _dump(client: InfluxqlClient, measurement: Measurement, folder: Path, progre
 class Loader:
     """Writes files of a backup into a database. Its methods raise `GatewayError`."""
 
-    def __init__(self, config: DatabaseConfig, *, backoff: Callable[[], Backoff] = Backoff) -> None:
+    def __init__(self, config: DatabaseConfig) -> None:
         self._config = config
         self._client = InfluxqlClient(asking(config))
-        self._sink, self._targets = make_sink(config)
-        self._backoff = backoff
+        self._writer = Writer(config)
 
     def prepare(self) -> None:
         """Make the database and its policies where they are not there. In 2.x and 3.x `apply` does that."""
@@ -116,41 +110,17 @@ class Loader:
         try:
             with pq.ParquetFile(path) as file:
                 measurement = from_schema(said["policy"], said["measurement"], file.schema_arrow)
-                if measurement.policy not in self._targets:
+                if measurement.policy not in NAMES:
                     raise GatewayError(f"{path}: no policy {measurement.policy!r} is known; {', '.join(NAMES)} are.")
                 refused = 0
-                for batch in file.iter_batches(max(1, BATCH_CELLS // len(file.schema_arrow))):
-                    refused += self._send(measurement.policy, list(lines(measurement, batch)))
+                for batch in file.iter_batches(batch_rows(file.schema_arrow)):
+                    refused += self._writer.write(measurement, batch)
                     progress.add(measurement.label, rows=batch.num_rows, size_bytes=batch.nbytes)
         except (OSError, pa.ArrowInvalid) as error:
             raise StorageError(f"{path} cannot be read: {error}.") from error
         return refused
 
-    def _send(self, policy: str, rows: Sequence[str]) -> int:
-        body = "\n".join(rows).encode()
-        backoff = self._backoff()
-        for attempt in range(1, TRIES_MAX + 1):
-            try:
-                self._sink.send(body, self._targets[policy])
-            except SinkTooLargeError:
-                half = len(rows) // 2
-                if not half:
-                    raise GatewayError(f"The database takes no request of {len(body)} bytes.") from None
-                return self._send(policy, rows[:half]) + self._send(policy, rows[half:])
-            except SinkRejectedError as error:
-                if not is_about_age(error):
-                    raise GatewayError(f"The database refuses rows of the policy {policy}: {error}.") from error
-                return len(rows) if error.refused_count is None else error.refused_count
-            except SinkBusyError as error:
-                delay_s = backoff.fail()
-                if attempt == TRIES_MAX or "404" in str(error):
-                    raise reading.sort_error(error) from error
-                time.sleep(delay_s)
-            else:
-                break
-        return 0
-
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-        self._sink.close()
+        self._writer.close()

@@ -70,19 +70,21 @@ def find(client: InfluxqlClient, policies: Sequence[str]) -> list[Measurement]:
     """Return everything that the policies hold, in their order. Raises `SinkBusyError`."""
     found: list[Measurement] = []
     for policy in policies:
-        everything = f"{identifier(policy)}./.*/"
         try:
-            fields = client.query(f"SHOW FIELD KEYS FROM {everything}")
+            found += find_of(client, policy)
         except SinkBusyError as error:
-            if policy != RAW and "not found" in str(error):
-                continue  # a database without this policy
-            raise
-        answer = client.query(f"SHOW TAG KEYS FROM {everything}")
-        tags = {one["name"]: [row[0] for row in one["values"]] for one in answer}
-        for one in fields:
-            known = tuple(tags.get(one["name"], ()))
-            found.append(_measurement(policy, one["name"], known, one["values"]))
+            if policy == RAW or "not found" not in str(error):  # else a database without this policy
+                raise
     return found
+
+
+def find_of(client: InfluxqlClient, policy: str) -> list[Measurement]:
+    """Return everything that a policy holds. Raises `SinkBusyError`, also where there is no such policy."""
+    everything = f"{identifier(policy)}./.*/"
+    fields = client.query(f"SHOW FIELD KEYS FROM {everything}")
+    answer = client.query(f"SHOW TAG KEYS FROM {everything}")
+    tags = {one["name"]: [row[0] for row in one["values"]] for one in answer}
+    return [_measurement(policy, one["name"], tuple(tags.get(one["name"], ())), one["values"]) for one in fields]
 
 
 def _measurement(policy: str, name: str, tags: tuple[str, ...], keys: Sequence[Sequence[str]]) -> Measurement:

@@ -65,13 +65,36 @@ def _first_time(client: InfluxqlClient, statement: str) -> int | None:
 
 def count(client: InfluxqlClient, measurement: Measurement) -> int:
     """Return about how many rows there are, by the field that most rows have; 0 if the database does not say."""
-    names = [name for name, _ in measurement.fields]
-    name = next((one for one in ("time_quality", "is_void", "seq") if one in names), names[0])
+    name = _marker(measurement) or measurement.fields[0][0]
     try:
         found = client.query(f"SELECT count({identifier(name)}::field) FROM {measurement.source}")  # noqa: S608
     except SinkBusyError:
         return 0
     return int(found[0]["values"][0][1]) if found else 0
+
+
+def counts(client: InfluxqlClient, measurement: Measurement, span: Span, *, each: str) -> dict[int, int]:
+    """Return how many rows each day or hour of a span has, by its first ms; none that has no row.
+
+    By the field that every row of ours has; else by the one that most rows have then. Raises `GatewayError`.
+    """
+    name = _marker(measurement)
+    what = "*" if name is None else f"{identifier(name)}::field"
+    try:
+        found = client.query(
+            f"SELECT count({what}) FROM {measurement.source}"  # noqa: S608 (all of it is quoted)
+            f" WHERE time >= {span[0]} AND time < {span[1]} GROUP BY time({each}) fill(none)"
+        )
+    except SinkBusyError as error:
+        raise sort_error(error) from error
+    rows = found[0]["values"] if found else []
+    return {row[0]: max(value or 0 for value in row[1:]) for row in rows}
+
+
+def _marker(measurement: Measurement) -> str | None:
+    """Return the field that every row of the gateway's frames and books has."""
+    names = [name for name, _ in measurement.fields]
+    return next((one for one in ("time_quality", "is_void", "seq") if one in names), None)
 
 
 def rows(client: InfluxqlClient, measurement: Measurement, span: Span) -> Iterator[pa.Table]:

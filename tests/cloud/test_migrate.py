@@ -1,0 +1,267 @@
+"""Rows that a gateway stored before `apply` come along, exactly: a real InfluxDB 1.x, and figures worked out here."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from click.testing import CliRunner, Result
+
+from swapline_bench import services
+from swapline_bench.frame_source import FrameSource, row_of
+from swapline_cloud.backup.writer import Writer
+from swapline_cloud.cli import cloud
+from swapline_cloud.config import CloudConfig
+from swapline_cloud.database.part1 import Influxdb1Part
+from swapline_cloud.late import HOUR_MS, oldest_utc_ms
+from swapline_cloud.migration.copier import NEWER, OLD, OLD_ROLLED, STRANGER
+from swapline_cloud.place import BOOKS, place_of
+from swapline_cloud.rollup import DATABASE, FOREVER, LEVELS, MINUTE, RAW, Level, Rollup, rollups
+from swapline_gateway.battery.store_influxql import InfluxqlStore
+from swapline_gateway.battery.table import BOOK_STATE, FOREVER_UTC_MS, MODULE_HOUR, STAY, Row
+from swapline_gateway.config import Influxdb1Config
+from swapline_gateway.reading import FrameRows, read_rows
+from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
+from swapline_gateway.spool import SpooledFrame, now_utc_ms
+from swapline_wire.catalogue import EVENT_STREAM
+from tests.cloud import test_late
+from tests.cloud.test_backup import ask
+from tests.cloud.test_late import frames_of
+
+AUTOGEN = "autogen"
+DAY_MS = 24 * HOUR_MS
+OWNER = {"module": "M,1", "fleet": "test", "node": "van-001", "bay": "1"}
+AGES_D = (1100, 800, 45, 31, 3, 0)
+Points = dict[tuple[Any, ...], dict[str, Any]]
+
+
+class Server:
+    """A server that a gateway has written into, and that `apply` has then set up."""
+
+    def __init__(self, server: services.InfluxServer, folder: Path) -> None:
+        self.server = server
+        self.now_ms = now_utc_ms()
+        self.toml = folder / "cloud.toml"
+        self.toml.write_text(f'[database]\nversion = 1\nurl = "{server.url}"\n')
+        database = {"version": 1, "url": server.url}
+        self.config = CloudConfig.model_validate({"database": database, "secrets": folder / "secrets"})
+        self.before = Influxdb1Config(type="influxdb1", url=server.url, database=DATABASE)
+        self.after = self.before.model_copy(update={"forever": FOREVER})
+
+    def apply(self) -> list[str]:
+        """Set the server up, without continuous queries; return the warnings."""
+        with closing(Influxdb1Part(self.config, levels=())) as part:
+            for change in part.changes():
+                change.do()
+            return part.warnings()
+
+    def forget(self) -> None:
+        """Let all be as it was before anything was brought along."""
+        for policy in (RAW, MINUTE, FOREVER):
+            self.server.execute(f'DROP RETENTION POLICY "{policy}" ON "{DATABASE}"')
+        self.apply()
+        store(self.after, frames_of(self.now_ms // HOUR_MS * HOUR_MS - 30_000, seq=5000, minutes=10), self.now_ms)
+        with closing(InfluxqlStore(self.after)) as books:
+            books.put([NEWER_STAY])
+
+    def points(self, policy: str, measurement: str) -> Points:
+        """Return the points by tags and time."""
+        found: Points = {}
+        for series in ask(self.server, f'SELECT * FROM "{policy}"."{measurement}" GROUP BY *', DATABASE):  # noqa: S608
+            for time_ns, *values in series["values"]:
+                fields = dict(zip(series["columns"][1:], values, strict=True))
+                key = (tuple(sorted((k, v) for k, v in series["tags"].items() if v)), time_ns)
+                found[key] = {name: value for name, value in fields.items() if value is not None}
+        return found
+
+    def types(self, policy: str) -> dict[str, Any]:
+        """Return the types of all fields, by measurement."""
+        found = ask(self.server, f'SHOW FIELD KEYS FROM "{policy}"./.*/', DATABASE)
+        return {one["name"]: sorted(one["values"]) for one in found}
+
+    def run(self, *more: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(cloud, ["migrate", "--config", str(self.toml), *more])
+        assert getattr(result.exception, "exit_code", result.exit_code) == code, (result.output, result.exception)
+        return result
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Bring all along; return what is said of each measurement."""
+        said = map(json.loads, self.run("--json").stdout.splitlines())
+        return {one["measurement"]: one for one in said if "measurement" in one}
+
+
+NEWER_STAY = STAY.row(5 * HOUR_MS, OWNER, until_utc_ms=77)
+
+
+def store(config: Influxdb1Config, frames: list[FrameRows], stored_ms: int) -> None:
+    with (
+        closing(Influxdb1Sink(config)) as sink,
+        patch("swapline_gateway.sinks.influx_points.now_utc_ms", lambda: stored_ms),
+    ):
+        assert not sink.write(frames).refused
+
+
+def books() -> list[Row]:
+    hours = [
+        MODULE_HOUR.row(n * HOUR_MS, {"module": "M,1"}, known_s=1.5, row_count=n, detail='a "b"\\n') for n in (1, 2)
+    ]
+    stays = [STAY.row(hour * HOUR_MS, OWNER, until_utc_ms=FOREVER_UTC_MS) for hour in (5, 6)]
+    return [*hours, *stays, stays[1].void(), BOOK_STATE.row(0, {"book": "all"}, version=3, repair_count=0)]
+
+
+def fill(server: Server) -> None:
+    """Write what a gateway without `forever` writes: days of three years, events, books, its own figures."""
+    for number, age_d in enumerate(AGES_D):
+        start_ms = (server.now_ms - age_d * DAY_MS) // HOUR_MS * HOUR_MS - HOUR_MS
+        seq = 100 * number
+        frames = frames_of(start_ms, seq=seq, minutes=70 if age_d in (31, 3) else 10)
+        event = FrameSource(anchor_utc_ms=start_ms, journal=9, seq=seq).frame(
+            [(999, row_of(EVENT_STREAM, code=7, request_id=number))], stream=EVENT_STREAM, bay=0, owner=""
+        )
+        frames.append(read_rows(SpooledFrame(1, "test", "van-001", start_ms, 3, 0, event)))
+        store(server.before, frames, server.now_ms)
+    with closing(InfluxqlStore(server.before)) as store_:
+        store_.put(books())
+    lines = [f"disk,gateway=g,path=/ free_share=0.5 {(server.now_ms - age * DAY_MS) * 10**6 + 7}" for age in (40, 2)]
+    with closing(Influxdb1Sink(server.before)) as sink:
+        sink.send("\n".join([*lines, f"weather,town=b rain=1i {server.now_ms * 10**6}"]).encode())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with services.influxd() as running:
+        server = Server(running, tmp_path_factory.mktemp("migrate"))
+        fill(server)
+        server.apply()
+        yield server
+
+
+@pytest.fixture
+def server(made: Server) -> Server:
+    made.forget()
+    return made
+
+
+class _Both:
+    """Rows of source and `raw` as if they were in one place, for `test_late.worked_out`."""
+
+    def __init__(self, server: Server, *policies: str) -> None:
+        self._server = server
+        self._policies = policies
+
+    def points(self, _: str, measurement: str) -> Points:
+        found: Points = {}
+        for policy in self._policies:
+            found |= self._server.points(policy, measurement)
+        return {(tags, time_ns // 10**6): fields for (tags, time_ns), fields in found.items()}
+
+
+def kept(server: Server, points: Points, policy: str, *, hours: int = 0) -> Points:
+    oldest_ms = oldest_utc_ms(policy, server.now_ms) + hours * HOUR_MS
+    return {key: fields for key, fields in points.items() if key[1] >= oldest_ms * 10**6}
+
+
+def wanted_points(server: Server, rollup: Rollup, level: Level) -> Points:
+    found = test_late.worked_out(_Both(server, AUTOGEN, RAW), rollup, level)  # type: ignore[arg-type]
+    return kept(server, {(tags, time_ms * 10**6): fields for (tags, time_ms), fields in found.items()}, level.policy)
+
+
+def assert_all_there(server: Server, before: Points) -> None:
+    """Compare every measurement with what the source has; `before`: what `raw` had of modules."""
+    names = server.types(AUTOGEN)
+    assert {"event", "alarm", "module", "vehicle", "frames", "disk", "stay", "module_hour", "book_state"} < set(names)
+    for name in names:
+        source = server.points(AUTOGEN, name)
+        place = place_of(name)
+        if place is None:
+            assert not server.points(RAW, name)
+            assert not server.points(FOREVER, name)
+        elif name == "stay":
+            assert len(source) == 2
+            known = {
+                key: fields for key, fields in server.points(FOREVER, name).items() if fields["until_utc_ms"] == 77
+            }
+            assert len(known) == 1
+            assert server.points(FOREVER, name) == source | known
+        elif place == FOREVER:
+            there = server.points(FOREVER, name)
+            assert source.items() <= there.items()
+            assert name not in BOOKS or source == there
+            assert server.types(FOREVER)[name] == names[name]
+        else:
+            found = kept(server, server.points(RAW, name), RAW, hours=1)
+            assert kept(server, source, RAW, hours=1).items() <= found.items(), name
+            assert server.types(RAW)[name] == names[name]
+    assert before.items() <= server.points(RAW, "module").items()
+    assert_rolled_up(server)
+
+
+def assert_rolled_up(server: Server) -> None:
+    for rollup in rollups():
+        for level in LEVELS:
+            wanted, found = wanted_points(server, rollup, level), server.points(level.policy, rollup.measurement)
+            assert found.keys() == wanted.keys(), (level.policy, rollup.measurement)
+            for key, fields in wanted.items():
+                assert found[key] == pytest.approx(fields), (level.policy, key)
+
+
+def test_every_row_goes_where_the_gateway_would_put_it_today(server: Server) -> None:
+    before = server.points(RAW, "module")
+    assert before
+    said = server.results()
+    assert_all_there(server, before)
+    rows = {name: one["rows_written"] for name, one in said.items()}
+    assert rows["event"] == said["event"]["rows_read"] == len(AGES_D)
+    assert rows["stay"] == 1
+    assert said["stay"]["rows_left"] == {NEWER: 1}
+    assert said["disk"]["rows_left"] == {OLD: 1}
+    assert said["weather"] == {"measurement": "weather", "rows_read": 0, "rows_written": 0, "rows_left": {STRANGER: 1}}
+    for name in ("module", "vehicle", "frames"):
+        one = said[name]
+        assert one["rows_read"] == len(server.points(AUTOGEN, name)), name
+        assert one["rows_left"].keys() == {OLD_ROLLED}
+        assert one["rows_left"][OLD_ROLLED] + one["rows_written"] == one["rows_read"]
+
+
+def test_stopped_on_any_day_it_goes_on_there_and_a_repeat_changes_nothing(server: Server) -> None:
+    before = server.points(RAW, "module")
+    real, requests = Writer.write, iter(range(1, 1000))
+
+    def stopped(self: Writer, measurement: Any, batch: Any) -> int:
+        if next(requests) % 11 == 0:
+            raise KeyboardInterrupt
+        return real(self, measurement, batch)
+
+    with patch.object(Writer, "write", stopped):
+        first, second = server.run(code=130), server.run(code=130)
+    assert "days are done. Migrating again is safe" in str(first.exception)
+    assert "Goes on with 20" in second.stderr
+    assert "Goes on with 20" in server.run().stderr
+    assert_all_there(server, before)
+    everything = {(p, name): server.points(p, name) for p in (RAW, MINUTE, FOREVER) for name in server.types(p)}
+    said = server.results()
+    assert said["module"]["rows_read"] == len(server.points(AUTOGEN, "module"))  # begins anew after a whole run
+    assert said["stay"]["rows_left"] == {NEWER: 2}
+    assert everything == {(p, name): server.points(p, name) for p in (RAW, MINUTE, FOREVER) for name in server.types(p)}
+
+
+def test_dry_run_counts_and_changes_nothing(server: Server) -> None:
+    result = server.run("--dry-run", "--json")
+    said = {one["measurement"]: one for one in map(json.loads, result.stdout.splitlines())}
+    for name, one in said.items():
+        assert (one["rows"], one["to"]) == (len(server.points(AUTOGEN, name)), place_of(name)), name
+    assert 0 < said["module"]["rows_old"] < said["module"]["rows"]
+    assert said["event"]["rows_old"] == 0
+    assert "rows would be brought along" in server.run("--dry-run").stdout
+    assert not server.points(FOREVER, "event")
+
+
+def test_what_cannot_be_brought_along_is_said(server: Server) -> None:
+    assert "no policy nowhere" in str(server.run("--from", "nowhere", code=78).exception)
+    server.run("--from", FOREVER, code=2)
+    server.server.execute(f'DROP RETENTION POLICY "{MINUTE}" ON "{DATABASE}"')
+    assert "run `swapline cloud apply` first" in str(server.run(code=78).exception)
+    server.apply()
