@@ -6,6 +6,7 @@ taken from its documentation and from reports of its users.
 
 import json
 import threading
+import time
 import urllib.parse
 from collections import deque
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ class FakeInflux:
     points: dict[tuple[str, int], str] = field(default_factory=dict)  # series and time -> fields
     order: list[tuple[str, int]] = field(default_factory=list)  # of the first writing of each point
     statuses: list[int] = field(default_factory=list)  # of all writes
+    answered_s: list[float] = field(default_factory=list)  # when, by the monotonic clock, just before the answer left
     places: dict[str, set[str]] = field(default_factory=dict)  # bucket or policy -> measurements written there
     port: int = 0
 
@@ -159,6 +161,7 @@ class FakeInflux:
     def took(self, answer: Answer) -> None:
         with self.changed:
             self.statuses.append(answer.status)
+            self.answered_s.append(time.monotonic())
             self.changed.notify_all()
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from swapline_bench import services
 from swapline_bench.frame_source import FrameSource, module_row, row_of
-from swapline_gateway.fleet_record import Reading
+from swapline_gateway.fleet_record import Reading, Value
 from swapline_gateway.gateway import Gateway
 from swapline_gateway.restore import read_state
 from swapline_gateway.state import FleetState
 from swapline_wire import topic
-from swapline_wire.catalogue import ALARM_STREAM, VEHICLE
+from swapline_wire.catalogue import ALARM_STREAM, POSITION, VEHICLE
 
 from .test_gateway import until
 
@@ -26,6 +26,11 @@ MakeGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 def reading_of(gateway: Gateway, source: FrameSource, stream: str, bay: int = 0) -> Reading | None:
     state = gateway.state.nodes.get((source.fleet, source.node))
     return state.newest(stream, bay) if state else None
+
+
+def soc_pct_of(gateway: Gateway, source: FrameSource) -> Value | None:
+    found = reading_of(gateway, source, "vehicle")
+    return found.values["soc_pct"] if found else None
 
 
 def standing(gateway: Gateway, source: FrameSource) -> set[int]:
@@ -76,18 +81,14 @@ async def test_values_and_custody_are_there_again_also_of_an_offline_node(make_g
                 assert (custody.node, custody.bay, custody.is_present) == ("station", 4, True)
                 assert not gateway.state.moves  # the van's last sight of M is no move
                 assert ("test", "gone") not in gateway.state.nodes  # it has no status: it was taken out of the fleet
-                await van.publish(
-                    client, van.frame([(1400, row_of(VEHICLE, soc_pct=1))], stream=VEHICLE, owner="", bay=0)
-                )
-                await until(lambda: gateway.figures.frames_taken == 1)
+                late = van.frame([(1400, row_of(VEHICLE, soc_pct=1))], stream=VEHICLE, owner="", bay=0)
+                behind_it = van.frame([(1400, row_of(POSITION, altitude_m=1))], stream=POSITION, owner="", bay=0)
+                await van.publish(client, late, behind_it)
+                await until(lambda: reading_of(gateway, van, "position"))
                 assert reading_of(gateway, van, "vehicle") == known  # back-fill does not push out what is newer
-                await van.publish(
-                    client, van.frame([(2000, row_of(VEHICLE, soc_pct=2))], stream=VEHICLE, owner="", bay=0)
-                )
-                await until(lambda: gateway.figures.frames_taken == 2)
-                newest = reading_of(gateway, van, "vehicle")
-                assert newest is not None
-                assert newest.values["soc_pct"] == 0.2
+                new = van.frame([(2000, row_of(VEHICLE, soc_pct=2))], stream=VEHICLE, owner="", bay=0)
+                await van.publish(client, new)
+                await until(lambda: soc_pct_of(gateway, van) == 0.2)
 
 
 def reading(uptime_ms: int, soc_pct: float) -> Reading:

@@ -83,6 +83,8 @@ async def test_oldest_points_are_lost_beyond_the_limit_counted_and_logged_once()
                 sender.add([point(number)])
                 await asyncio.sleep(0)
             assert (sender.lost, sender.waiting) == (5, 3)
+            attempts = sink.attempts
+            await until(lambda: sink.attempts >= attempts + 2)  # what is under way now began with what still waits
             sink.error = None
             await until(lambda: sender.waiting == 0)
     assert sink.lines == format_points([point(5), point(6), point(7)]).decode().splitlines()
