@@ -9,6 +9,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import struct
 import termios
 import tty
@@ -22,7 +23,6 @@ _READ_BYTES_MAX = 4096
 # The node writes a request in one call, so on a pty it arrives in one piece.
 _REQUEST_QUIET_S = 0.05
 _READ_OUT_POLL_S = 0.002
-_READ_OUT_POLLS = 5
 
 
 class SerialEnd:
@@ -81,16 +81,15 @@ class SerialEnd:
             remove(self._master)
 
     def unread_bytes(self) -> int:
-        """Return how many bytes wait for the node to read them."""
+        """Return how many bytes wait for the node to read them; a poll lets the kernel hand over all of them."""
+        select.select([self._slave], [], [], 0)
         answer = fcntl.ioctl(self._slave, termios.FIONREAD, struct.pack("i", 0))
         count: int = struct.unpack("i", answer)[0]
         return count
 
     async def wait_read_out(self) -> None:
-        """Wait until the node has taken the last byte. No event tells; the kernel hands bytes over a moment late."""
-        empty_count = 0
-        while empty_count < _READ_OUT_POLLS:
-            empty_count = 0 if self.unread_bytes() else empty_count + 1
+        """Wait until the node has taken the last byte. No event tells."""
+        while self.unread_bytes():  # noqa: ASYNC110 (another process)
             await asyncio.sleep(_READ_OUT_POLL_S)
 
 

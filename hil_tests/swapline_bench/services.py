@@ -10,8 +10,8 @@ is left or the bench dies:
 All calls of a server block. A coroutine writes `async with services.mosquitto() as broker`, and makes single calls with
 `await whole(broker.stop)`.
 
-A server that says on which port it listens is started with port 0. The others get a port that was free a moment ago and
-another one should somebody have been faster.
+A server that says on which port it listens, and never comes back there, is started with port 0. The others get a port
+that was free a moment ago and another one should somebody have been faster.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ import collections
 import contextlib
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -39,6 +40,10 @@ HOST = "127.0.0.1"
 READY_S_MAX = 60.0  # a gateway takes 1 s on two quiet cores, 20 s where eight others load them
 STOP_S_MAX = 60.0  # a gateway that empties its spool takes 15 s
 START_ATTEMPTS_MAX = 5
+# Below those that Linux gives to outgoing connections: a port of those may be one's own while its server is away, and a
+# client that tries such a port again and again connects to itself one day.
+_PORTS = range(20_000, 32_768)
+_PORT_ATTEMPTS_MAX = 100
 _LOG_LINES_MAX = 200
 _PORT_TAKEN = "ddress already in use"  # as every server's log says it
 MQTT_CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00"  # 3.1.1, clean session, keep-alive 10 s, no name
@@ -71,11 +76,16 @@ def find_binary(program: str, package: str) -> Path:
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback TCP port that nobody listens on at this moment, and that no connection is given by chance.
+
+    Raises `OSError` where none is free.
+    """
+    for _ in range(_PORT_ATTEMPTS_MAX):
+        port = secrets.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            return port
+    raise OSError(f"no loopback port of {_PORTS.start} to {_PORTS.stop - 1} is free in {_PORT_ATTEMPTS_MAX} attempts")
 
 
 async def whole(call: Callable[[], _Result]) -> _Result:
@@ -389,7 +399,7 @@ bind-address = "{HOST}:0"
         )
         return (str(binary), "-config", str(config))
 
-    return InfluxServer("influxd", folder, command, rf"Listening on HTTP.*{HOST}:(?P<port>\d+)", chooses_port=True)
+    return InfluxServer("influxd", folder, command, r"Listening on HTTP", chooses_port=False)
 
 
 def victoria_metrics(folder: Path | None = None, flags: Sequence[str] = ()) -> Server:

@@ -5,15 +5,21 @@ import json
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from pymodbus.client import AsyncModbusSerialClient
+
+from swapline_bench.sim.control import send
 from swapline_wire.decode import decode
 
 REPOSITORY = Path(__file__).parents[2]
 FIRMWARE = REPOSITORY / "firmware"
 DRIVER_SCRIPT = REPOSITORY / "tests" / "node" / "scripts" / "ask_line.py"
 PATIENCE_S = 20.0
+SILENCE_S = 0.5  # nothing has come for so long: nothing will
 # swapline_wire.frame: what each format has in place of a number, "not available" and "abnormal"
 CODES = {"u8": (0xFF, 0xFE), "u16": (0xFFFF, 0xFFFE), "u32": (0xFFFFFFFF, 0xFFFFFFFE)}
 CODES |= {"i8": (-0x80, -0x7F), "i16": (-0x8000, -0x7FFF), "i32": (-0x80000000, -0x7FFFFFFF)}
@@ -58,6 +64,31 @@ class SimProcess:
             if self._process.returncode is None:
                 self._process.kill()
             await self._process.communicate()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition over another process holds, which tells nobody."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def until_asked(count: int, name: str = "jbd") -> None:
+    """Wait until a simulator was asked so often, and has begun its answers or decided to give none."""
+    await until(lambda: send(name, {"do": "status"})["asked"] >= count)
+
+
+@asynccontextmanager
+async def modbus_client(
+    port: str, baudrate: int, timeout_s: float = PATIENCE_S
+) -> AsyncIterator[AsyncModbusSerialClient]:
+    """Return pymodbus's own client on a line, which asks once and waits so long for the answer."""
+    client = AsyncModbusSerialClient(port, baudrate=baudrate, timeout=timeout_s, retries=0)
+    assert await client.connect()
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 async def ask_driver(driver: str, line: dict[str, Any], *, polls: int = 3) -> dict[str, Any]:

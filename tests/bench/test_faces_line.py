@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import pytest
 import serial
-from pymodbus.client import AsyncModbusSerialClient
 
 from swapline_bench.faces import modbus, slot_charger, vcu
 from swapline_bench.faces.modbus import ModbusFace, crc16
@@ -22,6 +21,7 @@ from swapline_bench.serial_line import RequestFace, SerialLine
 from swapline_bench.station import Slot
 from swapline_bench.van import Van
 from swapline_wire.catalogue import METER
+from tests.bench.sim_process import SILENCE_S, modbus_client
 
 
 class Clock:
@@ -83,19 +83,16 @@ def vcu_example() -> dict[str, Any]:
 async def test_pymodbus_reads_units_of_one_bus_and_gets_exceptions_and_silence() -> None:
     async with SerialLine("bus", baudrate=115200) as line:
         line.attach(ModbusFace({1: Registers(), 7: Registers()}))
-        client = AsyncModbusSerialClient(line.path, baudrate=115200, timeout=0.3, retries=0)
-        assert await client.connect()
-        try:
+        async with modbus_client(line.path, 115200) as client:
             answer = await client.read_input_registers(3, count=4, device_id=7)
             assert answer.registers == [3, 4, 5, 6]
             answer = await client.read_holding_registers(0x10, count=2, device_id=1)
             assert answer.registers == [7, 8]
             assert (await client.read_input_registers(98, count=3, device_id=1)).exception_code == 2
             assert (await client.read_coils(0, count=3, device_id=1)).exception_code == 1
+        async with modbus_client(line.path, 115200, SILENCE_S) as client:
             with pytest.raises(Exception, match="No response"):
                 await client.read_input_registers(0, count=1, device_id=2)
-        finally:
-            client.close()
 
 
 def test_a_damaged_request_gets_no_answer_and_the_next_good_one_does() -> None:

@@ -222,6 +222,7 @@ async def test_silent_link_accepts_and_says_nothing_and_serves_new_connections_w
     await send(writer, b"hello")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.read(1), 0.3)
+    await swallowed(link, len(b"hello"))
     assert target.ends.empty()
     assert link.figures.bytes_swallowed == len(b"hello")
     link.heal()

@@ -6,7 +6,7 @@ import pty
 import tempfile
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import serial
 from swapline_bench.fault.model import FaultModel, Faults
 from swapline_bench.serial_line import LineError, RequestFace, SerialLine, make_lines_folder
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0
 BAUDRATE = 115200
 REPLY = bytes(range(40))
 
@@ -26,6 +26,7 @@ class Device(RequestFace):
     def __init__(self) -> None:
         super().__init__(turnaround_s=0.0)
         self.is_there: object = True
+        self.asked: list[bytes] = []
 
     def take_request(self, received: bytearray) -> bytes | None:
         if not received:
@@ -33,6 +34,7 @@ class Device(RequestFace):
         return bytes((received.pop(0),))
 
     def answer(self, request: bytes) -> bytes | None:
+        self.asked.append(request)
         return REPLY if request == b"?" and self.is_there else None
 
     def speaker(self, request: bytes) -> object:
@@ -48,6 +50,13 @@ def ask(path: str, size: int = len(REPLY), timeout_s: float = TIMEOUT_S) -> byte
     with serial.Serial(path, BAUDRATE, timeout=timeout_s) as port:
         port.write(b"?")
         return bytes(port.read(size))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Look until a line or its face has come so far: neither tells."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 class Ends:
@@ -143,7 +152,9 @@ async def test_an_answer_ends_where_its_speaker_is_pulled_out() -> None:
         device = Device()
         line.attach(device)
         fault.at_byte(13, lambda: setattr(device, "is_there", False))
-        assert await asyncio.to_thread(ask, line.path, timeout_s=0.3) == REPLY[:13]
+        assert await asyncio.to_thread(ask, line.path, 13) == REPLY[:13]
+        await until(lambda: fault.injected["at-byte"] == 1 and not line.is_talking)
+        assert (line.bytes_written, line.bytes_discarded) == (13, 0)
         device.is_there = True
         assert await asyncio.to_thread(ask, line.path) == REPLY
 
@@ -153,25 +164,30 @@ async def test_what_is_asked_while_an_answer_is_late_is_not_answered_after_it() 
         device = Device()
         line.attach(device)
         line.fault = FaultModel(Faults(late=1.0, late_s=0.3), seed=1)
-        with serial.Serial(line.path, BAUDRATE, timeout=0.6) as port:
+        with serial.Serial(line.path, BAUDRATE, timeout=TIMEOUT_S) as port:
             port.write(b"?")
-            while device.requests == 0:  # noqa: ASYNC110 (a port, not an event)
-                await asyncio.sleep(0.01)
+            await until(lambda: device.requests == 1)
             port.write(b"?")
-            assert await asyncio.to_thread(port.read, 2 * len(REPLY)) == REPLY
-        assert device.requests == 1
+            assert await asyncio.to_thread(port.read, len(REPLY)) == REPLY
+            line.fault = None
+            port.write(b"!")  # of which it says that it has taken it, and what came before it
+            await until(lambda: device.requests > 1 and not line.is_talking)
+            assert line.unread_bytes() == 0
+        assert device.asked == [b"?", b"!"]
 
 
 async def test_damage_that_passes_the_check_is_counted_and_other_damage_is_not() -> None:
     async with SerialLine("bus", baudrate=BAUDRATE) as line:
-        line.attach(Device())  # its check is the length alone
+        device = Device()  # its check is the length alone
+        line.attach(device)
         fault = line.fault = FaultModel(Faults(truncated=1.0), seed=1)
-        await asyncio.to_thread(ask, line.path, timeout_s=0.2)
+        await asyncio.to_thread(ask, line.path, 1)
+        await until(lambda: device.requests == 1 and not line.is_talking)
         assert fault.passed_by_chance == 0
         fault.faults = Faults(bit_errors=0.002)
         damaged = 0
-        for _ in range(20):
-            answer = await asyncio.to_thread(ask, line.path, timeout_s=0.2)
+        for _ in range(10):
+            answer = await asyncio.to_thread(ask, line.path, timeout_s=1.0)
             damaged += answer != REPLY and len(answer) == len(REPLY)
         assert fault.passed_by_chance == damaged > 0
 

@@ -24,7 +24,7 @@ from swapline_bench.sim.device import ModuleDevice
 from swapline_bench.sim.error import UnavailableError
 from swapline_bench.sim.protocol import describe_jbd
 from swapline_bench.sim.traffic import Traffic
-from tests.bench.sim_process import SimProcess
+from tests.bench.sim_process import PATIENCE_S, SimProcess, until
 
 BASIC = bytes.fromhex("dda50300fffd77")
 NAME = bytes.fromhex("dda50500fffb77")
@@ -43,23 +43,44 @@ def ctl(*words: str) -> Result:
     return CliRunner().invoke(sim_command, ["ctl", *words])
 
 
-def answer_to(port: str, request: bytes, timeout_s: float = 0.4) -> bytes:
-    """Return what comes back until the line is quiet."""
-    with serial.Serial(port, 9600, timeout=timeout_s) as line:
+def answer_to(port: str, request: bytes, length: int) -> bytes:
+    """Return so many bytes of what comes back."""
+    with serial.Serial(port, 9600, timeout=PATIENCE_S) as line:
         line.write(request)
+        return line.read(length)
+
+
+async def ask(sim: SimProcess, request: bytes = BASIC, length: int = 38) -> bytes:
+    return await asyncio.to_thread(answer_to, sim.port, request, length)
+
+
+async def ask_in_vain(sim: SimProcess, request: bytes = BASIC, name: str = "jbd") -> bytes:
+    """Return what has come back when the simulator has given no answer to a request, as it says itself."""
+    missed = sum(status(name)["unanswered"].values())
+    with serial.Serial(sim.port, 9600, timeout=0) as line:
+        line.write(request)
+        await until(lambda: sum(status(name)["unanswered"].values()) > missed)
         return line.read(200)
 
 
-async def ask(sim: SimProcess, request: bytes = BASIC) -> bytes:
-    return await asyncio.to_thread(answer_to, sim.port, request)
+async def ask_a_faulty_one(sim: SimProcess, fault: str) -> bytes:
+    """Return what has come back when a fault was done to a question or its answer."""
+    with serial.Serial(sim.port, 9600, timeout=0) as line:
+        line.write(BASIC)
+        await until(lambda: status()["faults_done"].get(fault))
+        return line.read(200)
 
 
 def sockets() -> list[Path]:
     return list(runtime_folder().glob("*.sock"))
 
 
+def status(name: str = "jbd") -> dict[str, Any]:
+    return dict(send(name, {"do": "status"}))
+
+
 def values(name: str = "jbd") -> dict[str, Any]:
-    return dict(send(name, {"do": "status"})["values"])
+    return dict(status(name)["values"])
 
 
 async def test_settings_are_changed_while_it_runs_and_given_back() -> None:
@@ -87,15 +108,11 @@ async def test_physics_run_and_protect_and_frozen_ones_stand_still() -> None:
     async with SimProcess("jbd", "--current", "100", "--world-speed", "600") as moving, SimProcess("jbd", "--frozen"):
         before = values("jbd")["soc"]
         assert ctl("jbd-2", "set", "current=100").exit_code == 0
-        async with asyncio.timeout(20):
-            while values("jbd")["soc"] <= before + 0.5:  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.1)
+        await until(lambda: values("jbd")["soc"] > before + 0.5)
         assert values("jbd-2")["soc"] == 80.0
         cells = ",".join(["3.70"] * 4)
         assert ctl("jbd", "set", f"cells={cells}").exit_code == 0
-        async with asyncio.timeout(20):
-            while not values("jbd")["protections"] & OVER_VOLTAGE:  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.1)
+        await until(lambda: values("jbd")["protections"] & OVER_VOLTAGE)
         assert values("jbd")["charge_switch"] is False
         answer = await ask(moving)
         assert int.from_bytes(answer[20:22]) == values("jbd")["protections"]
@@ -105,45 +122,46 @@ async def test_physics_run_and_protect_and_frozen_ones_stand_still() -> None:
 
 async def test_module_is_pulled_and_another_inserted() -> None:
     async with SimProcess("jbd", "--code", "FIRST") as sim:
-        assert b"FIRST" in await ask(sim, NAME)
+        assert b"FIRST" in await ask(sim, NAME, 7 + len("FIRST"))
         assert ctl("pull").exit_code == 0
-        assert await ask(sim, NAME) == b""
+        assert await ask_in_vain(sim, NAME) == b""
         assert ctl("insert", "SECOND").exit_code == 0
-        assert b"SECOND" in await ask(sim, NAME)
+        assert b"SECOND" in await ask(sim, NAME, 7 + len("SECOND"))
         assert ctl("pull").exit_code == 0
         assert ctl("insert").exit_code == 0
-        assert b"SECOND" in await ask(sim, NAME)
+        assert b"SECOND" in await ask(sim, NAME, 7 + len("SECOND"))
 
 
 @pytest.mark.parametrize("kind", ["sdm630", "vcu", "charger"])
 async def test_devices_without_a_module_of_their_own_are_pulled_too(kind: str) -> None:
     request = bytes.fromhex("01040000000271cb")
     async with SimProcess(kind, "--baudrate", "9600", "--parity", "none") as sim:
-        assert len(await ask(sim, request)) == 9
+        assert len(await ask(sim, request, 9)) == 9
         assert ctl("pull").exit_code == 0
-        pulled = await ask(sim, request)
-        assert ctl("insert").exit_code == 0
-        assert len(await ask(sim, request)) == 9
         if kind == "charger":  # its slot is empty, and it says so
-            assert len(pulled) == 9
+            assert len(await ask(sim, request, 9)) == 9
         else:
-            assert pulled == b""
+            assert await ask_in_vain(sim, request, kind) == b""
             assert "holds no module" in ctl("insert", "CODE").stderr
+        assert ctl("insert").exit_code == 0
+        assert len(await ask(sim, request, 9)) == 9
 
 
 async def test_faults_come_and_go() -> None:
     async with SimProcess("jbd") as sim:
         assert ctl("fault", "silent=1").exit_code == 0
-        assert await ask(sim) == b""
+        assert await ask_a_faulty_one(sim, "silent") == b""
         assert ctl("fault", "none").exit_code == 0
         assert len(await ask(sim)) == 38
+        asked = status()["asked"]
         assert ctl("stuck").exit_code == 0
-        assert set(await ask(sim)) <= {0}
+        assert set(await ask_a_faulty_one(sim, "stuck")) <= {0}
         assert ctl("fault", "none").exit_code == 0
-        status = send("jbd", {"do": "status"})
-        assert status["faults"] == []
-        assert status["faults_done"]["silent"] == 1
-        assert status["faults_done"]["stuck"] == 1
+        said = status()
+        assert said["faults"] == []
+        assert said["asked"] == asked, "a wire that is held low carries no question"
+        assert said["faults_done"]["silent"] == 1
+        assert said["faults_done"]["stuck"] == 1
         assert "did you mean noise?" in ctl("fault", "nois=2").stderr
 
 
@@ -248,9 +266,7 @@ def test_runtime_folder_that_others_can_write_to_is_not_used() -> None:
 
 async def test_module_that_runs_empty_at_once_is_protected_and_goes_on_answering() -> None:
     async with SimProcess("jbd", "--soc", "3", "--current", "-320", "--world-speed", "3600") as sim:
-        async with asyncio.timeout(20):
-            while not values()["protections"]:  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.1)
+        await until(lambda: values()["protections"])
         assert values()["discharge_switch"] is False
         assert min(values()["cells"]) > 2.0
         assert len(await ask(sim)) == 38
@@ -274,17 +290,13 @@ async def test_adapter_that_went_away_by_itself_is_found_again(tmp_path: Path) -
     port.symlink_to(adapter.path)
     async with SimProcess("jbd", "--port", str(port)) as sim:
         adapter.close()
-        async with asyncio.timeout(20):
-            while send("jbd", {"do": "status"})["is_plugged_in"]:  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.1)
+        await until(lambda: not status()["is_plugged_in"])
         with SerialEnd() as again:
             port.unlink()
             port.symlink_to(again.path)
-            async with asyncio.timeout(20):
-                while not send("jbd", {"do": "status"})["is_plugged_in"]:  # noqa: ASYNC110 - another process
-                    await asyncio.sleep(0.1)
+            await until(lambda: status()["is_plugged_in"])
             await again.write(BASIC)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 assert (await again.read()).startswith(b"\xdd\x03")
             await sim.end()
     assert "adapter is unplugged" in sim.stderr

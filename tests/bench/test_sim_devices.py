@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import serial
 from click.testing import CliRunner
-from pymodbus.client import AsyncModbusSerialClient
 
 from swapline_bench.replay import SerialEnd
 from swapline_bench.sim.command import sim as sim_command
 from swapline_bench.sim.device import VcuDevice
 from swapline_bench.sim.error import SimError
-from tests.bench.sim_process import SimProcess, ask_driver
+from tests.bench.sim_process import SILENCE_S, SimProcess, ask_driver, modbus_client, until_asked
 
 CODE = "0SLPB0451800161360000042"
 MODULE = ("--code", CODE, "--soc", "62", "--temp", "21", "--current", "-35.5", "--cycles", "321", "--frozen")
@@ -96,15 +95,12 @@ REGISTERS = {  # what is set; baud rate, address and count asked; which of the r
 async def test_pymodbus_reads_the_unit_that_the_command_line_names(kind: str) -> None:
     values, baudrate, address, count, place, word = REGISTERS[kind]
     async with SimProcess(kind, "--address", "9", "--frozen", "--parity", "none", *values) as sim:
-        client = AsyncModbusSerialClient(sim.port, baudrate=baudrate, timeout=0.5, retries=0)
-        assert await client.connect()
-        try:
+        async with modbus_client(sim.port, baudrate) as client:
             answer = await client.read_input_registers(address, count=count, device_id=9)
             assert answer.registers[place] == word
+        async with modbus_client(sim.port, baudrate, SILENCE_S) as client:
             with pytest.raises(Exception, match="No response"):
                 await client.read_input_registers(address, count=count, device_id=1)
-        finally:
-            client.close()
 
 
 async def test_a_real_port_is_spoken_on_and_is_nobody_elses() -> None:
@@ -196,9 +192,10 @@ async def test_link_that_leads_nowhere_is_laid_anew_and_sentences_are_shown_as_t
 
 async def test_faults_of_the_command_line_are_done_and_counted() -> None:
     async with SimProcess("jbd", "--fault", "silent=1", "--json") as sim:
-        with serial.Serial(sim.port, 9600, timeout=0.3) as port:
+        with serial.Serial(sim.port, 9600, timeout=0) as port:
             port.write(JBD_BASIC)
-            assert await asyncio.to_thread(port.read, 1) == b""
+            await until_asked(1)
+            assert port.read(1) == b""
         end = await sim.end()
     assert end["faults_done"] == {"silent": 1}
     assert end["asked"] == 1

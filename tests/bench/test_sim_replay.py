@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from swapline_bench.sim.command import sim as sim_command
 from swapline_bench.sim.control import send
 from swapline_bench.sim.recording import read_recording
-from tests.bench.sim_process import SimProcess, ask_driver
+from tests.bench.sim_process import PATIENCE_S, SimProcess, ask_driver, until_asked
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +25,18 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def exchange(port: str, request: bytes, length: int, timeout_s: float = 5.0) -> bytes:
-    with serial.Serial(port, 9600, timeout=timeout_s) as line:
+def exchange(port: str, request: bytes, length: int) -> bytes:
+    with serial.Serial(port, 9600, timeout=PATIENCE_S) as line:
         line.write(request)
         return line.read(length)
+
+
+async def ask_in_vain(port: str, request: bytes, *, count: int) -> bytes:
+    """Return what has come back when the device has taken the request, as its `count`-th."""
+    with serial.Serial(port, 9600, timeout=0) as line:
+        line.write(request)
+        await until_asked(count, "replay")
+        return line.read(1)
 
 
 async def test_capture_answers_and_names_what_it_does_not_know(tmp_path: Path) -> None:
@@ -38,7 +46,7 @@ async def test_capture_answers_and_names_what_it_does_not_know(tmp_path: Path) -
         answers = [await asyncio.to_thread(exchange, sim.port, bytes((1, 2, 3, 4)), 2) for _ in range(3)]
         assert answers == [b"\x05\x06", b"\x07\x08", b"\x05\x06"]
         assert await asyncio.to_thread(exchange, sim.port, b"\xaa\xbb", 1) == b"\x01"
-        assert await asyncio.to_thread(exchange, sim.port, b"\x11\x22\x33", 1, 0.4) == b""
+        assert await ask_in_vain(sim.port, b"\x11\x22\x33", count=5) == b""
         end = await sim.end()
     assert end["unknown"] == {"11 22 33": 1}
     assert end["never_asked"] == ["cc dd"]
@@ -52,7 +60,7 @@ async def test_recorded_silence_is_silence_and_noise_before_a_request_is_unknown
     entries = [{"request": "0102", "response": None}, {"request": "0304", "response": "ff", "latency_s": 0.3}]
     transcript.write_text(json.dumps({"transactions": entries}))
     async with SimProcess("replay", str(transcript), "--json") as sim:
-        assert await asyncio.to_thread(exchange, sim.port, b"\x01\x02", 1, 0.3) == b""
+        assert await ask_in_vain(sim.port, b"\x01\x02", count=1) == b""
         started_s = asyncio.get_running_loop().time()
         assert await asyncio.to_thread(exchange, sim.port, b"\x99\x03\x04", 1) == b"\xff"
         assert asyncio.get_running_loop().time() - started_s >= 0.3

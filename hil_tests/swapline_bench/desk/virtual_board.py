@@ -10,10 +10,12 @@ import os
 import shutil
 import signal
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from swapline_bench import cpu_wait
 from swapline_bench.bundle import compile_source
 from swapline_bench.node_process import HEAP_BYTES, STOP_S_MAX, NodeError, NodeProcess
 
@@ -223,10 +225,17 @@ class VirtualBoard(NodeProcess):
         await super().cut_power()
 
     async def brown_out(self, warning_ms: int) -> None:
-        """Let power-good fall and take the power away `warning_ms` later; the next boot is told of a brown-out."""
+        """Let power-good fall and take the power away `warning_ms` later; the next boot is told of a brown-out.
+
+        A board has its processor for all of that time: for as long as the node waits for one, so does the cut.
+        """
+        pids = [self.pid] if self.is_running else []
+        waited_s = cpu_wait.waited_s(pids)
         self._write_register(_POWER_GOOD_OFFSET, b"\0")
         self._tell_power("warning")
-        await asyncio.sleep(warning_ms / 1000)
+        end_s = time.monotonic() + warning_ms / 1000
+        while (left_s := end_s + cpu_wait.waited_s(pids) - waited_s - time.monotonic()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left_s)
         await self.cut_power()
         self._next_cause = CAUSE_BROWN_OUT
 

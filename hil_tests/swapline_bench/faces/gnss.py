@@ -175,10 +175,11 @@ class GnssFace:
         """Write for ever; the receiver takes no requests."""
         try:
             while True:
-                await asyncio.sleep(1 - self._utc_s() % 1)
+                epoch_s = int(self._utc_s()) + 1
+                await asyncio.sleep(epoch_s - self._utc_s())
                 if self.witness is not None:
                     self.witness.settle(is_heard=line.unread_bytes() == 0)
-                await self._say(line, datetime.fromtimestamp(int(self._utc_s() + 0.5), UTC))
+                await self._say(line, datetime.fromtimestamp(epoch_s, UTC))  # also where the machine is late
         finally:
             if self.witness is not None:
                 self.witness.settle(is_heard=False)
