@@ -11,8 +11,8 @@ the command (root) and are read by a group, where one is given: a reader that wa
     grafana/     ca.crt, server.key, server.crt,                  Grafana, and `swapline cloud apply`
                  admin_password, secret_key
     node/F/N/    ca.crt, client.key, client.crt, and as DER       the node N of fleet F; its user is `F/N`
-    apply/       what `swapline cloud apply` makes: the scoped users and tokens of the gateway and of Grafana; its
-                 reader may write there
+    apply/       what `swapline cloud apply` makes: the scoped users and tokens of the gateway (one writes, one
+                 reads) and of Grafana; its reader may write there
 
 What is there is never written again, so `make` may run at every start. `renew` is the only exception: it signs again
 what is about to end, with the same key.

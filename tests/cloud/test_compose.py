@@ -259,7 +259,9 @@ def test_what_the_database_is_set_up_with_lets_apply_in_and_what_that_makes_the_
     assert run_service("apply-database", etc) == "Nothing to do: all is as it should be.\n"
     sink = gateway_configuration.load(etc / "gateway.toml").sink
     assert isinstance(sink, Influxdb2Config)
-    assert sink.token.get_secret_value() == (etc / "secrets" / "apply" / "gateway.token").read_text().strip()
+    for token, role in ((sink.token, "gateway"), (sink.reader.token, "reader")):
+        assert token is not None
+        assert token.get_secret_value() == (etc / "secrets" / "apply" / f"{role}.token").read_text().strip()
 
 
 def test_gateway_accepts_its_configuration_and_writes_into_buckets_that_apply_makes(

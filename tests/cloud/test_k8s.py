@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from swapline_cloud import config as cloud_config
+from swapline_cloud.database.rows import asking
 from swapline_cloud.rollup import FOREVER, RAW
 from swapline_gateway import config as gateway_config
 
@@ -175,11 +176,12 @@ def gateway_of(root: str, folder: Path) -> gateway_config.GatewayConfig:
     return gateway_config.parse(without_files(tomllib.loads(text)), source="gateway.toml", folder=folder)
 
 
-@pytest.mark.parametrize("root", ["overlays/influxdb3", "overlays/victoriametrics"])
+@pytest.mark.parametrize("root", ROOTS)
 def test_what_is_asked_in_influxql_is_off_where_nobody_answers_it(root: str, tmp_path: Path) -> None:
     parsed = gateway_of(root, tmp_path)
-    assert not parsed.battery.keep
-    assert not parsed.outlook.keep
+    assert isinstance(parsed.sink, gateway_config.Influxdb2Config)
+    is_answered = root != "overlays/victoriametrics"
+    assert (parsed.battery.keep, parsed.outlook.keep, parsed.sink.reader.token is not None) == (is_answered,) * 3
 
 
 @pytest.mark.parametrize(("root", "between"), [("base", "_"), ("overlays/influxdb3", "/")])
@@ -191,15 +193,17 @@ def test_gateways_write_to_where_apply_makes_a_place(root: str, between: str, tm
     assert isinstance(sink, gateway_config.Influxdb2Config)
     raw = database.database if between == "_" else f"{database.database}/{RAW}"
     assert (sink.bucket, sink.forever_bucket) == (raw, f"{database.database}{between}{FOREVER}")
+    asked = asking(database).reader
+    assert (sink.reader.database or sink.bucket, sink.reader.policy) == (database.database, asked.policy)
 
 
 def without_files(raw: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration in which secrets stand themselves, not the files that a cluster would mount."""
     return {
-        key: {
-            name.removesuffix("_file"): "secret" if name.endswith("_file") else value for name, value in table.items()
-        }
-        if isinstance(table, dict)
-        else table
-        for key, table in raw.items()
+        key.removesuffix("_file"): without_files(value)
+        if isinstance(value, dict)
+        else "secret"
+        if key.endswith("_file")
+        else value
+        for key, value in raw.items()
     }

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from swapline_cloud import config as cloud_configuration
 from swapline_cloud.cli import cloud
+from swapline_cloud.database.part1 import USERS
 from swapline_cloud.secret_folder import SecretFolder
 from swapline_gateway import config as gateway_configuration
 from swapline_gateway.config import Influxdb1Config
@@ -176,7 +177,8 @@ def test_gateway_is_started_again_when_its_copy_of_the_certificate_is_an_old_one
 def etc(tmp_path: Path) -> Path:
     """Return /etc/swapline as docs/deploy.md sets it up, with the secrets where systemd puts them for the gateway."""
     SecretFolder(tmp_path / "secrets").make(["fleet.example"])
-    (tmp_path / "secrets" / "apply" / "gateway.password").write_text("made-by-apply\n")
+    for role in ("gateway", "reader"):
+        (tmp_path / "secrets" / "apply" / f"{role}.password").write_text(f"of-{role}\n")
     loaded = tmp_path / "credentials"
     loaded.mkdir()
     for line in Unit("swapline-gateway.service").values["LoadCredential"]:
@@ -191,8 +193,11 @@ def etc(tmp_path: Path) -> Path:
 def test_gateway_accepts_its_configuration_and_finds_what_systemd_loads_for_it(etc: Path) -> None:
     config = gateway_configuration.load(etc / "gateway.toml")
     assert isinstance(config.sink, Influxdb1Config)
-    assert config.sink.password is not None
-    assert config.sink.password.get_secret_value() == "made-by-apply"
+    users = ((config.sink, "gateway"), (config.sink.reader, "reader"))
+    for user, role in users:
+        assert user.username == USERS[role]
+        assert user.password is not None
+        assert user.password.get_secret_value() == f"of-{role}"
     assert config.mqtt.tls is not None
     assert all(path.is_file() for _, path in config.mqtt.tls)
     state = Unit("swapline-gateway.service").one("StateDirectory")
