@@ -24,13 +24,17 @@ class LostSecretError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that is not as it should be. `do` makes it so; `diff` shows both sides, without secrets."""
+    """One thing that is not as it should be. `do` makes it so; `diff` shows both sides, without secrets.
+
+    `waits`: why it is not to be done yet, and what has to be done first; the changes after it go on.
+    """
 
     action: str
     kind: str  # "retention policy", "board"
     name: str
     diff: str
     do: Callable[[], None]
+    waits: str = ""
 
 
 class Part(Protocol):

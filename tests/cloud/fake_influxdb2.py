@@ -36,6 +36,7 @@ class FakeInfluxdb2:
         self.tasks: dict[str, Record] = {}
         self.is_set_up = is_set_up
         self.set_ups: list[Record] = []
+        self.points: list[Record] = []  # a field each: bucket, measurement, field, value, tags
         self.requests: list[str] = []
         if is_set_up:
             self.add_authorization({"orgID": "", "description": "admin's Token", "permissions": []}, OPERATOR_TOKEN)
@@ -122,6 +123,8 @@ class FakeInfluxdb2:
         if not known:
             raise RefusedError(401, "unauthorized access")
         is_operator = token == OPERATOR_TOKEN or "operator" in known[0]
+        if (method, path) == ("POST", "query"):
+            return 200, self._query(body["query"])
         kind, _, key = path.partition("/")
         if not is_operator and (method, path) != ("GET", "buckets"):
             raise RefusedError(403, "insufficient permissions")
@@ -135,6 +138,28 @@ class FakeInfluxdb2:
             table.pop(key)
             return 204, None
         return 200, self._patch(kind, record, body)
+
+    def _query(self, flux: str) -> str:
+        """Answer a script that counts points of a bucket, or takes the last, as annotated CSV."""
+        bucket = re.search(r'^from\(bucket: "([^"]+)"\)\n    \|> range\(start: 0\)\n', flux)
+        assert bucket, flux
+        if bucket[1] not in {one["name"] for one in self.buckets.values()}:
+            raise RefusedError(404, f'failed to initialize execute state: could not find bucket "{bucket[1]}"')
+        names, fields, sources = (
+            re.findall(rf'r\.{key} == "([^"]+)"', flux) for key in ("_measurement", "_field", "source")
+        )
+        found = [
+            one["value"]
+            for one in self.points
+            if (one["bucket"], one.get("source", "")) == (bucket[1], "".join(sources))
+            and one["measurement"] in names
+            and one["field"] in fields
+        ]
+        if not found:
+            return "\r\n"
+        value = len(found) if flux.endswith("|> count()\n    |> group()\n    |> sum()\n") else found[-1]
+        head = "#datatype,string,long,long\r\n#group,false,false,false\r\n#default,_result,,\r\n,result,table,_value"
+        return f"{head}\r\n,,0,{value}\r\n\r\n"
 
     def _adders(self) -> dict[str, Callable[[Record], Record]]:
         return {
@@ -213,7 +238,8 @@ def serving(state: FakeInfluxdb2) -> Iterator[str]:
                     status, answer = state.answer(self.command, path, query=query, body=body, token=token)
             except RefusedError as error:
                 status, answer = error.status, {"code": "refused", "message": str(error)}
-            data = b"" if answer is None else json.dumps(answer).encode()
+            text = answer if isinstance(answer, str) else json.dumps(answer)
+            data = b"" if answer is None else text.encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

@@ -1,12 +1,15 @@
 """`swapline cloud apply` with the real `influxdb-client`, against what answers as InfluxDB 2.x is documented to."""
 
+import json
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from swapline_cloud.cli import cloud
 from swapline_cloud.config import CloudConfig
 from swapline_cloud.database import access, flux
 from swapline_cloud.database.part2 import Influxdb2Part
@@ -356,3 +359,43 @@ def test_who_refuses_us_or_is_no_influxdb_2_is_named(url: str, tmp_path: Path) -
         planned(configuration("http://127.0.0.1:9", tmp_path))
     with pytest.raises(GatewayError, match="404"):
         planned(configuration(url + "/elsewhere", tmp_path))
+
+
+def store(server: FakeInfluxdb2, bucket: str, measurement: str, field: str, value: object, **tags: str) -> None:
+    server.points.append({"bucket": bucket, "measurement": measurement, "field": field, "value": value, **tags})
+
+
+def test_a_bucket_forgets_only_when_what_is_kept_for_ever_has_been_brought_along(
+    server: FakeInfluxdb2, url: str, tmp_path: Path
+) -> None:
+    organisation = server.add_organisation("swapline")
+    server.add_bucket({"name": "swapline", "orgID": organisation["id"]})
+    toml = tmp_path / "cloud.toml"
+    toml.write_text(f'secrets = "s"\n[database]\nversion = 2\nurl = "{url}"\ntoken = "{OPERATOR_TOKEN}"\n')
+    for measurement, field in (("event", "time_quality"), ("alarm", "time_quality"), ("stay", "is_void")):
+        store(server, "swapline", measurement, field, 1)
+        store(server, "swapline", measurement, "detail", 2)
+    store(server, "swapline", "module", "time_quality", 3)
+    first = run("apply", toml)
+    assert "update bucket swapline waits: 3 events, alarms and rows of the books" in first.output
+    assert "`swapline cloud migrate`" in first.output
+    rules = record(server.buckets, "name", "swapline")["retentionRules"]
+    assert rules[0]["everySeconds"] == 0
+    again = run("apply", toml, "--check", code=1)
+    assert "! waits: 3 events" in again.output
+    assert again.output.endswith("1 change to make.\n")
+    (said,) = run("apply", toml, "--json").output.splitlines()
+    assert (json.loads(said)["state"], json.loads(said)["problem"][:8]) == ("waits", "3 events")
+    store(server, "swapline_forever", "migrate_state", "whole_rows", 2, source="raw")
+    assert "waits: 1 events" in run("apply", toml).output
+    store(server, "swapline_forever", "migrate_state", "whole_rows", 3, source="raw")
+    assert "[1/1] update bucket swapline\n" in run("apply", toml).output
+    assert record(server.buckets, "name", "swapline")["retentionRules"][0]["everySeconds"] == 30 * DAY_S
+    store(server, "swapline", "event", "time_quality", 1)
+    assert "Nothing to do" in run("apply", toml).output
+
+
+def run(command: str, toml: Path, *more: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(cloud, [command, "--config", str(toml), *more])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result

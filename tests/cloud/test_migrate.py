@@ -259,9 +259,29 @@ def test_dry_run_counts_and_changes_nothing(server: Server) -> None:
     assert not server.points(FOREVER, "event")
 
 
-def test_what_cannot_be_brought_along_is_said(server: Server) -> None:
+def test_what_cannot_be_brought_along_is_said(server: Server, tmp_path: Path) -> None:
     assert "no policy nowhere" in str(server.run("--from", "nowhere", code=78).exception)
     server.run("--from", FOREVER, code=2)
+    server.server.execute(f'CREATE DATABASE "new" WITH NAME "{RAW}"')
+    new = tmp_path / "new.toml"
+    new.write_text(server.toml.read_text() + 'database = "new"\n')
+    assert "Nothing to bring along" in server.run("--config", str(new)).output  # the last one counts
     server.server.execute(f'DROP RETENTION POLICY "{MINUTE}" ON "{DATABASE}"')
     assert "run `swapline cloud apply` first" in str(server.run(code=78).exception)
     server.apply()
+
+
+def test_apply_warns_of_rows_that_are_not_brought_along_and_of_events_that_raw_forgets(server: Server) -> None:
+    (_, warning) = server.apply()
+    assert "The policy autogen holds rows of alarm, book_state, disk and 6 others, which boards do not ask" in warning
+    assert "`swapline cloud migrate --from autogen`" in warning
+    server.run()
+    assert len(server.apply()) == 1
+    event = frames_of(server.now_ms - HOUR_MS, seq=7000, minutes=5)[-1]
+    store(server.before, [event], server.now_ms)  # a gateway that does not know `forever` yet
+    (_, warning) = server.apply()
+    assert "The policy raw holds rows of alarm, which it forgets after 30 days" in warning
+    result = server.run("--from", RAW)
+    assert server.points(RAW, "alarm").items() <= server.points(FOREVER, "alarm").items()
+    assert "1 of" in result.output
+    assert len(server.apply()) == 1

@@ -17,7 +17,7 @@ from swapline_cloud.text import LANGUAGES
 from swapline_gateway.error import EXIT_PROBLEM, ConfigurationError, GatewayError, StoppedError
 
 DATABASE, GRAFANA = "database", "grafana"
-PLANNED, DONE, FAILED, NOT_DONE = "planned", "done", "failed", "not done"
+PLANNED, DONE, WAITS, FAILED, NOT_DONE = "planned", "done", "waits", "failed", "not done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _parts(config: CloudConfig, language: str | None, only: str | None) -> Itera
 def _show(steps: Sequence[Step], *, verbose: bool, as_json: bool) -> None:
     for step in steps:
         if as_json:
-            click.echo(step.as_json(PLANNED))
+            click.echo(step.as_json(WAITS if step.change.waits else PLANNED, step.change.waits))
             continue
         click.echo(click.style(str(step), bold=True))
         for line in _lines(step.change, verbose=verbose):
@@ -142,7 +142,7 @@ def _count(steps: Sequence[Step]) -> str:
 
 def _lines(change: Change, *, verbose: bool) -> list[str]:
     """Return a diff's lines; of what is new only with `verbose`, for a first time has thousands, and without heads."""
-    lines = change.diff.splitlines()
+    lines = change.diff.splitlines() + ([f"! waits: {change.waits}"] if change.waits else [])
     if change.action != CREATE:
         return lines
     heads = ("---", "+++", "@@")
@@ -160,8 +160,11 @@ def _run(steps: Sequence[Step], *, as_json: bool) -> None:
     done = 0
     try:
         for done, step in enumerate(steps):
-            step.change.do()
-            click.echo(step.as_json(DONE) if as_json else f"[{done + 1}/{len(steps)}] {step}")
+            waits = step.change.waits
+            if not waits:
+                step.change.do()
+            said = f"[{done + 1}/{len(steps)}] {step}" + (f" waits: {waits}" if waits else "")
+            click.echo(step.as_json(WAITS if waits else DONE, waits) if as_json else said)
     except (GatewayError, KeyboardInterrupt) as caught:
         error = caught if isinstance(caught, GatewayError) else StoppedError("Stopped.")
         if as_json:

@@ -253,6 +253,12 @@ class Influxdb2Client:
         with self._speaking():
             self._client.tasks_api().delete_task(task.id)
 
+    def values(self, flux: str) -> list[Any]:
+        """Return the values that a script answers."""
+        with self._speaking():
+            tables = self._client.query_api().query(flux, org=self._organisation)
+            return [record.get_value() for table in tables for record in table.records]
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

@@ -6,6 +6,7 @@ users of `USERS`. Everything else on the server is somebody else's and stays.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 from swapline_cloud.config import CloudConfig, DatabaseConfig
@@ -14,7 +15,7 @@ from swapline_cloud.rollup import LEVELS, Level
 from swapline_gateway.error import ConfigurationError
 from swapline_gateway.influxql import identifier, text
 
-from . import continuous, secret
+from . import before, continuous, secret
 from .client1 import AdminClient, NoAdministratorError
 from .policy import POLICIES, Policy, describe, losses
 
@@ -46,14 +47,18 @@ class Influxdb1Part:
         return list(self._all(has_database=self._database in databases, has_users=True))
 
     def warnings(self) -> list[str]:
-        """Return what is not as it should be and cannot be changed from here."""
+        """See `plan.Part.warnings`."""
+        return list(self._warnings())
+
+    def _warnings(self) -> Iterator[str]:
         anybody = AdminClient(self._config, as_user=("", ""))
         try:
             if anybody.is_let_in():
-                return [f"{self._config.url} lets in everybody: set auth-enabled = true in [http] of influxdb.conf."]
+                yield f"{self._config.url} lets in everybody: set auth-enabled = true in [http] of influxdb.conf."
         finally:
             anybody.close()
-        return []
+        with suppress(NoAdministratorError):  # of a server that is to be set up
+            yield from before.left_behind(self._client, self._database)
 
     def _administrator(self) -> Change:
         name, password = self._config.username, self._config.password

@@ -14,7 +14,7 @@ from swapline_cloud.plan import CREATE, DELETE, UPDATE, Change, LostSecretError,
 from swapline_cloud.rollup import LEVELS, Level
 from swapline_gateway.error import ConfigurationError
 
-from . import continuous, flux, secret
+from . import before, continuous, flux, secret
 from .client2 import Bucket, Grant, Influxdb2Client, Mapping, Task, Token
 from .policy import POLICIES, Policy, describe, losses
 
@@ -94,8 +94,11 @@ class Influxdb2Part:
                 do = partial(self._make_bucket, wanted)
                 yield Change(CREATE, "bucket", wanted.name, diff_of("", text), do)
             elif actual._replace(id="") != wanted:
-                diff = diff_of(describe(actual.seconds, actual.shard_s), text) + losses(actual.seconds, wanted.seconds)
-                yield Change(UPDATE, "bucket", wanted.name, diff, partial(self._client.keep_bucket, wanted))
+                lost = losses(actual.seconds, wanted.seconds)
+                diff = diff_of(describe(actual.seconds, actual.shard_s), text) + lost
+                waits = before.waiting(self._client, self._database, found) if lost and policy.is_default else ""
+                do = partial(self._client.keep_bucket, wanted)
+                yield Change(UPDATE, "bucket", wanted.name, diff, do, waits)
 
     def _make_bucket(self, bucket: Bucket) -> None:
         if bucket.name not in self._client.buckets():  # the first set-up makes one
