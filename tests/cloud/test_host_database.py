@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,24 @@ import urllib3
 from click.testing import CliRunner
 
 from swapline_bench import bundle, services
+from swapline_bench.frame_source import MODULE_CODE, AckListener, FrameSource, module_row, row_of
 from swapline_bench.node_process import NodeProcess
 from swapline_cloud.cli import cloud
 from swapline_gateway import config as gateway_configuration
 from swapline_gateway.cli import main
 from swapline_gateway.config import Influxdb1Config
+from swapline_gateway.error import EXIT_UNAVAILABLE
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
-from tests.cloud.host import CLOUD, SECRETS, VAN, Broker, Influx, make_secrets
+from swapline_gateway.spool import now_utc_ms
+from swapline_wire.catalogue import ALARM_STREAM, VEHICLE
+from tests.cloud.host import CLOUD, OTHER, SECRETS, VAN, Broker, Influx, make_secrets
 
 STORED_S_MAX = 60.0
 # What libraries try and do without: here they are refused as the unit's filter refuses them. SQLite gives its files to
 # their owner where it runs as root, Arrow's allocator asks for memory near the processor.
 REFUSED = {"fchown", "mbind"}
-VITALS = "\n[vitals]\ninterval_s = 0.5\n"
+IMPATIENT = "\n[vitals]\ninterval_s = 0.5\n[outlook]\ninterval_s = 1\n[battery]\nsettle_s = 1\n"
+ALARM = 3
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +53,13 @@ def database(
         for name in ("cloud.toml", "gateway.toml"):
             text = (CLOUD / "systemd" / name).read_text().replace(SECRETS, str(etc / "secrets"))
             text = text.replace("http://127.0.0.1:8086", server.url)
-            text = text.replace("/run/credentials/swapline-gateway.service/database-password", str(etc / "password"))
+            for file in ("database-password", "reader-password"):
+                text = text.replace(f"/run/credentials/swapline-gateway.service/{file}", str(etc / file))
             (etc / name).write_text(text)
         done = CliRunner().invoke(cloud, ["apply", "--only", "database", "--config", str(etc / "cloud.toml")])
         assert done.exit_code == 0, done.output + str(done.exception)
-        shutil.copy(etc / "secrets" / "apply" / "gateway.password", etc / "password")
+        for role, file in (("gateway", "database-password"), ("reader", "reader-password")):
+            shutil.copy(etc / "secrets" / "apply" / f"{role}.password", etc / file)
         yield server, etc
 
 
@@ -86,14 +94,17 @@ def test_gateway_stores_rows_with_its_own_configuration(database: tuple[Influx, 
     assert ask(server, "/query?db=swapline", "admin", admin, "q=SELECT+*+FROM+module") == 200
 
 
-def test_grafana_reads_and_cannot_write_and_strangers_do_neither(database: tuple[Influx, Path]) -> None:
+def test_who_reads_cannot_write_the_gateway_cannot_read_and_strangers_do_neither(
+    database: tuple[Influx, Path],
+) -> None:
     server, etc = database
-    password = (etc / "secrets" / "apply" / "grafana.password").read_text().strip()
     write, read, drop = "/write?db=swapline", "q=SELECT+*+FROM+module&db=swapline", "q=DROP+DATABASE+swapline"
     point = "module,fleet=demo,node=van-001 voltage_v=1"
-    assert ask(server, "/query", "swapline_grafana", password, read) == 200
-    assert ask(server, write, "swapline_grafana", password, point) == 403
-    assert ask(server, "/query", "swapline_grafana", password, drop) == 403
+    for role, may_read, may_write in (("grafana", 200, 403), ("reader", 200, 403), ("gateway", 403, 204)):
+        password = (etc / "secrets" / "apply" / f"{role}.password").read_text().strip()
+        assert ask(server, "/query", f"swapline_{role}", password, read) == may_read
+        assert ask(server, write, f"swapline_{role}", password, point) == may_write
+        assert ask(server, "/query", f"swapline_{role}", password, drop) == 403
     for user, word in (("", ""), ("swapline_grafana", "guess"), ("admin", "admin")):
         assert ask(server, write, user, word, point) == 401
         assert ask(server, "/query", user, word, read) == 401
@@ -101,7 +112,7 @@ def test_grafana_reads_and_cannot_write_and_strangers_do_neither(database: tuple
 
 def test_gateway_cannot_drop_the_database(database: tuple[Influx, Path]) -> None:
     server, etc = database
-    password = (etc / "password").read_text().strip()
+    password = (etc / "database-password").read_text().strip()
     assert ask(server, "/query", "swapline_gateway", password, "q=DROP+DATABASE+swapline") == 403
     assert ask(server, "/query", "swapline_gateway", password, "q=SHOW+USERS") == 403
 
@@ -123,7 +134,7 @@ class Gateway(services.Server):
         text = text.replace("/var/lib/swapline", str(folder)).replace("port = 8883", f"port = {self._broker.port}")
         text = text.replace("/run/credentials/swapline-gateway.service", str(self._broker.secrets / "gateway"))
         self.config_path = folder / "gateway.toml"
-        self.config_path.write_text(text.replace("port = 8080", f"port = {port}") + VITALS)
+        self.config_path.write_text(text.replace("port = 8080", f"port = {port}") + IMPATIENT)
         refuse = f"inject={','.join(sorted(REFUSED))}:error=EPERM"
         traced = (str(self._strace), "-D", "-f", "-qq", "-c", "-U", "name", "-o", str(self.calls), "-e", refuse)
         return (*traced, sys.executable, "-m", "swapline_gateway", "gateway", "--config", str(self.config_path))
@@ -159,15 +170,74 @@ async def test_node_with_the_hosts_certificate_is_stored_by_the_hosts_gateway_an
         async with NodeProcess(node, tmp_path / "node", bundle=firmware, config=config) as process:
             await process.wait_for_line("connected")
             for measurement in ("node", "gateway", "certificate", "broker", "disk"):
-                await services.whole(functools.partial(wait_for_rows, server, etc, measurement))
+                await services.whole(functools.partial(wait_for_rows, server, etc, f"raw.{measurement}"))
             assert await process.stop() == 0
-        checked = await services.whole(
-            lambda: CliRunner().invoke(main, ["check", "--config", str(gateway.config_path)])
-        )
-        assert checked.exit_code == 0, checked.output
+        source = FrameSource(*OTHER.split("/"))
+        async with broker.client(f"node/{OTHER}") as client:
+            acks = await AckListener(client, source).begin()
+            frames = van_of_an_hour(source)
+            await source.publish(client, *frames)
+            await acks.wait_for(set(range(1, len(frames) + 1)))
+        await services.whole(functools.partial(use, gateway, server, etc, tmp_path / "parquet"))
     calls = await services.whole(gateway.wait_for_calls)
     assert any(call.startswith("epoll") for call in calls)
     assert calls - allowed <= REFUSED, "the unit's SystemCallFilter is too narrow"
+
+
+def van_of_an_hour(source: FrameSource) -> list[bytes]:
+    """Return what a van with a module tells of the last hour, with an alarm that stands."""
+    minutes = [minute * 60_000 for minute in range(60)]
+    return [
+        *(
+            source.frame([(ms, module_row(5300 + ms // 60_000)) for ms in half])
+            for half in (minutes[:30], minutes[30:])
+        ),
+        source.frame([(ms, row_of(VEHICLE, soc_pct=500)) for ms in minutes[-5:]], stream=VEHICLE, bay=0, owner=""),
+        source.frame([(minutes[-1], row_of(ALARM_STREAM, code=ALARM, level=2))], stream=ALARM_STREAM),
+    ]
+
+
+def use(gateway: Gateway, server: Influx, etc: Path, out: Path) -> None:
+    """Use everything that asks for stored rows: of a gateway that may only write all of it is the reader's."""
+    path = gateway.config_path.with_name("told.toml")
+    path.write_text(gateway.config_path.read_text().replace("port = 0", f"port = {gateway.port}"))
+    config = ("--config", str(path))
+    for measurement in ("forever.module_hour", "forever.passport", "raw.outlook"):
+        wait_for_rows(server, etc, measurement, OTHER.split("/")[0] if measurement == "raw.outlook" else None)
+    checked = run("check", *config)
+    for sentence in ("writer         ", "lets us write", "reader         ", "answers questions", "ok      for ever"):
+        assert sentence in checked
+    span = {"start": now_utc_ms() - 7_200_000, "end": now_utc_ms()}
+    question = {"stream": "module", "fleet": "other", "node": "van-001", "signals": "voltage_v", **span}
+    series = urllib3.request("GET", f"http://{services.HOST}:{gateway.port}/api/series", fields=question).json()
+    assert len(series["values"]["voltage_v"]) == 60
+    assert MODULE_CODE in run("module", MODULE_CODE, *config)
+    assert "acknowledged by ann" in run("alarms", "acknowledge", OTHER, "1", str(ALARM), "--by", "ann", *config)
+    wait_for_rows(server, etc, "forever.acknowledgement")
+    assert "ann" in run("alarms", *config)
+    assert run("missing", *config) == "Nothing is missing.\n"
+    assert "1 modules, 1 stays" in run("custody", "rebuild", *config)
+    assert "0 rows differ" in run("custody", "rebuild", "--check", *config)
+    first = datetime.fromtimestamp(span["start"] / 1000, UTC).date()
+    exported = run("export", "--from", str(first), "--stream", "module", "--out", str(out), *config)
+    assert exported.splitlines()[-1].startswith("60 rows")
+
+
+def run(*arguments: str) -> str:
+    """Return what `swapline` says, all being well."""
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, f"{arguments}: {done.output}{done.exception}"
+    return done.output
+
+
+def test_gateway_without_its_reader_is_told_which_right_is_missing(database: tuple[Influx, Path]) -> None:
+    _, etc = database
+    text = (etc / "gateway.toml").read_text()
+    alone = etc / "alone.toml"
+    alone.write_text(re.sub(r"\[sink\.reader\].*?(?=\n\[)", "", text, flags=re.DOTALL))
+    done = CliRunner().invoke(main, ["missing", "--config", str(alone)])
+    assert done.exit_code == EXIT_UNAVAILABLE
+    assert "answers 403" in done.output
 
 
 def allowed_calls(analyze: Path, unit: str) -> set[str]:
@@ -193,10 +263,12 @@ def allowed_calls(analyze: Path, unit: str) -> set[str]:
     return allowed
 
 
-def wait_for_rows(server: Influx, etc: Path, measurement: str) -> None:
-    """Ask as Grafana does until rows of a measurement are there: the van's own, or what the gateway says."""
+def wait_for_rows(server: Influx, etc: Path, measurement: str, fleet: str | None = None) -> None:
+    """Ask as Grafana does until rows of `policy.measurement` are there: of nodes, or what the gateway makes."""
     password = (etc / "secrets" / "apply" / "grafana.password").read_text().strip()
-    query = f'SELECT * FROM "raw"."{measurement}" LIMIT 1'  # noqa: S608 (a name from above)
+    source = ".".join(f'"{name}"' for name in measurement.split("."))
+    where = "" if fleet is None else f"WHERE \"fleet\" = '{fleet}'"
+    query = f"SELECT * FROM {source} {where} LIMIT 1"  # noqa: S608 (a name from above)
     headers = urllib3.make_headers(basic_auth=f"swapline_grafana:{password}")
     fields = {"db": "swapline", "q": query}
     end = time.monotonic() + STORED_S_MAX
