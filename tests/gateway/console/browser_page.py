@@ -54,5 +54,10 @@ async def open_page(page: Page, demo: Demo, path: str) -> None:
     await expect(page.locator(".page")).to_be_visible()
 
 
+async def until_drawn(page: Page) -> None:
+    """Wait until what is there is laid out: the second of two frames begins when the first one is done with."""
+    await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def tile(page: Page, label: str) -> Locator:
     return page.locator(".tile", has=page.get_by_text(label, exact=True)).locator("dd").first

@@ -12,7 +12,7 @@ from playwright.async_api import BrowserContext, Page, ViewportSize, expect
 from swapline_gateway.battery.record import Contradiction, EarlyWarning, Ledger, Place, Stay, Swap
 
 from .book_feed import DAY_MS, HOUR_MS, FakeAlarm, FakeBooks, fill_books
-from .browser_page import CONTRAST, UNNAMED, open_page, tile
+from .browser_page import CONTRAST, UNNAMED, open_page, tile, until_drawn
 from .demo import STEP_MS, Demo, code, fill
 from .fleet_feed import Unit, module_values
 
@@ -349,6 +349,7 @@ async def test_every_page_of_the_books_fits_is_named_and_has_contrast(page: Page
             await page.get_by_label("Choose all that are not acknowledged").check()
         for size in SIZES:
             await page.set_viewport_size(size)
+            await until_drawn(page)
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} at {size}"
             assert await page.evaluate(OVERFLOWING) == [], f"{name} at {size}"
             assert await page.evaluate(CONTRAST) == [], f"{name}, {scheme}"
@@ -362,14 +363,15 @@ OVERFLOWING = """() => [...document.querySelectorAll(".panel")].flatMap((panel) 
     && !e.closest(".scroll, svg, .segments, .visually-hidden")).map((e) => e.outerHTML.slice(0, 80));
 })"""
 
-# Runs in the page: the longest task while `change` is drawn.
-WATCH = (
-    "() => { globalThis.longest = 0; new PerformanceObserver((list) => { for (const e of list.getEntries())"
-    " globalThis.longest = Math.max(globalThis.longest, e.duration) }).observe({type: 'longtask'}) }"
-)
+# Runs in the page: how many elements it ever had.
+WATCH = """() => {
+  globalThis.most = 0;
+  const count = () => (globalThis.most = Math.max(globalThis.most, document.getElementsByTagName("*").length));
+  new MutationObserver(count).observe(document, { childList: true, subtree: true });
+}"""
 
 
-async def test_1500_modules_and_500_contradictions_are_shown_and_stay_smooth(
+async def test_of_1500_modules_and_500_contradictions_no_more_is_drawn_than_people_read(
     page: Page, demo: Demo, books: FakeBooks
 ) -> None:
     unit = Unit(demo.state, "van-003", journal=3, anchor_utc_ms=demo.start_utc_ms)
@@ -384,7 +386,7 @@ async def test_1500_modules_and_500_contradictions_are_shown_and_stay_smooth(
     await expect(page.locator(".contradictions li")).to_have_count(50)
     await page.get_by_role("searchbox").fill("M00499")
     await expect(page.locator(".contradictions li")).to_have_count(1)
-    assert await page.evaluate("globalThis.longest") < 1_000  # on a desk 120 ms; this machine is shared
+    assert await page.evaluate("globalThis.most") < 12_000  # it is 8,200; all the rows have five times as many
 
 
 async def test_five_years_of_stays_are_drawn_as_what_can_be_told_apart(
@@ -408,4 +410,4 @@ async def test_five_years_of_stays_are_drawn_as_what_can_be_told_apart(
     assert 0 < bars < 3_000
     await timeline.get_by_role("button", name="1 day").click()
     await expect(timeline.locator(".stay")).to_have_count(6, timeout=20_000)
-    assert await page.evaluate("globalThis.longest") < 2_000
+    assert await page.evaluate("globalThis.most") < 4_000  # it is 2,000; all the stays have twenty times as many
