@@ -32,6 +32,7 @@ class Reading:
     uptime_ms: int
     values: Mapping[str, Value]
     abnormal: tuple[str, ...]
+    seq: int = 0  # of its frame; 0 where that is not known
 
     @property
     def believed_utc_ms(self) -> int:
@@ -62,7 +63,8 @@ class Reading:
 
     def as_state_json(self) -> dict[str, Any]:
         """Return what the retained `state/...` topics hold: also the row's place in its journal, for `restore.py`."""
-        return {**self.as_json(), "journal": self.journal, "boot": self.boot, "uptime_ms": self.uptime_ms}
+        place = {"journal": self.journal, "boot": self.boot, "seq": self.seq, "uptime_ms": self.uptime_ms}
+        return {**self.as_json(), **place}
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ def alarm_rows(item: Item) -> list[dict[str, Any]]:
             "module": header.owner or None,
             "journal": header.journal,
             "boot": header.boot,
+            "seq": header.seq,
             "time_utc_ms": item.anchor_utc_ms + row[0],
             "time_quality": item.time_quality,
             "keys": {name: row[1 + index] for index, name in keys},

@@ -94,6 +94,7 @@ def _reading(address: topic.Address, content: Mapping[str, Any]) -> Reading:
         uptime_ms=int(content["uptime_ms"]),
         values=_values(stream, content["values"]),
         abnormal=tuple(str(signal) for signal in content["abnormal"]),
+        seq=_whole(content.get("seq", 0)),  # gateways of an older version did not retain it
     )
     if address.channel != StateChange(reading).channel:
         raise ValueError("another topic's content")

@@ -295,6 +295,7 @@ class FleetState:
                 uptime_ms=row[0],
                 values=values,
                 abnormal=abnormal,
+                seq=header.seq,
             )
 
     def _take(self, state: NodeState, key: ReadingKey, reading: Reading) -> bool:

@@ -34,8 +34,8 @@ LOST = KEY._replace(module="", code=MODULE_LOST)
 CELL_HIGH = {"stream": 3, "signal": 7, "position": 7, "value": 3662, "threshold": 3650}
 
 
-def row(at_s: float, level: int, *, boot: int = 1, journal: int = 7, key: AlarmKey = KEY) -> AlarmRow:
-    return AlarmRow(T + round(at_s * 1000), key, journal, boot, {"level": level, **CELL_HIGH})
+def row(at_s: float, level: int, *, boot: int = 1, journal: int = 7, key: AlarmKey = KEY, seq: int = 0) -> AlarmRow:
+    return AlarmRow(T + round(at_s * 1000), key, journal, boot, {"level": level, **CELL_HIGH}, seq)
 
 
 def boot(at_s: float, number: int, *, journal: int = 7) -> Boot:
@@ -139,6 +139,18 @@ def test_runs_are_ordered_by_their_boot_and_not_by_a_clock_that_ran_ahead() -> N
     rows = [row(3600, 2, boot=1), row(130, 2, boot=2), row(150, 0, boot=2)]
     found = join(rows, [boot(3500, 1), boot(100, 2)], Known({2}))
     assert [(alarm.is_standing, alarm.told_count) for alarm in found] == [(False, 2)]
+
+
+def test_a_clock_that_is_set_back_while_an_alarm_stands_leaves_it_neither_standing_nor_hides_the_next_one() -> None:
+    told = [row(100, 2, seq=4), row(20, 0, seq=5)]
+    assert lives(join(reversed(told), [], Known())) == [(100, 100, 2, "cleared")]
+    told += [row(90, 2, seq=6)]
+    found = join(reversed(told), [], Known())
+    assert [(alarm.raised_utc_ms, alarm.is_standing) for alarm in found] == [(T + 90_000, True), (T + 100_000, False)]
+
+
+def test_rows_of_which_one_has_no_frame_are_in_the_order_of_time() -> None:
+    assert lives(join([row(0, 1, seq=9), row(5, 2), row(9, 0, seq=3)], [], Known())) == [(0, 9, 2, "cleared")]
 
 
 def test_a_replaced_unit_begins_a_journal_and_ends_what_it_does_not_raise() -> None:
@@ -290,6 +302,26 @@ def test_databases_know_alarms_runs_and_what_became_of_them(database: tuple[Sink
     told.alarm(90, 0)
     ended = {alarm.key.module: lives([alarm])[0] for alarm in read(source)}
     assert ended == {"M": (10, 1090, 2, "cleared"), "N": (12, 1000.5, 2, "restart")}
+
+
+def test_databases_know_in_which_order_rows_were_told_around_a_step_of_the_clock(
+    database: tuple[Sink, AlarmSource],
+) -> None:
+    sink, source = database
+    told = Written(sink)
+    told.alarm(1000, 2)
+    told.alarm(1000, 2, bay=2, owner="N")  # of one moment with it
+    told.node.anchor_utc_ms -= 600_000
+    told.alarm(1100, 0)
+    told.alarm(1200, 1, code=6)
+    ended = {(a.key.module, a.key.code): lives([a])[0] for a in read(source)}
+    assert ended["M", 1] == (1000, 1000, 2, "cleared")
+    assert ended["N", 1] == (1000, None, 2, None)
+    told.alarm(1300, 0, code=6)
+    told.node.anchor_utc_ms -= 600_000
+    told.alarm(1350, 3, code=6)
+    last = [lives([a])[0] for a in read(source) if a.key.code == 6]
+    assert last == [(150, None, 3, None), (600, 700, 1, "cleared")]
 
 
 def test_databases_know_when_a_lost_module_was_there_again(database: tuple[Sink, AlarmSource]) -> None:

@@ -1,8 +1,9 @@
 """The alarm book: rows that say raised, escalated, cleared become alarms. A pure function of stored rows.
 
 A node tells each change once, and forgets what stood when it is started again: what still stands then it raises again.
-So rows are taken run by run (a run is one boot of one journal, which no wrong clock can disturb), and an alarm that
-stood at a run's end
+So rows are taken run by run (a run is one boot of one journal, which no wrong clock can disturb), those of a run in the
+order in which their frames were sealed, as far as that is known: a clock may be set back meanwhile. An alarm that stood
+at a run's end
 
 - goes on where the next run raises it within `RAISED_AGAIN_S` of its start: it is the same one, told again;
 - ended with the restart where that run lasted longer and did not raise it. Its end is the time of the start, for the
@@ -55,6 +56,7 @@ class AlarmRow(NamedTuple):
     journal: int
     boot: int
     values: Mapping[str, Value]
+    seq: int = 0  # of its frame; 0 where that is not known
 
     @property
     def level(self) -> int:
@@ -183,6 +185,12 @@ def _runs(rows: Iterable[AlarmRow], boots: Iterable[Boot]) -> "dict[Run, Boot | 
     return {run: known[run] for run in sorted(known, key=lambda run: (began[run[0]], run))}
 
 
+def _in_order(of_run: Sequence[AlarmRow]) -> list[AlarmRow]:
+    """Return the rows of one run as they were told: frame by frame, else by their times."""
+    is_known = all(row.seq for row in of_run)
+    return sorted(of_run, key=lambda row: (row.seq if is_known else 0, row.time_utc_ms))
+
+
 @dataclass(slots=True)
 class _Joiner:
     """Goes through one key's rows."""
@@ -200,7 +208,7 @@ class _Joiner:
             by_run[row.journal, row.boot].append(row)
         runs = list(self.runs.items())
         for index, (run, boot) in enumerate(runs):
-            of_run = sorted(by_run.get(run, ()), key=lambda row: row.time_utc_ms)
+            of_run = _in_order(by_run.get(run, ()))
             following = None
             if self.open is not None:
                 following = next((later for _, later in runs[index + 1 :] if later is not None), None)

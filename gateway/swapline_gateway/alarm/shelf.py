@@ -43,7 +43,8 @@ class Shelf:
         for row in rows:
             node = (row.key.fleet, row.key.node)
             known = self._rows[node].get(row.identity)
-            if known is None or (row.journal and not known.journal):  # a database may not know the run of a row
+            # A database may not know the run of a row, nor its frame.
+            if known is None or (bool(row.journal), bool(row.seq)) > (bool(known.journal), bool(known.seq)):
                 self._rows[node][row.identity] = row
                 self._row_count += known is None
                 self.dirty.add(node)
@@ -137,6 +138,7 @@ def rows_of_item(item: Item) -> list[AlarmRow]:
             header.journal,
             header.boot,
             scale_row(signals, row[1:])[0],
+            header.seq,
         )
         for row in item.decoded.rows
     ]
@@ -156,17 +158,18 @@ def boots_of_item(item: Item) -> list[Boot]:
 def row_of_reading(reading: Reading) -> AlarmRow:
     """Return a row of alarms that the broker had retained."""
     key = AlarmKey(reading.fleet, reading.node, reading.bay, reading.module, reading.keys["code"])
-    return AlarmRow(reading.time_utc_ms, key, reading.journal, reading.boot, reading.values)
+    return AlarmRow(reading.time_utc_ms, key, reading.journal, reading.boot, reading.values, reading.seq)
 
 
 def row_of_message(fleet: str, node: str, content: Mapping[str, Any]) -> AlarmRow:
     """Return the row of an `alarm` message. Raises `ValueError`, `TypeError` or `KeyError` for what is none."""
     bay, module = content["bay"] or 0, content["module"] or ""
-    numbers = [bay, content["keys"]["code"], content["time_utc_ms"], content["journal"], content["boot"]]
+    seq = content.get("seq", 0)  # replicas of an older version do not tell it
+    numbers = [bay, content["keys"]["code"], content["time_utc_ms"], content["journal"], content["boot"], seq]
     values = {name: value for name, value in content["values"].items() if name in _VALUES}
     numbers += [value for value in values.values() if value is not None]
     is_whole = all(type(number) is int and abs(number) < LAST_UTC_MS for number in numbers)
-    if not is_whole or not isinstance(module, str) or min(numbers[:5]) < 0:
+    if not is_whole or not isinstance(module, str) or min(numbers[:6]) < 0:
         raise ValueError("not an alarm message")
     key = AlarmKey(fleet, node, bay, module, content["keys"]["code"])
-    return AlarmRow(content["time_utc_ms"], key, content["journal"], content["boot"], values)
+    return AlarmRow(content["time_utc_ms"], key, content["journal"], content["boot"], values, seq)

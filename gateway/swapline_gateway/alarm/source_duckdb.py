@@ -14,7 +14,7 @@ from .source import ANSWER_MS_MAX, FRAME_MS_MAX, LAST_UTC_MS, Span
 _VALUES = tuple(signal.name for signal in ALARM_STREAM.signals if signal.kind != KEY)
 # The run is in the table of frames, which its min-max indexes narrow to that time.
 _ROWS = f"""
-SELECT epoch_ms(alarm.time), fleet, node, alarm.bay, alarm.module, code, journal, coalesce(boot, 0),
+SELECT epoch_ms(alarm.time), fleet, node, alarm.bay, alarm.module, code, journal, coalesce(boot, 0), seq,
     {", ".join(f'alarm."{name}"' for name in _VALUES)}
 FROM alarm LEFT JOIN (
     SELECT fleet, node, journal, seq, boot FROM frames WHERE stream = 'alarm' AND first_time BETWEEN ? AND ?
@@ -59,7 +59,8 @@ class DuckdbAlarms:
                 AlarmKey(row[1], row[2], row[3] or 0, row[4] or "", row[5]),
                 row[6],
                 row[7],
-                dict(zip(_VALUES, row[8:], strict=True)),
+                dict(zip(_VALUES, row[9:], strict=True)),
+                row[8],
             )
             for row in found
         ]

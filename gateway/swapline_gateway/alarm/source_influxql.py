@@ -30,6 +30,7 @@ class _Frame(NamedTuple):
     last_utc_ms: int
     journal: int
     boot: int
+    seq: int
 
 
 class InfluxqlAlarms:
@@ -62,12 +63,13 @@ class InfluxqlAlarms:
         wider = span._replace(start_utc_ms=max(0, span.start_utc_ms - FRAME_MS_MAX))
         frames: dict[NodeKey, list[_Frame]] = defaultdict(list)
         for group in self._client.query(
-            f'SELECT "boot", "span_ms" FROM {self._client.source(FRAMES)}'  # noqa: S608
+            f'SELECT "boot", "span_ms", "seq" FROM {self._client.source(FRAMES)}'  # noqa: S608
             f' WHERE {_where(wider)} AND "stream" = {text(stream)} GROUP BY "fleet", "node", "journal"'
         ):
             tags = group["tags"]
             of_node = frames[tags["fleet"], tags["node"]]
-            of_node += [_Frame(ms, ms + length, int(tags["journal"]), boot) for ms, boot, length in group["values"]]
+            journal = int(tags["journal"])
+            of_node += [_Frame(ms, ms + length, journal, boot, seq) for ms, boot, length, seq in group["values"]]
         for of_node in frames.values():
             of_node.sort()
         return frames
@@ -160,7 +162,8 @@ def _alarm_rows(group: dict[str, Any], frames: dict[NodeKey, list[_Frame]]) -> I
     of_node = frames.get((key.fleet, key.node), ())
     for time_ms, *values in group["values"]:
         frame = _find(of_node, time_ms)
-        yield AlarmRow(time_ms, key, frame.journal, frame.boot, dict(zip(_VALUES, values, strict=True)))
+        told = dict(zip(_VALUES, values, strict=True))
+        yield AlarmRow(time_ms, key, frame.journal, frame.boot, told, frame.seq)
 
 
 def _start_before(starts: Mapping[NodeKey, Sequence[tuple[int, int]]], row: AlarmRow) -> int:
@@ -171,14 +174,17 @@ def _start_before(starts: Mapping[NodeKey, Sequence[tuple[int, int]]], row: Alar
 
 
 def _find(frames: Sequence[_Frame], time_ms: int, boot: int | None = None) -> _Frame:
-    """Return the frame that a row is in; one of no run where it is not found (its point was refused, or dropped)."""
-    for index in range(bisect_right(frames, (time_ms, LAST_UTC_MS, 0, 0)) - 1, -1, -1):
+    """Return the frame that a row is in; one of no run where it is not found (its point was refused, or dropped).
+
+    An alarm seals its frame at once: where another one fits as well, that one is of the same moment.
+    """
+    for index in range(bisect_right(frames, (time_ms, LAST_UTC_MS, 0, 0, 0)) - 1, -1, -1):
         frame = frames[index]
         if frame.last_utc_ms >= time_ms and boot in (None, frame.boot):
             return frame
         if frame.first_utc_ms < time_ms - FRAME_MS_MAX:
             break
-    return _Frame(time_ms, time_ms, 0, boot or 0)
+    return _Frame(time_ms, time_ms, 0, boot or 0, 0)
 
 
 def _where(span: Span) -> str:
