@@ -1,6 +1,5 @@
 """Backups come back as they were: a real InfluxDB 1.x, real spools and DuckDB files, real kills; Grafana is a fake."""
 
-import http.server
 import json
 import random
 import shutil
@@ -8,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from swapline_bench import services
 from swapline_bench.frame_source import FrameSource
 from swapline_cloud.backup import folder, reading
 from swapline_cloud.cli import cloud
+from swapline_cloud.database.policy import POLICIES
 from swapline_cloud.rollup import DATABASE, FOREVER, MINUTE, RAW
 from swapline_gateway.battery.store_influxql import format_row
 from swapline_gateway.battery.table import FOREVER_UTC_MS, MODULE_HOUR, STAY
@@ -32,6 +31,7 @@ from swapline_gateway.ingest import Item, Sender, examine_message
 from swapline_gateway.sinks.duckdb_schema import make_tables
 from swapline_gateway.spool import Spool, now_utc_ms
 from tests.cloud.fake_grafana import TOKEN, FakeGrafana, running
+from tests.cloud.played_influxdb2 import playing
 
 HOUR_MS, NS = 3_600_000, 1_000_000
 LIMIT_BYTES = 1 << 24
@@ -165,62 +165,29 @@ def test_every_point_of_three_policies_comes_back_with_its_type_and_nanoseconds(
     assert points(fresh) == wanted
 
 
-class _Influxdb2(http.server.BaseHTTPRequestHandler):
-    """What a backup asks of an InfluxDB 2.x, as its documentation says it, done by the 1.x of `real_url`."""
-
-    real_url = ""
-
-    def do_POST(self) -> None:
-        parts = urllib.parse.urlsplit(self.path)
-        asked = urllib.parse.parse_qs(parts.query)
-        policy = {DATABASE: RAW}.get(asked["bucket"][0], asked["bucket"][0].removeprefix(f"{DATABASE}_"))
-        assert (parts.path, asked["precision"]) == ("/api/v2/write", ["ns"])
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        services.post(f"{self.real_url}/write?db={DATABASE}&rp={policy}", body)
-        self.send_response(204)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        assert self.headers["Authorization"] == "Token secret"
-        with urllib.request.urlopen(self.real_url + self.path) as response:  # noqa: S310 (our own loopback)
-            body = response.read()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def influxdb2(fresh: services.InfluxServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def influxdb2(fresh: services.InfluxServer) -> Iterator[str]:
     fresh.execute(f'CREATE DATABASE "{DATABASE}" WITH DURATION INF NAME "{RAW}"')
     for policy in (MINUTE, FOREVER):
         fresh.execute(f'CREATE RETENTION POLICY "{policy}" ON "{DATABASE}" DURATION INF REPLICATION 1')
-    monkeypatch.setattr(_Influxdb2, "real_url", fresh.url)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Influxdb2) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with playing(fresh.url) as url:
+        yield url
 
 
 def test_points_go_from_a_1x_into_the_buckets_of_a_2x_and_back(
-    source: services.InfluxServer, fresh: services.InfluxServer, influxdb2: str, tmp_path: Path
+    source: services.InfluxServer, fresh: services.InfluxServer, influxdb2: Path, tmp_path: Path
 ) -> None:
     backup = back_up(tmp_path, source)
-    config = tmp_path / "cloud2.toml"
-    config.write_text(f'[database]\nversion = 2\nurl = "{influxdb2}"\ntoken = "secret"\n')
-    run("restore", "--config", config, "--from", backup, "--verify")
+    run("restore", "--config", influxdb2, "--from", backup, "--verify")
     assert points(fresh) == points(source)
-    run("backup", "--config", config, "--out", tmp_path / "again")
+    run("backup", "--config", influxdb2, "--out", tmp_path / "again")
     (again,) = folder.complete(tmp_path / "again")
-    one, other = (folder.read(path)["parts"]["database"]["tables"] for path in (backup, again))
-    assert [(t["policy"], t["measurement"], t["rows"]) for t in one] == [
-        (t["policy"], t["measurement"], t["rows"]) for t in other
-    ]
+    run("restore", "--config", influxdb2, "--from", again, "--into", "drill", "--verify")
+    assert points(fresh, "drill") == points(source)
+    assert {(one["name"], one["retentionRules"][0]["everySeconds"]) for one in _Influxdb2.state.buckets.values()} == {
+        (policy.bucket(database), policy.seconds) for policy in POLICIES for database in (DATABASE, "drill")
+    }
+    fresh.execute('DROP DATABASE "drill"')
 
 
 def test_slices_of_time_lose_nothing_however_small_they_are(

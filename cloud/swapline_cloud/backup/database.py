@@ -11,6 +11,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from swapline_cloud.config import DatabaseConfig
 from swapline_cloud.database.client1 import AdminClient
+from swapline_cloud.database.client2 import Bucket, Influxdb2Client
 from swapline_cloud.database.part1 import policy_statement, terms
 from swapline_cloud.database.policy import POLICIES
 from swapline_cloud.database.rows import asking
@@ -72,9 +73,13 @@ class Loader:
         self._writer = Writer(config)
 
     def prepare(self) -> None:
-        """Make the database and its policies where they are not there. In 2.x and 3.x `apply` does that."""
-        if self._config.version != 1:
-            return
+        """Make the database and its policies where they are not there; of 3.x `apply` does that."""
+        if self._config.version == 1:
+            self._prepare_policies()
+        elif self._config.version == 2:
+            self._prepare_buckets()
+
+    def _prepare_policies(self) -> None:
         name = self._config.database
         with closing(AdminClient(self._config)) as server:
             if name not in {row["name"] for row in server.rows("SHOW DATABASES")}:
@@ -83,6 +88,17 @@ class Loader:
             for policy in POLICIES:
                 if policy.name not in there:
                     server.run(policy_statement("CREATE", name, policy))
+
+    def _prepare_buckets(self) -> None:
+        name = self._config.database
+        with closing(Influxdb2Client(self._config)) as server:
+            there, mapped = server.buckets(), {mapping.policy for mapping in server.mappings(name)}
+            for policy in POLICIES:
+                bucket = policy.bucket(name)
+                if bucket not in there:
+                    server.make_bucket(Bucket("", bucket, policy.seconds, policy.shard_s))
+                if policy.name not in mapped:
+                    server.make_mapping(name, policy.name, bucket, is_default=policy.is_default)
 
     def measurements(self) -> list[str]:
         """Return what the database holds rows of, as `policy.measurement`."""

@@ -6,7 +6,7 @@ without it. Each column says in its metadata which of the two it is, for InfluxD
 
 from collections.abc import Sequence
 from itertools import starmap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
@@ -80,11 +80,19 @@ def find(client: InfluxqlClient, policies: Sequence[str]) -> list[Measurement]:
 
 def find_of(client: InfluxqlClient, policy: str) -> list[Measurement]:
     """Return everything that a policy holds. Raises `SinkBusyError`, also where there is no such policy."""
-    everything = f"{identifier(policy)}./.*/"
-    fields = client.query(f"SHOW FIELD KEYS FROM {everything}")
-    answer = client.query(f"SHOW TAG KEYS FROM {everything}")
-    tags = {one["name"]: [row[0] for row in one["values"]] for one in answer}
-    return [_measurement(policy, one["name"], tuple(tags.get(one["name"], ())), one["values"]) for one in fields]
+    fields = client.query(f"SHOW FIELD KEYS FROM {identifier(policy)}./.*/")
+    return [_measurement(policy, one["name"], _tags(client, policy, one), one["values"]) for one in fields]
+
+
+def _tags(client: InfluxqlClient, policy: str, keys: dict[str, Any]) -> tuple[str, ...]:
+    """Return a measurement's tags, as the columns before the fields' of its first point.
+
+    `SHOW TAG KEYS` is no way: InfluxDB 2.x answers it of the default policy, whatever policy it names.
+    """
+    source = f"{identifier(policy)}.{identifier(keys['name'])}"
+    found = client.query(f"SELECT *::tag, *::field FROM {source} LIMIT 1")  # noqa: S608 (all of it is quoted)
+    field_count = len({field for field, _ in keys["values"]})
+    return tuple(found[0]["columns"][1:-field_count]) if found else ()
 
 
 def _measurement(policy: str, name: str, tags: tuple[str, ...], keys: Sequence[Sequence[str]]) -> Measurement:
