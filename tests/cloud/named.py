@@ -226,9 +226,11 @@ def _of_show(statement: str, known: Mapping[tuple[str, str], Written]) -> Iterat
         reader.take()
     reader.take()
     policy, measurement = reader.measurement()
-    found = [one for (where, name), one in known.items() if name == measurement and policy in ("", where)]
-    if not found:
-        yield f"nobody writes {policy}.{measurement}"
+    found = [one for (where, name), one in known.items() if (where, name) == (RAW, measurement)]
+    if policy not in ("", RAW):
+        yield f"{policy}: InfluxDB 2.x looks into {RAW} only, whatever policy SHOW TAG VALUES names"
+    elif not found:
+        yield f"nobody writes {RAW}.{measurement}"
     names = [token.text for token in iter(reader.take, Token("end", "")) if token.kind == "name"]
     all_tags = {tag for one in found for tag in one.tags}
     yield from (f"{measurement} has no tag {name}" for name in names if name not in all_tags)

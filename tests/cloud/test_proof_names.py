@@ -72,7 +72,9 @@ def test_a_board_asks_the_same_in_both_languages(board: Any) -> None:
         ('SELECT "a" FROM (SELECT "soc_pct" AS "a" FROM "raw"."vehicle"), (SELECT "b" FROM "raw"."meter")', "no b"),
         ('SHOW TAG VALUES FROM "node" WITH KEY = "fleet" WHERE "fleet" =~ /^.*$/', None),
         ('SHOW TAG VALUES FROM "node" WITH KEY = "bay"', "node has no tag bay"),
-        ('SHOW TAG VALUES FROM "nodes" WITH KEY = "fleet"', "nobody writes .nodes"),
+        ('SHOW TAG VALUES FROM "nodes" WITH KEY = "fleet"', "nobody writes raw.nodes"),
+        ('SHOW TAG VALUES FROM "stay" WITH KEY = "module"', "nobody writes raw.stay"),
+        ('SHOW TAG VALUES FROM "forever"."event" WITH KEY = "fleet"', "forever: InfluxDB 2.x looks into raw only"),
     ],
 )
 def test_a_name_that_nobody_writes_is_found(statement: str, complaint: str | None) -> None:

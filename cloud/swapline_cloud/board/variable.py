@@ -32,8 +32,12 @@ def node(pen: Pen) -> dashboard.QueryVariable:
 
 
 def module(pen: Pen) -> dashboard.QueryVariable:
-    """Return `$module`: one battery module, by its code."""
-    statement = f'SHOW TAG VALUES FROM {source("stay", FOREVER)} WITH KEY = "module"'
+    """Return `$module`: one battery module, by its code, of all that ever had a passport.
+
+    `SHOW TAG VALUES` cannot tell: InfluxDB 2.x answers it of the default policy, whatever policy it names.
+    """
+    known = f'SELECT last("is_void"), "module" FROM {source("passport", FOREVER)} GROUP BY "module"'  # noqa: S608
+    statement = f'SELECT distinct("module") FROM ({known})'  # noqa: S608 (our own names)
     return pen.variable("module", Text("Module", "电池模块"), statement)
 
 
