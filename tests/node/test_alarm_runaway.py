@@ -110,6 +110,19 @@ def test_real_rise_is_found_as_often_as_the_bms_is_read_and_says_something_new(
     assert rig.now_ms - began_ms < hot_ms + 2 * max(period_ms, refresh_ms) + 2000
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("rate_c_per_s", [1.5, 3.0])
+def test_real_rise_is_found_through_the_noise_of_its_sensor(rig: Rig, rate_c_per_s: float, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - to be repeated
+    began_ms = rig.now_ms
+    while not suspicions(rig) and rig.now_ms - began_ms < 60_000:
+        true = 500 + rate_c_per_s * (rig.now_ms - began_ms) / 100
+        take(rig, round(chance.gauss(true, 2)), period_ms=250)
+    assert suspicions(rig) == [3]
+    hot_ms = (HOT - 500) * 100 / rate_c_per_s
+    assert hot_ms - 1000 < rig.now_ms - began_ms < hot_ms + 10_000
+
+
 @pytest.mark.parametrize(
     "temperatures",
     [
