@@ -19,6 +19,8 @@ from tests.gateway.written import write
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 SIGNALS = ("voltage_v", "energy_in_kwh")
+NOW_MS = now_utc_ms()  # of all tests: an hour may begin between two of them
+THIS_HOUR = NOW_MS // HOUR_MS * HOUR_MS
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +28,10 @@ def config() -> Iterator[Influxdb1Config]:
     """Fill a database: hours of forty days, each with its number as voltage; rows of the last day only."""
     with services.influxd() as server:
         config = with_policies(server, Influxdb1Config(type="influxdb1", url=server.url, database="long"), raw="30d")
-        now_ms = now_utc_ms() // HOUR_MS * HOUR_MS
-        hours = range(now_ms - 40 * DAY_MS, now_ms - 2 * HOUR_MS, HOUR_MS)
+        hours = range(THIS_HOUR - 40 * DAY_MS, THIS_HOUR - 2 * HOUR_MS, HOUR_MS)
         tags = f"module,fleet=test,node=van-001,bay=1,module={MODULE_CODE}"
         lines = [f"{tags} voltage_v_mean={n}.0,energy_in_kwh_last={n}.5 {ms}000000" for n, ms in enumerate(hours)]
-        source = FrameSource(anchor_utc_ms=now_ms - DAY_MS)
+        source = FrameSource(anchor_utc_ms=THIS_HOUR - DAY_MS)
         rows = [(ms, module_row(5555)) for ms in range(0, DAY_MS, 600_000)]
         with closing(Influxdb1Sink(config)) as sink:
             sink.open()
@@ -54,15 +55,14 @@ def ask(config: Influxdb1Config, start_ms: int, end_ms: int, points_max: int) ->
 
 
 def test_old_hours_are_there_although_their_rows_are_gone(config: Influxdb1Config) -> None:
-    start_ms = now_utc_ms() // HOUR_MS * HOUR_MS - 35 * DAY_MS
+    start_ms = THIS_HOUR - 35 * DAY_MS
     found = ask(config, start_ms, start_ms + 6 * HOUR_MS, 1000)
     assert found.values["voltage_v"] == [120 + n for n in range(6)]
     assert found.values["energy_in_kwh"] == [120.5 + n for n in range(6)]
 
 
 def test_long_range_ends_with_rows_that_have_no_roll_up_yet(config: Influxdb1Config) -> None:
-    now_ms = now_utc_ms()
-    found = ask(config, now_ms - 40 * DAY_MS, now_ms, 300)
+    found = ask(config, NOW_MS - 40 * DAY_MS, NOW_MS, 300)
     assert found.time_utc_ms == sorted(found.time_utc_ms)
     assert found.values["voltage_v"][-1] == pytest.approx(55.55)
     assert found.values["voltage_v"][0] in (1, 1.5, 2, 2.5)
@@ -71,6 +71,5 @@ def test_long_range_ends_with_rows_that_have_no_roll_up_yet(config: Influxdb1Con
 
 
 def test_short_range_of_now_is_made_of_rows(config: Influxdb1Config) -> None:
-    now_ms = now_utc_ms()
-    found = ask(config, now_ms - 6 * HOUR_MS, now_ms, 1000)
+    found = ask(config, NOW_MS - 6 * HOUR_MS, NOW_MS, 1000)
     assert set(found.values["voltage_v"]) == {55.55}

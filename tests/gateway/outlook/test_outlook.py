@@ -23,8 +23,10 @@ from tests.gateway.outlook.fleet_rows import HOUR_MS, MINUTE_MS, FleetRows
 from tests.gateway.test_gateway import fetch, until
 
 FRAMES_TOLD = 9
-NOW_MS = time.time_ns() // 1_000_000
-THIS_HOUR = NOW_MS - NOW_MS % HOUR_MS
+# In the middle of an hour: what was driven in the last minutes is not known yet. The last one, so that rows are not of
+# the future.
+THIS_HOUR = time.time_ns() // 1_000_000 // HOUR_MS * HOUR_MS - HOUR_MS
+NOW_MS = THIS_HOUR + HOUR_MS // 2 + 17_300
 
 
 class Base:
