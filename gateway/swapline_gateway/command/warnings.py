@@ -9,7 +9,7 @@ import click
 from swapline_gateway import config as configuration
 from swapline_gateway.battery.access import open_answers
 
-from .listing import when, with_config
+from .listing import known_module, when, with_config
 
 
 @click.command()
@@ -27,14 +27,16 @@ def warnings(*, config_path: Path, code: str | None, as_json: bool) -> None:
     sensor_stands_still   a temperature sensor stopped moving
     """  # noqa: D301 (click wants the character itself)
     with open_answers(configuration.load(config_path)) as answers:
-        found = [one for one in answers.warnings()["warnings"] if code in (None, one["module"])]
-    click.echo(json.dumps({"warnings": found}) if as_json else format_warnings(found))
+        wanted = None if code is None else known_module(code, answers.codes()["codes"])
+        found = [one for one in answers.warnings()["warnings"] if wanted in (None, one["module"])]
+    click.echo(json.dumps({"warnings": found}) if as_json else format_warnings(found, wanted))
 
 
-def format_warnings(found: list[dict[str, Any]]) -> str:
-    """Return warnings for people."""
+def format_warnings(found: list[dict[str, Any]], code: str | None = None) -> str:
+    """Return warnings for people, of all modules or of one."""
     if not found:
-        return "No early warnings: no module shows a slow sign of failure."
+        shows = "no module shows a" if code is None else f"{code} shows no"
+        return f"No early warnings: {shows} slow sign of failure."
     lines = []
     for one in found:
         lines.append(f"{one['score']:.2f}  {one['module']}  {one['kind']}  since {when(one['since_utc_ms'])} UTC")

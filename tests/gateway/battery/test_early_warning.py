@@ -233,6 +233,9 @@ class Told:
     def __init__(self, *warnings: dict[str, Any]) -> None:
         self._warnings = list(warnings)
 
+    def codes(self) -> dict[str, Any]:
+        return {"codes": ["A", "B", "HEALTHY"]}
+
     def warnings(self) -> dict[str, Any]:
         return {"warnings": self._warnings}
 
@@ -259,6 +262,11 @@ def test_the_command_lists_reasons_and_says_it_in_json(tmp_path: Path, monkeypat
     assert result.output.splitlines()[:2] == ["0.70  A  loses_charge  since 1970-01-01 01:00:00 UTC", "      It leaks."]
     result = CliRunner().invoke(main, ["warnings", "--config", str(config), "--module", "B", "--json"])
     assert [one["module"] for one in json.loads(result.output)["warnings"]] == ["B"]
+    result = CliRunner().invoke(main, ["warnings", "--config", str(config), "--module", "HEALTHY"])
+    assert result.output == "No early warnings: HEALTHY shows no slow sign of failure.\n"
+    result = CliRunner().invoke(main, ["warnings", "--config", str(config), "--module", "HEALTY"])
+    assert result.exit_code == 1
+    assert result.stderr == "swapline: No module 'HEALTY' is known; did you mean HEALTHY?\n"
 
 
 def test_no_warnings_are_a_sentence() -> None:

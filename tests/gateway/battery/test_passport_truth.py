@@ -1,7 +1,7 @@
 """The passport against the simulator's truth: lives of weeks, rows by exception, as a node keeps them.
 
 `SWAPLINE_LIVES="seed:days seed:days ..."` passes other lives; the figures of docs/modules.md come from
-`SWAPLINE_LIVES="1:28 2:28 3:28 4:28" pytest -s tests/gateway/battery/test_passport_truth.py`.
+`SWAPLINE_LIVES="1:21 2:21 3:21" pytest -s tests/gateway/battery/test_passport_truth.py`.
 """
 
 import os
