@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from swapline_bench import services
+from swapline_bench.randomness import make_random
 from swapline_cloud.board import completeness_query, passport_query
 from swapline_cloud.interpolate import ALL, Choice, TimeRange, interpolate
 from swapline_cloud.query import Query
@@ -32,12 +33,21 @@ def influx(server: services.InfluxServer) -> Iterator[Influx]:
 
 
 class Asker:
-    """Asks a board's queries about a range that ends now."""
+    """Asks a board's queries about a range that ends now, or so many hours ago."""
 
-    def __init__(self, influx: Influx, *, days: float, choices: dict[str, Choice] | None = None) -> None:
+    def __init__(
+        self,
+        influx: Influx,
+        *,
+        days: float,
+        end_h: float = 0.0,
+        now: int | None = None,
+        choices: dict[str, Choice] | None = None,
+    ) -> None:
         self.influx = influx
-        self.now = int(time.time() * 1000)
-        self._range = TimeRange(self.now - int(days * DAY_MS), self.now)
+        self.now = now or int(time.time() * 1000)
+        end = self.now - int(end_h * HOUR_MS)
+        self._range = TimeRange(end - int(days * DAY_MS), end)
         self._choices = CHOSEN | (choices or {})
 
     def rows(self, queries: list[Query]) -> list[list[Any]]:
@@ -54,11 +64,35 @@ class Asker:
         return value
 
 
-def frame(node: str, journal: int, seq: int, time_ms: int, *, delay_ms: int = 900) -> str:
+def frame(node: str, journal: int, seq: int, time_ms: int, *, stream: str = "node", delay_ms: int = 900) -> str:
     return (
-        f"frames,fleet=f,node={node},journal={journal},stream=node seq={seq}i,row_count=4i,rows_refused=0i"
+        f"frames,fleet=f,node={node},journal={journal},stream={stream} seq={seq}i,row_count=4i,rows_refused=0i"
         f",delay_ms={delay_ms}i {time_ms}"
     )
+
+
+def sealed(begin_ms: int, end_ms: int, *, seed: int) -> list[tuple[int, int, str]]:
+    """Return number, time and stream of the frames of a van that drives, each sealed within 5 s of its first row.
+
+    Full ones are sealed earlier, alarms at once. So a frame's number is later than those of frames that began after it.
+    """
+    random = make_random(seed, "frames")
+    closed = []
+    for source, period_ms in enumerate((1000, 1000, 2000, 2000, 2000, 15_000, 60_000, 60_000)):
+        time_ms = begin_ms + random.randint(0, period_ms)
+        while time_ms < end_ms:
+            closed.append((time_ms + random.randint(300, 5040), time_ms, f"s{source}"))
+            time_ms += max(period_ms, 5000) + random.randint(0, 900)
+    closed += [(time_ms, time_ms, "alarm") for time_ms in range(begin_ms + 7777, end_ms, 31_007)]
+    return [(seq, time_ms, stream) for seq, (_, time_ms, stream) in enumerate(sorted(closed), 1)]
+
+
+def figures(ask: Asker) -> dict[str, int]:
+    """Return the figure of missing frames: `missing` for certain, `with_ends` at most."""
+    found: dict[str, int] = {}
+    for series in ask.series(completeness_query.missing()):
+        found |= {series["columns"][1]: series["values"][0][1]}
+    return found
 
 
 def test_missing_frames_are_counted_by_journal_and_begin_at_the_range(influx: Influx) -> None:
@@ -68,20 +102,22 @@ def test_missing_frames_are_counted_by_journal_and_begin_at_the_range(influx: In
     lines += [frame("van", 8, seq, begin + 700_000 + seq * 1000) for seq in range(1, 20)]
     lines += [frame("station", 9, seq, begin + seq * 1000) for seq in (1, 2, 3, 9)]
     influx.write("raw", lines)
-    assert ask.one(completeness_query.holes()) == 3 + 5
-    each = ask.series(
-        [
-            Query(statement)
-            for statement in completeness_query.frames(completeness_query.HOLES, "missing", by=["node", "journal"])
-        ]
-    )
+    assert figures(ask) == {"missing": 3 + 5, "with_ends": 3 + 5}
+    each = ask.series(completeness_query.missing_by_journal())
     assert {(one["tags"]["node"], one["tags"]["journal"]): one["values"][0][1] for one in each} == {
         ("van", "7"): 3,
-        ("van", "8"): 0,
         ("station", "9"): 5,
     }
     over_time = ask.series(completeness_query.holes_over_time())
     assert {one["tags"]["node"] for one in over_time} == {"van", "station"}
+
+
+def test_frames_that_are_missing_in_the_whole_range_are_missing(influx: Influx) -> None:
+    ask = Asker(influx, days=1 / 24, end_h=2)
+    influx.write(
+        "raw", [frame("van", 7, 50, ask.now - 3 * HOUR_MS - 9000), frame("van", 7, 71, ask.now - 2 * HOUR_MS + 9000)]
+    )
+    assert ask.rows(completeness_query.missing_by_journal())[0][0] == 20
 
 
 def test_missing_frames_of_a_long_range_come_from_roll_ups(influx: Influx) -> None:
@@ -93,7 +129,7 @@ def test_missing_frames_of_a_long_range_come_from_roll_ups(influx: Influx) -> No
         for age, (low, high, count) in zip((9, 8, 7), hours, strict=True)
     ]
     influx.write("minute", lines)
-    assert ask.one(completeness_query.holes()) == 3
+    assert figures(ask) == {"missing": 3, "with_ends": 3}
 
 
 def test_late_share_counts_frames_that_took_more_than_a_minute(influx: Influx) -> None:
@@ -143,3 +179,59 @@ def test_rows_of_the_books_that_were_taken_back_are_not_shown(influx: Influx) ->
 def lines_of(row: Any) -> list[str]:
     """Return the row's line with its time in ms."""
     return [f"{format_row(row).rsplit(' ', 1)[0]} {row.time_utc_ms}"]
+
+
+# Hours before now: ranges whose both ends cut through frames, one that ends now, one beyond all frames.
+LOST_H, LOST = 1.9, 43
+RANGES = ((3.01, 1.0), (2.503, 1.507), (2.2, 0.0), (30.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def driven(server: services.InfluxServer) -> Iterator[tuple[Influx, int]]:
+    """Return a moment, and three vans up to it: one lost nothing, one 40 and 3 numbers two hours ago, one is new."""
+    found = empty(server)
+    now_ms = int(time.time() * 1000)
+    for node, begin_h, loses in (("whole", 4.0, False), ("lossy", 4.0, True), ("new", 0.3, False)):
+        sent = sealed(now_ms - int(begin_h * HOUR_MS), now_ms, seed=len(node))
+        middle = next(seq for seq, time_ms, _ in sent if time_ms > now_ms - LOST_H * HOUR_MS) if loses else 0
+        gone = {middle + after for after in (*range(40), 100, 102, 104)} if loses else set()
+        lines = [frame(node, 7, seq, time_ms, stream=stream) for seq, time_ms, stream in sent if seq not in gone]
+        for begin in range(0, len(lines), 4000):
+            found.write("raw", lines[begin : begin + 4000])
+    yield found, now_ms
+    server.execute('DROP DATABASE "swapline"')
+
+
+Driven = tuple[Influx, int]
+
+
+def ask_of(driven: Driven, begin_h: float, end_h: float, *nodes: str) -> Asker:
+    """Return who asks about these hours before the moment at which the vans were left."""
+    influx, now = driven
+    return Asker(influx, days=(begin_h - end_h) / 24, end_h=end_h, now=now, choices={"node": nodes} if nodes else None)
+
+
+@pytest.mark.parametrize(("begin_h", "end_h"), RANGES)
+def test_a_fleet_that_lost_nothing_misses_nothing_whatever_the_range_cuts(
+    driven: Driven, begin_h: float, end_h: float
+) -> None:
+    ask = ask_of(driven, begin_h, end_h, "whole", "new")
+    assert figures(ask)["missing"] == 0
+    assert ask.rows(completeness_query.missing_by_journal()) == []
+
+
+def test_frames_at_a_ranges_ends_would_be_called_missing_by_numbers_alone(driven: Driven) -> None:
+    assert 0 < figures(ask_of(driven, *RANGES[0], "whole"))["with_ends"] < 20
+
+
+@pytest.mark.parametrize(("begin_h", "end_h"), RANGES)
+def test_the_truth_lies_between_the_two_figures(driven: Driven, begin_h: float, end_h: float) -> None:
+    ask = ask_of(driven, begin_h, end_h)
+    found = figures(ask)
+    assert LOST - 20 < found["missing"] <= LOST <= found["with_ends"] < LOST + 20
+    ((certain, _),) = ask.rows(completeness_query.missing_by_journal())
+    assert certain == found["missing"]
+
+
+def test_losses_in_a_range_whose_ends_cut_nothing_are_counted_exactly(driven: Driven) -> None:
+    assert figures(ask_of(driven, 30, 0)) == {"missing": LOST, "with_ends": LOST}

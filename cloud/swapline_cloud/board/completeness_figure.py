@@ -6,10 +6,11 @@ from swapline_cloud.query import Query, ending, grown, of, select
 from swapline_cloud.text import Text
 from swapline_wire.catalogue import FRAMES_DROPPED, ROWS_DROPPED
 
-from .completeness_query import HERE, figure, holes, late_share, losses, silent
+from .completeness_query import HERE, figure, late_share, losses, missing, silent
+from .field import Field
 from .pen import Pen
 from .shared import NOTHING
-from .unit import ORANGE, RED, YELLOW, steps, unit_by_name
+from .unit import GREY, ORANGE, RED, YELLOW, steps, unit_by_name
 
 _SMALL: dict[str, Any] = {"width": 3, "height": 4}
 
@@ -21,14 +22,19 @@ def draw(pen: Pen) -> list[Any]:
         pen.stat(
             Text("Frames missing", "缺失的帧"),
             Text(
-                "Numbers between the first and the last of the range that are not there, of all journals. A few "
-                "are missing at the range's ends only. Red: wait while backlogs fall, then `swapline missing`.",
-                "时间范围内各日志首末编号之间缺少的帧数。范围两端的少量缺失属正常。变红：等待积压下降，然后用 "
-                "`swapline missing` 查看。",
+                "Numbers that are not there, of all journals. Certain: no frame outside of the range has them; zero if "
+                "nothing is lost. With ends: at most, with those that may lie outside. Red: wait while backlogs fall, "
+                "then `swapline missing`.",
+                "各日志中缺少的编号。确定：范围外相邻的帧也没有这些编号，无丢失时为零。含两端：上限，包括可能位于范围外的"
+                "帧。变红：等待积压下降，然后用 `swapline missing` 查看。",
             ),
-            holes(),
+            missing(),
             unit="short",
-            thresholds=steps((100, YELLOW), (1000, RED)),
+            fields=[
+                Field("missing", Text("certain", "确定"), thresholds=steps((1, YELLOW), (1000, RED))),
+                Field("with_ends", Text("with ends", "含两端"), color=GREY),
+            ],
+            none_text=NOTHING,
             **_SMALL,
         ),
         pen.stat(

@@ -11,15 +11,13 @@ from .completeness_query import (
     COUNT,
     DECLARED,
     HERE,
-    HOLES,
     IN_TIME,
-    JOURNAL,
     LATE,
     course,
-    frames,
     holes_over_time,
     late_share,
     losses,
+    missing_by_journal,
 )
 from .field import Field, States, words
 from .pen import Pen
@@ -45,26 +43,28 @@ def _by_journal(pen: Pen) -> Any:
     return pen.table(
         Text("Missing, by node and journal", "各节点与日志的缺失"),
         Text(
-            "Frames that are not there between the first and the last number of the range. The range may begin in "
-            "the middle of a journal: what lies before its first number is not counted. A new journal id: the "
-            "node's store was formatted. Red: `swapline missing --node` names numbers and reasons.",
-            "时间范围内首末编号之间缺少的帧。范围可能从日志中间开始：首个编号之前的不计入。出现新的日志编号：节点存"
-            "储被格式化。变红：用 `swapline missing --node` 查看编号与原因。",
+            "Journals of which numbers of the range are not there. Certain: no frame just outside of the range has "
+            "them; with ends: at most. A new journal id: the node's store was formatted. `swapline missing --node` "
+            "names numbers and reasons.",
+            "范围内缺少编号的日志。确定：范围外相邻的帧也没有这些编号；含两端：上限。出现新的日志编号：节点存储被格式化。"
+            "用 `swapline missing --node` 查看编号与原因。",
         ),
-        [Query(statement, is_table=True) for statement in frames(HOLES, "missing", by=JOURNAL)],
+        missing_by_journal(),
         fields=[
             _NODE,
             Field(
                 "missing",
-                Text("Missing", "缺失"),
+                Text("Certain", "确定"),
                 "short",
-                steps((100, YELLOW), (1000, RED)),
+                steps((1, YELLOW), (1000, RED)),
                 width=100,
                 is_colored=True,
             ),
+            Field("with_ends", Text("With ends", "含两端"), "short", width=100),
             Field("journal", Text("Journal", "日志")),
             _FLEET,
         ],
+        none_text=Text("nothing is missing", "没有缺失"),
         sort="missing",
         is_descending=True,
         width=10,
