@@ -150,7 +150,8 @@ class InfluxqlClient:
         if response.status in (400, 404, 405) and not isinstance(body, dict):
             return False
         if not isinstance(body, dict) or response.status != 200:
-            raise SinkBusyError(f"{self._url} answers {response.status}")
+            said = f": {body.get('error') or body.get('message')}" if isinstance(body, dict) else ""
+            raise SinkBusyError(f"{self._url} answers {response.status}{said}")
         results = body.get("results")
         return isinstance(results, list) and len(results) == 1 and not results[0].get("series")
 
