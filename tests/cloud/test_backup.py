@@ -1,6 +1,5 @@
 """Backups come back as they were: a real InfluxDB 1.x, real spools and DuckDB files, real kills; Grafana is a fake."""
 
-import http.server
 import json
 import random
 import shutil
@@ -32,7 +31,8 @@ from swapline_gateway.ingest import Item, Sender, examine_message
 from swapline_gateway.sinks.duckdb_schema import make_tables
 from swapline_gateway.spool import Spool, now_utc_ms
 from tests.cloud.fake_grafana import TOKEN, FakeGrafana, running
-from tests.cloud.fake_influxdb2 import OPERATOR_TOKEN, FakeInfluxdb2
+from tests.cloud.fake_influxdb2 import OPERATOR_TOKEN
+from tests.cloud.played_influxdb2 import playing
 
 HOUR_MS, NS = 3_600_000, 1_000_000
 LIMIT_BYTES = 1 << 24
@@ -164,68 +164,6 @@ def test_every_point_of_three_policies_comes_back_with_its_type_and_nanoseconds(
     assert len(wanted) > 6000
     assert {(one[4]) for one in wanted} == {"float", "integer", "string", "boolean"}
     assert points(fresh) == wanted
-
-
-class _Influxdb2(http.server.BaseHTTPRequestHandler):
-    """An InfluxDB 2.x, as its documentation and source say: rows and questions go on to the 1.x `real`.
-
-    Where it differs it does so here: a bucket has to be there, InfluxQL finds it by its mapping, and `SHOW TAG KEYS`
-    looks into the default policy's bucket only, whatever policy the question names
-    (`executeShowTagKeys` in v1/coordinator/statement_executor.go).
-    """
-
-    real: services.InfluxServer
-    state: FakeInfluxdb2
-
-    def do_POST(self) -> None:
-        parts = urllib.parse.urlsplit(self.path)
-        asked = urllib.parse.parse_qs(parts.query)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if parts.path != "/api/v2/write":
-            self._set_up(parts.path, body)
-            return
-        assert asked["precision"] == ["ns"]
-        ids = [one["id"] for one in self.state.buckets.values() if one["name"] == asked["bucket"][0]]
-        if not ids:
-            self._answer(404, b'{"code":"not found","message":"bucket not found"}')
-            return
-        (mapping,) = [one for one in self.state.dbrps.values() if one["bucketID"] == ids[0]]
-        where = f"db={mapping['database']}&rp={mapping['retention_policy']}"
-        services.post(f"{self.real.url}/write?{where}", body)
-        self._answer(204, b"")
-
-    def do_GET(self) -> None:
-        assert self.headers["Authorization"] == "Token secret"
-        parts = urllib.parse.urlsplit(self.path)
-        if parts.path.startswith("/api/v2/"):
-            self._set_up(parts.path, b"{}", dict(urllib.parse.parse_qsl(parts.query)))
-            return
-        statement = urllib.parse.parse_qs(parts.query)["q"][0]
-        if statement.startswith("SHOW TAG KEYS") and f'"{RAW}"' not in statement:
-            self._answer(200, b'{"results":[{"statement_id":0}]}')
-            return
-        with urllib.request.urlopen(self.real.url + self.path) as response:  # noqa: S310 (our own loopback)
-            self._answer(200, response.read())
-
-    def _set_up(self, path: str, body: bytes, query: dict[str, str] | None = None) -> None:
-        said = json.loads(body)
-        kind = path.removeprefix("/api/v2/")
-        status, answer = self.state.answer(self.command, kind, query=query or {}, body=said, token=OPERATOR_TOKEN)
-        if (self.command, kind) == ("POST", "dbrps"):
-            self.real.execute(f'CREATE DATABASE "{said["database"]}"')
-            how = "DURATION INF REPLICATION 1" + (" DEFAULT" if said["default"] else "")
-            self.real.execute(f'CREATE RETENTION POLICY "{said["retention_policy"]}" ON "{said["database"]}" {how}')
-        self._answer(status, json.dumps(answer).encode())
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def test_points_go_from_a_1x_into_the_buckets_of_a_2x_and_back(
