@@ -18,6 +18,7 @@ from swapline_gateway.error import StorageError
 
 MANIFEST = "manifest.json"
 VERSION = 1  # of the layout
+_KEYS = {"begun_utc", "parts", "files"}  # without which nothing can be restored
 _UNFINISHED = ".unfinished-"
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z")
 _BLOCK_BYTES = 1 << 20
@@ -130,7 +131,7 @@ def read(path: Path) -> Manifest:
     """Return a backup's manifest. Raises `StorageError` if it is none, or of a later layout."""
     try:
         manifest: Manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        found = int(manifest["version"])
+        found, missing = int(manifest["version"]), _KEYS - manifest.keys()
     except FileNotFoundError as error:
         newest = complete(path)[-1:]
         hint = f"; the newest below it is {newest[0]}" if newest else ""
@@ -139,6 +140,8 @@ def read(path: Path) -> Manifest:
         raise StorageError(f"{path / MANIFEST} cannot be read: {error}.") from error
     if found > VERSION:
         raise StorageError(f"{path} was made by {manifest.get('made_by')}, which is newer than this swapline.")
+    if missing:
+        raise StorageError(f"{path / MANIFEST} is no whole manifest: {min(missing)!r} is missing.")
     return manifest
 
 
