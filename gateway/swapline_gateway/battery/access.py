@@ -85,9 +85,11 @@ class HttpAnswers:
         """See `Answers.codes`."""
         return self._ask("codes")
 
-    def module(self, code: str, *, since_utc_ms: int = 0, limit: int = LIMIT) -> Answer:
+    def module(
+        self, code: str, *, since_utc_ms: int = 0, before_utc_ms: int | None = None, limit: int = LIMIT
+    ) -> Answer:
         """See `Answers.module`."""
-        return self._ask("module", code=code, since=since_utc_ms, limit=limit)
+        return self._ask("module", code=code, since=since_utc_ms, before=before_utc_ms, limit=limit)
 
     def holder(self, fleet: str, node: str, at_utc_ms: int | None = None) -> Answer:
         """See `Answers.holder`."""

@@ -31,8 +31,13 @@ class Answers(Protocol):
     def codes(self) -> Answer:
         """Return `codes`: all modules that anything is stored of."""
 
-    def module(self, code: str, *, since_utc_ms: int = 0, limit: int = LIMIT) -> Answer:
-        """Return what is known of one module; its custody since then, of its newest `limit` stays."""
+    def module(
+        self, code: str, *, since_utc_ms: int = 0, before_utc_ms: int | None = None, limit: int = LIMIT
+    ) -> Answer:
+        """Return what is known of one module; its custody since then, of its newest `limit` stays.
+
+        Of those that began before `before_utc_ms`: the ledger's `older_utc_ms` says what to ask with for older ones.
+        """
 
     def holder(self, fleet: str, node: str, at_utc_ms: int | None = None) -> Answer:
         """Return `stays`: which modules were in a holder's bays at a time, now if none is given.
@@ -60,15 +65,18 @@ class BookAnswers:
         """See `Answers.codes`."""
         return {"codes": self._books.store.modules()}
 
-    def module(self, code: str, *, since_utc_ms: int = 0, limit: int = LIMIT) -> Answer:
+    def module(
+        self, code: str, *, since_utc_ms: int = 0, before_utc_ms: int | None = None, limit: int = LIMIT
+    ) -> Answer:
         """See `Answers.module`."""
         books = self._books
+        ledger = books.custody.ledger(code, since_utc_ms=since_utc_ms, before_utc_ms=before_utc_ms, limit=limit)
         passport = books.passports.passport(code)
         start_ms = now_utc_ms() - HOURS_MS_MAX
         return {
             "code": code,
             "parts": parse(code).as_json(),
-            "ledger": books.custody.ledger(code, since_utc_ms=since_utc_ms, limit=limit).as_json(),
+            "ledger": ledger.as_json(),
             "passport": None if passport is None else passport.as_json(),
             "warnings": [one.as_json() for one in books.warnings.warnings() if one.module == code],
             "hours": [

@@ -387,44 +387,65 @@ class CustodyBook:
 
     # ---- questions
 
-    def ledger(self, module: str, *, since_utc_ms: int = 0, limit: int | None = None) -> Ledger:
+    def ledger(
+        self, module: str, *, since_utc_ms: int = 0, before_utc_ms: int | None = None, limit: int | None = None
+    ) -> Ledger:
         """Return what is known of a module's custody: what had not ended at a time; of that the newest `limit` stays.
 
-        Swaps and contradictions reach back as far as the stays do.
+        `before_utc_ms`: of the stays that began before it, as `Ledger.older_utc_ms` told. Swaps and contradictions
+        are those of the same time as the stays.
         """
         tags = {"module": module}
         lasting = [("until_utc_ms", ">", since_utc_ms)] if since_utc_ms else []
-        wanted = None if limit is None else limit + 1
-        stays = self._store.read(STAY, tags=tags, where=lasting, limit=wanted, newest_first=True)
-        is_cut = limit is not None and len(stays) > limit
-        stays = stays[:limit][::-1]
+        stays, is_cut = self._newest_stays(tags, lasting, before_utc_ms, limit)
         start_ms = max(since_utc_ms, stays[0].time_utc_ms) if is_cut else since_utc_ms
-        swaps = self._swaps_of(module, stays, max(0, start_ms - EXCHANGE_MS))
+        swaps = self._swaps_of(module, stays, max(0, start_ms - EXCHANGE_MS), before_utc_ms)
         ended = [("until_utc_ms", ">=", start_ms)] if start_ms else []
-        contradictions = self._store.read(CONTRADICTION, tags=tags, where=ended)
+        contradictions = self._store.read(CONTRADICTION, tags=tags, where=ended, end_utc_ms=before_utc_ms)
         for kind in (TWO_MODULES, SWAP_HALF_TOLD):  # those that name another module
             other = [("other_module", "=", module), *ended]
-            contradictions += self._store.read(CONTRADICTION, tags={"kind": kind}, where=other)
+            contradictions += self._store.read(
+                CONTRADICTION, tags={"kind": kind}, where=other, end_utc_ms=before_utc_ms
+            )
         return Ledger(
             module,
             tuple(map(stay_of, stays)),
             tuple(sorted(map(swap_of, swaps), key=lambda swap: swap.start_utc_ms)),
             tuple(sorted(map(contradiction_of, contradictions), key=lambda one: one.time_utc_ms)[-(limit or 0) :]),
             is_complete=not is_cut and not since_utc_ms,
+            older_utc_ms=start_ms if is_cut else None,
         )
 
-    def _swaps_of(self, module: str, stays: list[Row], start_ms: int) -> list[Row]:
+    def _newest_stays(
+        self, tags: dict[str, str], lasting: list[tuple[str, str, int]], before_ms: int | None, limit: int | None
+    ) -> tuple[list[Row], bool]:
+        """Return the newest stays in the order of time, and whether there are older ones.
+
+        Stays that began at one time are not parted: whoever asks for older ones names a time.
+        """
+        wanted = None if limit is None else limit + 1
+        found = self._store.read(STAY, tags=tags, where=lasting, end_utc_ms=before_ms, limit=wanted, newest_first=True)
+        is_cut = wanted is not None and len(found) == wanted
+        if is_cut:
+            edge_ms = found[-1].time_utc_ms
+            kept = [row for row in found if row.time_utc_ms > edge_ms]
+            found = kept or self._store.read(
+                STAY, tags=tags, where=lasting, start_utc_ms=edge_ms, end_utc_ms=edge_ms + 1
+            )
+        return sorted(found, key=lambda row: (row.time_utc_ms, row.key)), is_cut
+
+    def _swaps_of(self, module: str, stays: list[Row], start_ms: int, end_ms: int | None) -> list[Row]:
         """Return swaps that a module left or came with.
 
         A swap's key has the module that left. The others are asked for by their holders: InfluxDB finds tags at once,
         but for a field it reads every swap of the fleet.
         """
-        found = self._store.read(SWAP, tags={"module": module}, start_utc_ms=start_ms)
+        found = self._store.read(SWAP, tags={"module": module}, start_utc_ms=start_ms, end_utc_ms=end_ms)
         came: dict[Any, Row] = {}
         for fleet, node in sorted({(row.tags["fleet"], row.tags["node"]) for row in stays}):
             for role in ("van", "station"):
-                tags = {"fleet": fleet, role: node}
-                rows = self._store.read(SWAP, tags=tags, where=[("module_in", "=", module)], start_utc_ms=start_ms)
+                tags, came_in = {"fleet": fleet, role: node}, [("module_in", "=", module)]
+                rows = self._store.read(SWAP, tags=tags, where=came_in, start_utc_ms=start_ms, end_utc_ms=end_ms)
                 came |= {row.key: row for row in rows if row.tags["module"] != module}
         return found + list(came.values())
 

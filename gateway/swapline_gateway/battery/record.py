@@ -161,12 +161,14 @@ class Ledger:
     swaps: tuple[Swap, ...] = ()
     contradictions: tuple[Contradiction, ...] = ()
     is_complete: bool = True  # nothing earlier was left out
+    older_utc_ms: int | None = None  # what began before this was left out for its number; None: nothing was
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON-ready data."""
         return {
             "module": self.module,
             "is_complete": self.is_complete,
+            "older_utc_ms": self.older_utc_ms,
             "stays": [stay.as_json() for stay in self.stays],
             "swaps": [swap.as_json() for swap in self.swaps],
             "contradictions": [one.as_json() for one in self.contradictions],

@@ -111,7 +111,8 @@ def _codes(_request: web.Request) -> Callable[[BookAnswers], Answer]:
 def _module(request: web.Request) -> Callable[[BookAnswers], Answer]:
     code = _text(request, "code")
     since_ms, limit = _number(request, "since", 0, TIME_MS_MAX), _limit(request)
-    return lambda answers: answers.module(code, since_utc_ms=since_ms or 0, limit=limit)
+    before_ms = _number(request, "before", None, TIME_MS_MAX)
+    return lambda answers: answers.module(code, since_utc_ms=since_ms or 0, before_utc_ms=before_ms, limit=limit)
 
 
 def _holder(request: web.Request) -> Callable[[BookAnswers], Answer]:

@@ -5,6 +5,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -238,6 +239,27 @@ def test_of_a_long_life_the_newest_stays_are_told_and_what_belongs_to_them() -> 
     since_ms = whole.stays[3].from_utc_ms
     late = book.ledger(MODULES[0], since_utc_ms=since_ms)
     assert (late.stays, late.is_complete) == (whole.stays[3:], False)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 7])
+def test_a_long_life_is_told_page_by_page_and_nothing_falls_between_two(limit: int) -> None:
+    store = CustodyStore()
+    evidence = [reading for n in range(6) for reading in run_of(MODULES[0], PLACES[n % 2], n * 60, 20)]
+    evidence += run_of(MODULES[0], PLACES[2], 60, 20)  # two stays begin at one time, and contradict each other
+    store.add(*evidence)
+    book = make_book(store)
+    refresh(book, evidence)
+    whole = book.ledger(MODULES[0])
+    assert len(whole.stays) == 7
+    assert whole.contradictions
+    pages = [book.ledger(MODULES[0], limit=limit)]
+    while (older_ms := pages[-1].older_utc_ms) is not None:
+        assert not pages[-1].is_complete
+        pages.append(book.ledger(MODULES[0], before_utc_ms=older_ms, limit=limit))
+    assert [stay for page in reversed(pages) for stay in page.stays] == list(whole.stays)
+    assert {one for page in pages for one in page.contradictions} == set(whole.contradictions)
+    assert {one for page in pages for one in page.swaps} == set(whole.swaps)
+    assert len(pages) == {1: 6, 2: 4, 4: 2, 7: 1}[limit]
 
 
 def test_codes_that_are_unusual_are_listed_behind_what_has_happened() -> None:

@@ -90,6 +90,8 @@ async def test_books_answer_over_http_and_on_the_command_line_alike(asker: Asker
     assert module["ledger"]["is_complete"]
     part = (await asker("api/battery/module", code=MODULES[0], limit=1))["ledger"]
     assert (part["is_complete"], part["stays"], part["swaps"]) == (False, module["ledger"]["stays"][-1:], [newest])
+    older = await asker("api/battery/module", code=MODULES[0], before=part["older_utc_ms"])
+    assert (older["ledger"]["is_complete"], older["ledger"]["stays"]) == (True, module["ledger"]["stays"][:-1])
     assert {"time_utc_ms", "soc_min_pct", "energy_in_kwh"} <= module["hours"][0].keys()
 
     middle = oldest["end_utc_ms"] + HOUR_MS // 2

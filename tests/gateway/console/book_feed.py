@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from swapline_gateway.battery import record
+from swapline_gateway.battery.answers import LIMIT
 from swapline_gateway.battery.code import parse
 from swapline_gateway.battery.record import (
     Acknowledgement,
@@ -78,6 +79,7 @@ class FakeBooks:
     refused_code: int | None = None
     posted: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    stays_at_once: int = LIMIT
 
     def change(self) -> None:
         self.revision += 1
@@ -127,10 +129,11 @@ class FakeBooks:
     def module(self, request: web.Request) -> dict[str, Any]:
         code = request.query["code"]
         passport = self.passports.get(code)
+        ledger = _page(self.ledgers.get(code, Ledger(code)), request.query.get("before"), self.stays_at_once)
         return {
             "code": code,
             "parts": parse(code).as_json(),
-            "ledger": self.ledgers.get(code, Ledger(code)).as_json(),
+            "ledger": ledger.as_json(),
             "passport": passport.as_json() if passport else None,
             "warnings": _json(one for one in self.warnings if one.module == code),
             "hours": self.hours.get(code, []),
@@ -161,6 +164,14 @@ class FakeBooks:
                 self.change()
                 return web.json_response({"acknowledgement": kept.as_json()})
         raise web.HTTPNotFound(text="no such alarm")
+
+
+def _page(ledger: Ledger, before: str | None, limit: int) -> Ledger:
+    """Return what the gateway tells of a long life at once."""
+    stays = [stay for stay in ledger.stays if before is None or stay.from_utc_ms < int(before)]
+    newest = tuple(stays[-limit:])
+    older_ms = newest[0].from_utc_ms if len(stays) > limit else None
+    return replace(ledger, stays=newest, is_complete=older_ms is None, older_utc_ms=older_ms)
 
 
 def _scope(build: Any) -> Any:

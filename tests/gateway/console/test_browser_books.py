@@ -109,6 +109,32 @@ async def test_holders_are_a_list_as_well(page: Page, demo: Demo, books: FakeBoo
     await expect(rows).to_have_count(60)
 
 
+async def test_stays_of_long_ago_are_reached_page_by_page(page: Page, demo: Demo, books: FakeBooks) -> None:
+    start_ms = now_utc_ms() - 100 * DAY_MS
+    places = [Place("demo", f"van-{n:03d}", 1) for n in range(1, 4)]
+    stays = [
+        Stay(code(1), places[n % 3], start_ms + n * HOUR_MS, "event", start_ms + (n + 1) * HOUR_MS, "event")
+        for n in range(70)
+    ]
+    books.ledgers[code(1)], books.stays_at_once = Ledger(code(1), tuple(stays)), 30
+    await open_page(page, demo, MODULE)
+    summary, rows = page.locator(".stays summary"), page.locator(".stay-list tbody tr")
+    await expect(summary).to_have_text("List of the newest 30 stays")
+    older, newest = (page.get_by_role("button", name=name) for name in ("Older stays", "Newest stays"))
+    await older.click()
+    await expect(summary).to_contain_text("List of the 30 stays before")
+    await expect(page.locator("sl-timeline .stay")).to_have_count(30)
+    await expect(page.locator("sl-timeline .timeline-controls > .muted")).not_to_contain_text("now")
+    await older.click()
+    await expect(summary).to_contain_text("List of the 10 stays before")
+    await summary.click()
+    await expect(rows).to_have_count(10)
+    await expect(older).to_have_count(0)
+    await newest.click()
+    await expect(summary).to_have_text("List of the newest 30 stays")
+    await expect(newest).to_have_count(0)
+
+
 async def test_a_passport_states_uncertainty_method_and_what_is_missing(page: Page, demo: Demo) -> None:
     await open_page(page, demo, MODULE)
     await expect(tile(page, "Capacity")).to_have_text(re.compile(r"503\.2 ± 6\.4Ah"))
@@ -400,7 +426,7 @@ async def test_five_years_of_stays_are_drawn_as_what_can_be_told_apart(
         Stay(code(1), places[n % 304], start_ms + n * 4 * HOUR_MS, "event", start_ms + (n + 1) * 4 * HOUR_MS, "event")
         for n in range(10_950)
     ]
-    books.ledgers[code(1)] = Ledger(code(1), tuple(stays))
+    books.ledgers[code(1)], books.stays_at_once = Ledger(code(1), tuple(stays)), len(stays)
     await page.add_init_script(f"({WATCH})()")
     await open_page(page, demo, MODULE)
     timeline = page.locator("sl-timeline")

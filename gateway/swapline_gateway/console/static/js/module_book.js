@@ -1,7 +1,7 @@
 // What the books know of one module: its code, its holders, its passport, swaps, alarms, warnings, contradictions.
 
 import { html, nothing } from "./lit.js";
-import { age, number } from "./format.js";
+import { age, clock, number } from "./format.js";
 import { ask, behindNote, fromBook, isStation } from "./books.js";
 import { alarmTable } from "./alarm_parts.js";
 import { codeSection } from "./code_parts.js";
@@ -20,15 +20,17 @@ const DAY_MS = 86_400_000;
 export const hasBooks = (page) => Boolean(page.books.battery && !page.books.battery.off);
 
 // The answer, or null while there is none; for what stands outside of the book's own sections.
-export const bookOf = (code, page) => (hasBooks(page) ? ask(PATH, { code }, page.books.battery.revision, page).data : null);
+export const bookOf = (code, page) => (hasBooks(page) ? ask(PATH, questionOf(code, page), page.books.battery.revision, page).data : null);
 
-const ofBook = (code, page, read) => fromBook("battery", PATH, { code }, page, read);
+// A long life is told page by page: its newest stays, or those that began before a time.
+const questionOf = (code, page) => ({ code, before: page.query.before });
+const ofBook = (code, page, read) => fromBook("battery", PATH, questionOf(code, page), page, read);
 const newestFirst = (name) => (one, other) => other[name] - one[name];
 
 export function bookSections(code, page) {
   return html`
     ${behindNote(page.books.battery)} ${warningsAndContradictions(code, page)}
-    ${section("Holders", ofBook(code, page, (book) => holders(code, book, page)))}
+    ${section("Holders", ofBook(code, page, (book) => holders(code, book, page)), olderAndNewer(bookOf(code, page), page))}
     ${section("Health", ofBook(code, page, (book) => html`${passport(book.passport, page)}${histories(code, book)}`))}
     ${section("Alarms", alarms(code, page))}
     ${section("Swaps", ofBook(code, page, (book) => swaps(book.ledger.swaps, page)))}
@@ -49,13 +51,31 @@ function contradictionsOf(all, page) {
   return shortList(sorted, page, { name: "contradictions", step: 5 }, (shown) => contradictionList(shown, page, { isOfOneModule: true }));
 }
 
+const beforeOf = (page) => Number(page.query.before) || null;
+
+function olderAndNewer(book, page) {
+  const older = book?.ledger.older_utc_ms;
+  const show = (before) => page.setQuery({ before, stays: null, swaps: null, contradictions: null });
+  return html`${beforeOf(page) ? html`<button type="button" class="plain" @click=${() => show(null)}>Newest stays</button>` : nothing}
+    ${older ? html`<button type="button" class="plain" @click=${() => show(older)}>Older stays</button>` : nothing}`;
+}
+
+function listName(ledger, page) {
+  const count = `${number(ledger.stays.length)} stay${ledger.stays.length === 1 ? "" : "s"}`;
+  if (beforeOf(page)) return `List of the ${count} before ${clock(beforeOf(page), page.nowMs)}`;
+  return `List of the ${ledger.older_utc_ms ? "newest " : ""}${count}`;
+}
+
 function holders(code, { ledger }, page) {
-  const { stays, contradictions } = ledger; // not all of a long life: the newest few hundred
+  const { stays, contradictions } = ledger; // not all of a long life: a few hundred
+  const before = beforeOf(page);
+  if (!stays.length && before) return empty(`No stay began before ${clock(before, page.nowMs)}`);
   if (!stays.length) return empty("No holder is known yet", "A stay begins when a van or a station tells that the module came, or reads its code.");
   const sorted = [...stays].sort(newestFirst("from_utc_ms"));
-  const config = { id: code, stays, contradictions, nowMs: page.nowMs, isStation: (place) => isStation(page, place) };
+  const id = before ? `${code}/${before}` : code;
+  const config = { id, stays, contradictions, nowMs: page.nowMs, endMs: before, isStation: (place) => isStation(page, place) };
   return html`<sl-timeline .config=${config}></sl-timeline>
-    <details class="stays"><summary>List of the ${ledger.is_complete === false ? "newest " : ""}${number(stays.length)} stay${stays.length === 1 ? "" : "s"}</summary>${shortList(sorted, page, { name: "stays", step: LIST_STEP }, (shown) => stayTable(shown, page))}</details>`;
+    <details class="stays"><summary>${listName(ledger, page)}</summary>${shortList(sorted, page, { name: "stays", step: LIST_STEP }, (shown) => stayTable(shown, page))}</details>`;
 }
 
 function stayTable(stays, page) {

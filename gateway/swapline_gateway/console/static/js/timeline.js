@@ -1,6 +1,6 @@
 // <sl-timeline>: who held a module, as bars over time by holder and bay, with contradictions as marks on them.
 //
-// config: {id, stays, contradictions, nowMs, isStation(place)}. Drag moves it, Ctrl and wheel or + and - zoom, arrows move.
+// config: {id, stays, contradictions, nowMs, endMs, isStation(place)}; it ends at `endMs`, or now. Drag moves it, Ctrl and wheel or + and - zoom, arrows move.
 
 import { html, nothing, render, svg } from "./lit.js";
 import { age, clock } from "./format.js";
@@ -10,7 +10,7 @@ import { DAY_MS, HOUR_MS, layOut, ticks } from "./timeline_model.js";
 const ROW = 26;
 const BAR = 18;
 const AXIS = 22;
-const LABEL_WIDTH = 128;
+const LABEL_WIDTH = 140;
 const LABEL_WIDTH_NARROW = 100;
 const NARROW = 520;
 const TICK_PIXELS = 76;
@@ -59,9 +59,10 @@ class Timeline extends HTMLElement {
   }
 
   #extent() {
-    const { stays, contradictions, nowMs } = this.#config;
-    const first = [...stays.map((stay) => stay.from_utc_ms), ...contradictions.map((one) => one.time_utc_ms)].reduce((low, time) => Math.min(low, time), nowMs - HOUR_MS);
-    return [first, nowMs];
+    const { stays, contradictions, nowMs, endMs } = this.#config;
+    const last = endMs ?? nowMs;
+    const first = [...stays.map((stay) => stay.from_utc_ms), ...contradictions.map((one) => one.time_utc_ms)].reduce((low, time) => Math.min(low, time), last - HOUR_MS);
+    return [first, last];
   }
 
   #shown() {
@@ -121,7 +122,7 @@ class Timeline extends HTMLElement {
       <div class="segments" role="group" aria-label="Span of the timeline">${useful.map(([label, spanMs]) => button(label, spanMs))}${button("All", last - first)}</div>
       <div class="segments" role="group" aria-label="Zoom"><button type="button" aria-label="Zoom in" @click=${() => this.#zoom(1 / ZOOM)}>+</button>
         <button type="button" aria-label="Zoom out" @click=${() => this.#zoom(ZOOM)}>−</button></div>
-      <span class="muted">${clock(fromMs, this.#config.nowMs)} to ${this.#followsNow ? "now" : clock(toMs, this.#config.nowMs)}</span>
+      <span class="muted">${clock(fromMs, this.#config.nowMs)} to ${this.#followsNow && !this.#config.endMs ? "now" : clock(toMs, this.#config.nowMs)}</span>
     </div>`;
   }
 
@@ -237,6 +238,13 @@ class Timeline extends HTMLElement {
 }
 
 const anchor = (x, left, right) => (x - left < 20 ? "start" : right - x < 24 ? "end" : "middle");
-const shorten = (label, width) => (label.length > width / 7.2 ? `${label.slice(0, Math.floor(width / 7.2) - 1)}…` : label);
+
+// What is too long loses its middle: the bay at its end tells rows apart.
+function shorten(label, width) {
+  const count = Math.floor(width / 7.2);
+  if (label.length <= count) return label;
+  const end = label.slice(-Math.ceil(count / 2));
+  return `${label.slice(0, count - end.length - 1)}…${end}`;
+}
 
 customElements.define("sl-timeline", Timeline);
