@@ -31,10 +31,7 @@ from swapline_wire.catalogue import ALARM_STREAM, CELLS, KEY, MODULE, VEHICLE, S
 DAY_MS, MINUTE_MS = 86_400_000, 60_000
 STREAMS = (MODULE, CELLS, VEHICLE, ALARM_STREAM)
 Row = dict[str, Any]
-
-
-def midnight_ms() -> int:
-    return now_utc_ms() // DAY_MS * DAY_MS
+MIDNIGHT_MS = now_utc_ms() // DAY_MS * DAY_MS  # of all tests: a day may begin between two of them
 
 
 def day_of(utc_ms: int) -> str:
@@ -60,7 +57,8 @@ def frames_of(node: str, start_ms: int) -> list[FrameRows]:
 
 
 def everything() -> list[FrameRows]:
-    evening_ms = midnight_ms() - 2 * DAY_MS + 22 * 60 * MINUTE_MS  # half an hour of it is the next day's
+    """Return what two vans tell in an evening and half an hour of the next day, which are over for long enough."""
+    evening_ms = MIDNIGHT_MS - 3 * DAY_MS + 22 * 60 * MINUTE_MS
     return [*frames_of("van-002", evening_ms), *frames_of("van-001", evening_ms)]
 
 
@@ -120,7 +118,7 @@ def run(*arguments: object, code: int = 0) -> Result:
 
 
 def span() -> tuple[object, ...]:
-    return "--from", day_of(midnight_ms() - 4 * DAY_MS), "--to", day_of(midnight_ms() + DAY_MS)
+    return "--from", day_of(MIDNIGHT_MS - 4 * DAY_MS), "--to", day_of(MIDNIGHT_MS + DAY_MS)
 
 
 def path_of(out: Path, stream: str, day: str) -> Path:
@@ -217,7 +215,7 @@ def test_day_that_is_there_is_left_unless_it_was_not_over_or_again_is_said(
     run(*command, "--again")
     assert all(path.stat().st_ino != mark for path, mark in zip((first, second), marks, strict=True))
 
-    noon_ms = midnight_ms() - DAY_MS + 12 * 60 * MINUTE_MS  # of the second day
+    noon_ms = MIDNIGHT_MS - 2 * DAY_MS + 12 * 60 * MINUTE_MS  # of the second day
     monkeypatch.setattr("swapline_cloud.export.writing.time.time_ns", lambda: noon_ms * 1_000_000)
     run(*command, "--again")
     monkeypatch.undo()
@@ -248,8 +246,8 @@ def test_rollups_are_exported_with_whole_numbers_where_signals_are_whole(
 ) -> None:
     found = next(one for one in rollups() if one.measurement == "module")
     level = LEVELS[("minute", "hour").index(rollup)]
-    since = midnight_ms() - 3 * DAY_MS
-    where = f"WHERE time >= {since}ms AND time < {midnight_ms()}ms"
+    since = MIDNIGHT_MS - 3 * DAY_MS
+    where = f"WHERE time >= {since}ms AND time < {MIDNIGHT_MS}ms"
     server.execute(_select(found, level, where))
     run("--url", server.url, *span(), "--rollup", rollup, "--stream", "module", "--out", tmp_path)
     rows = [row for path in sorted((tmp_path / f"rollup={rollup}" / "stream=module").iterdir()) for row in read(path)]
