@@ -20,6 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from swapline_wire import topic
 
 from .alarm.acknowledge import CHANNEL as ACKNOWLEDGED
+from .broker_client import BrokerClient, explain_alert
 from .config import MqttConfig
 from .error import AccessError, ConfigurationError, UnavailableError
 from .inbox import Inbox
@@ -83,7 +84,7 @@ def _need_readable(file: Path | None) -> None:
 def make_client(config: MqttConfig, **options: Any) -> aiomqtt.Client:
     """Return a client for this broker, not yet connected."""
     password = config.password.get_secret_value() if config.password else None
-    return aiomqtt.Client(
+    return BrokerClient(
         config.host,
         config.port,
         username=config.username,
@@ -112,10 +113,11 @@ def explain(config: MqttConfig, error: Exception) -> AccessError | UnavailableEr
             f"{where} shows a certificate that we do not believe: {text}. It must be signed by mqtt.tls.ca, be for"
             " mqtt.host, and not have ended."
         )
-    advice = "Is it running, and are mqtt.host and mqtt.port right?"
-    if "timed out" in text and config.tls is not None and config.tls.certificate is not None:
-        advice += " One that refuses mqtt.tls.certificate (ended, of another authority) is as silent; its log says so."
-    return UnavailableError(f"{where} cannot be reached: {text}. {advice}")
+    certificate = config.tls.certificate if config.tls is not None else None
+    alert = None if config.tls is None else explain_alert(error, None if certificate is None else str(certificate))
+    if alert is not None:
+        return UnavailableError(f"{where} {alert}.")
+    return UnavailableError(f"{where} cannot be reached: {text}. Is it running, and are mqtt.host and mqtt.port right?")
 
 
 async def subscribe(client: aiomqtt.Client, wanted: list[str]) -> None:
