@@ -21,7 +21,7 @@ from swapline_cloud.cli import cloud
 from swapline_gateway import config as gateway_configuration
 from swapline_gateway.cli import main
 from swapline_gateway.config import Influxdb1Config
-from swapline_gateway.error import EXIT_UNAVAILABLE
+from swapline_gateway.error import EXIT_PROBLEM, EXIT_UNAVAILABLE
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from swapline_gateway.spool import now_utc_ms
 from swapline_wire.catalogue import ALARM_STREAM, VEHICLE
@@ -203,7 +203,7 @@ def use(gateway: Gateway, server: Influx, etc: Path, out: Path) -> None:
     path = gateway.config_path.with_name("told.toml")
     path.write_text(gateway.config_path.read_text().replace("port = 0", f"port = {gateway.port}"))
     config = ("--config", str(path))
-    for measurement in ("forever.module_hour", "forever.passport", "raw.outlook"):
+    for measurement in ("forever.module_hour", "raw.outlook"):
         wait_for_rows(server, etc, measurement, OTHER.split("/")[0] if measurement == "raw.outlook" else None)
     checked = run("check", *config)
     for sentence in ("writer         ", "lets us write", "reader         ", "answers questions", "ok      for ever"):
@@ -214,13 +214,13 @@ def use(gateway: Gateway, server: Influx, etc: Path, out: Path) -> None:
     question |= {"start": str(start_ms), "end": str(end_ms)}
     series = urllib3.request("GET", f"http://{services.HOST}:{gateway.port}/api/series", fields=question).json()
     assert len(series["values"]["voltage_v"]) == 60
-    assert MODULE_CODE in run("module", MODULE_CODE, *config)
     assert "acknowledged by ann" in run("alarms", "acknowledge", OTHER, "1", str(ALARM), "--by", "ann", *config)
     wait_for_rows(server, etc, "forever.acknowledgement")
     assert "ann" in run("alarms", *config)
     assert run("missing", *config) == "Nothing is missing.\n"
     assert "1 modules, 1 stays" in run("custody", "rebuild", *config)
     assert "0 rows differ" in run("custody", "rebuild", "--check", *config)
+    assert "van-001" in run("module", MODULE_CODE, *config)
     first = datetime.fromtimestamp(start_ms / 1000, UTC).date()
     exported = run("export", "--from", str(first), "--stream", "module", "--out", str(out), *config)
     assert exported.splitlines()[-1].startswith("60 rows")
@@ -241,6 +241,20 @@ def test_gateway_without_its_reader_is_told_which_right_is_missing(database: tup
     done = CliRunner().invoke(main, ["missing", "--config", str(alone)])
     assert done.exit_code == EXIT_UNAVAILABLE
     assert "requires READ on swapline" in done.output
+
+
+def test_check_tells_users_who_were_mistaken_for_each_other(database: tuple[Influx, Path]) -> None:
+    _, etc = database
+    text, swapped = (etc / "gateway.toml").read_text(), etc / "swapped.toml"
+    for one, other in (("swapline_gateway", "swapline_reader"), ("database-password", "reader-password")):
+        text = text.replace(one, "?").replace(other, one).replace("?", other)
+    swapped.write_text(text)
+    done = CliRunner().invoke(main, ["check", "--config", str(swapped)])
+    assert done.exit_code == EXIT_PROBLEM
+    said = {line.split()[1]: line for line in done.output.splitlines() if line.startswith(("ok", "problem"))}
+    assert "does not let us write (403)" in said["writer"]
+    assert "requires READ on swapline" in said["reader"]
+    assert said["database"].startswith("ok")
 
 
 def allowed_calls(analyze: Path, unit: str) -> set[str]:
