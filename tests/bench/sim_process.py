@@ -91,9 +91,9 @@ async def modbus_client(
         client.close()
 
 
-async def ask_driver(driver: str, line: dict[str, Any], *, polls: int = 3) -> dict[str, Any]:
+async def ask_driver(driver: str, line: dict[str, Any], *, polls: int = 3, timeout_ms: int = 500) -> dict[str, Any]:
     """Let the firmware's driver in real MicroPython ask a line; return its last rows by stream, and its counters."""
-    job = {"device": {"driver": driver, "address": 1, "bay": 1, "timeout_ms": 500}, "line": line, "polls": polls}
+    job = {"device": {"driver": driver, "address": 1, "bay": 1, "timeout_ms": timeout_ms}, "line": line, "polls": polls}
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("micropython"),
         "-X",

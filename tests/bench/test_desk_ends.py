@@ -42,8 +42,15 @@ def parse(text: str, folder: Path) -> BenchFile:
 
 def children() -> set[int]:
     """Return the processes that this one has started and that still are there."""
-    tasks = Path("/proc/self/task").glob("*/children")
-    return {int(number) for task in tasks for number in task.read_text().split()}
+    return children_of(os.getpid())
+
+
+def children_of(parent: int) -> set[int]:
+    found: set[int] = set()
+    for task in Path(f"/proc/{parent}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends has none
+            found.update(int(number) for number in task.read_text().split())
+    return found
 
 
 def bench_without_broker() -> str:
@@ -153,8 +160,7 @@ def running_desk(firmware: Path, tmp_path: Path) -> Iterator["subprocess.Popen[s
 def test_a_desk_that_is_killed_takes_its_processes_along(
     running_desk: "subprocess.Popen[str]", how: signal.Signals
 ) -> None:
-    tasks = Path(f"/proc/{running_desk.pid}/task").glob("*/children")
-    started = {int(number) for task in tasks for number in task.read_text().split()}
+    started = children_of(running_desk.pid)
     names = sorted(command_of(pid) for pid in started)
     assert len([name for name in names if re.search("mosquitto|swapline|python", name)]) == 3, names
     running_desk.send_signal(how)

@@ -74,7 +74,7 @@ async def test_firmware_reads_what_was_set(kind: str) -> None:
     driver, baudrate, parity, arguments, expected = DEVICES[kind]
     async with SimProcess(kind, *arguments, "--json") as sim:
         line = {"port": sim.port, "baudrate": baudrate, "parity": parity}
-        read = await ask_driver(driver, line, polls=2)
+        read = await ask_driver(driver, line, polls=2, timeout_ms=10_000)  # it answers, however late the machine is
         assert read["errors"] == []
         assert {name: read.get(name) for name in expected} == pytest.approx(expected)
         end = await sim.end()
