@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RUNBOOK = ROOT / "cloud" / "swapline_cloud" / "alert" / "runbook.md"
+PAGES = [ROOT / "README.md", RUNBOOK, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def anchors(page: Path) -> set[str]:

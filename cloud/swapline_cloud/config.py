@@ -74,7 +74,7 @@ class AlertConfig(Section):
     backlog_frames: Annotated[int, Field(ge=1)] = 50_000
     backlog_s: Annotated[int, Field(ge=1)] = 900
     gap_frames: Annotated[int, Field(ge=0)] = 200
-    runbook_url: Text = "docs/alerting.md"
+    runbook_url: Text | None = None  # without one, each alert brings its section of the runbook along
 
 
 class CloudConfig(Section):

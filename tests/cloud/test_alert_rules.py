@@ -16,6 +16,7 @@ import pytest
 from swapline_bench import services
 from swapline_cloud.alert.rule import INTERVALS_S, duration
 from swapline_cloud.alert.rules import RULES, render, rules
+from swapline_cloud.alert.runbook import sections
 from swapline_cloud.config import AlertConfig
 from swapline_cloud.rollup import FRAMES_ROLLUP, columns
 from swapline_cloud.text import LANGUAGES
@@ -97,10 +98,16 @@ def test_one_rule_alone_tells_that_the_database_cannot_be_asked() -> None:
 def test_description_says_what_to_do_and_runbook_has_a_section(name: str) -> None:
     rule = rendered(name)
     assert len(rule["annotations"]["description"]) > 80
-    page, anchor = rule["annotations"]["runbook_url"].split("#")
-    text = (ROOT / page).read_text()
-    assert f"\n### {anchor}\n" in text
-    assert f"](#{anchor})" in text, "the table of rules names it"
+    runbook = rule["annotations"]["runbook"]
+    assert len(runbook) > 80
+    assert re.search(r"^1\. |^\|", runbook, re.MULTILINE), "steps, or a table of reasons"
+    assert not re.search(r"\]\(|\{\{|^#", runbook, re.MULTILINE), "a link that nobody can follow, a template, a heading"
+    assert "runbook_url" not in rule["annotations"]
+    assert f"| [{name}](../cloud/swapline_cloud/alert/runbook.md#{name}) |" in (ROOT / "docs/alerting.md").read_text()
+
+
+def test_the_runbook_has_sections_of_rules_only() -> None:
+    assert list(sections()) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -160,6 +167,7 @@ def test_limits_of_the_configuration_are_those_of_the_rules() -> None:
     assert "now() - 7m" in silent["data"][0]["model"]["query"]
     assert "for 7 minutes" in silent["annotations"]["summary"]
     assert silent["annotations"]["runbook_url"] == "https://example.com/alerting#node-silent"
+    assert "runbook" not in silent["annotations"]
 
 
 def test_durations_are_written_as_grafana_gives_them_back() -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from swapline_cloud.board.pen import DATA_SOURCE_TYPE, DATA_SOURCE_UID, uid
 
+from .runbook import sections
 from .words import Words
 
 FOLDER_UID = "swapline"
@@ -40,7 +41,7 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule. `name` is also its section in docs/alerting.md."""
+    """A rule. `name` is also its section in runbook.md."""
 
     name: str
     words: Words
@@ -60,8 +61,11 @@ class Rule:
         """Return the one or two conditions."""
         return [self.first] if self.second is None else [self.first, self.second]
 
-    def render(self, language: str, runbook: str) -> dict[str, Any]:
-        """Return the rule as Grafana's provisioning API takes it. `runbook` is the address of docs/alerting.md."""
+    def render(self, language: str, runbook_url: str | None) -> dict[str, Any]:
+        """Return the rule as Grafana's provisioning API takes it. `runbook_url`: where people find the runbook."""
+        to_runbook = {"runbook": sections()[self.name]}
+        if runbook_url is not None:
+            to_runbook = {"runbook_url": f"{runbook_url}#{self.name}"}
         return {
             "uid": uid(self.name),
             "folderUID": FOLDER_UID,
@@ -77,7 +81,7 @@ class Rule:
             "annotations": {
                 "summary": self.words.summary.of(language),
                 "description": self.words.description.of(language),
-                "runbook_url": f"{runbook}#{self.name}",
+                **to_runbook,
                 "board_url": self._board_url(),
             },
             "isPaused": False,
