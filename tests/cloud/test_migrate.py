@@ -1,7 +1,7 @@
 """Rows that a gateway stored before `apply` come along, exactly: a real InfluxDB 1.x, and figures worked out here."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from swapline_cloud.backup.writer import Writer
 from swapline_cloud.cli import cloud
 from swapline_cloud.config import CloudConfig
 from swapline_cloud.database.part1 import Influxdb1Part
+from swapline_cloud.database.policy import POLICIES
 from swapline_cloud.late import HOUR_MS, oldest_utc_ms
-from swapline_cloud.migration.copier import NEWER, OLD, OLD_ROLLED, STRANGER
+from swapline_cloud.migration.copier import NEWER, OLD, OLD_ROLLED, STAYS, STRANGER
 from swapline_cloud.place import BOOKS, place_of
 from swapline_cloud.rollup import DATABASE, FOREVER, LEVELS, MINUTE, RAW, Level, Rollup, rollups
 from swapline_gateway.battery.store_influxql import InfluxqlStore
@@ -28,13 +29,16 @@ from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from swapline_gateway.spool import SpooledFrame, now_utc_ms
 from swapline_wire.catalogue import EVENT_STREAM
 from tests.cloud import test_late
+from tests.cloud.fake_influxdb2 import OPERATOR_TOKEN
+from tests.cloud.played_influxdb2 import playing
 from tests.cloud.test_backup import ask
 from tests.cloud.test_late import frames_of
 
 AUTOGEN = "autogen"
 DAY_MS = 24 * HOUR_MS
 OWNER = {"module": "M,1", "fleet": "test", "node": "van-001", "bay": "1"}
-AGES_D = (1100, 800, 45, 31, 3, 0)
+AGES_D = (1100, 800, 45, 30, 3, 0)
+MINUTES = {30: 300, 3: 65}  # rows on both sides of where `raw` begins
 Points = dict[tuple[Any, ...], dict[str, Any]]
 
 
@@ -63,7 +67,8 @@ class Server:
         for policy in (RAW, MINUTE, FOREVER):
             self.server.execute(f'DROP RETENTION POLICY "{policy}" ON "{DATABASE}"')
         self.apply()
-        store(self.after, frames_of(self.now_ms // HOUR_MS * HOUR_MS - 30_000, seq=5000, minutes=10), self.now_ms)
+        hour_ms = self.now_ms // HOUR_MS * HOUR_MS - HOUR_MS  # of which the source has the beginning
+        store(self.after, frames_of(hour_ms + HOUR_MS // 2, seq=5000, minutes=10), self.now_ms)
         with closing(InfluxqlStore(self.after)) as books:
             books.put([NEWER_STAY])
 
@@ -87,9 +92,9 @@ class Server:
         assert getattr(result.exception, "exit_code", result.exit_code) == code, (result.output, result.exception)
         return result
 
-    def results(self) -> dict[str, dict[str, Any]]:
+    def results(self, *more: str) -> dict[str, dict[str, Any]]:
         """Bring all along; return what is said of each measurement."""
-        said = map(json.loads, self.run("--json").stdout.splitlines())
+        said = map(json.loads, self.run("--json", *more).stdout.splitlines())
         return {one["measurement"]: one for one in said if "measurement" in one}
 
 
@@ -112,21 +117,21 @@ def books() -> list[Row]:
     return [*hours, *stays, stays[1].void(), BOOK_STATE.row(0, {"book": "all"}, version=3, repair_count=0)]
 
 
-def fill(server: Server) -> None:
+def fill(server: Server, config: Influxdb1Config, ages_d: Sequence[int] = AGES_D) -> None:
     """Write what a gateway without `forever` writes: days of three years, events, books, its own figures."""
-    for number, age_d in enumerate(AGES_D):
+    for number, age_d in enumerate(ages_d):
         start_ms = (server.now_ms - age_d * DAY_MS) // HOUR_MS * HOUR_MS - HOUR_MS
         seq = 100 * number
-        frames = frames_of(start_ms, seq=seq, minutes=70 if age_d in (31, 3) else 10)
+        frames = frames_of(start_ms, seq=seq, minutes=MINUTES.get(age_d, 5))
         event = FrameSource(anchor_utc_ms=start_ms, journal=9, seq=seq).frame(
             [(999, row_of(EVENT_STREAM, code=7, request_id=number))], stream=EVENT_STREAM, bay=0, owner=""
         )
         frames.append(read_rows(SpooledFrame(1, "test", "van-001", start_ms, 3, 0, event)))
-        store(server.before, frames, server.now_ms)
-    with closing(InfluxqlStore(server.before)) as store_:
+        store(config, frames, server.now_ms)
+    with closing(InfluxqlStore(config)) as store_:
         store_.put(books())
     lines = [f"disk,gateway=g,path=/ free_share=0.5 {(server.now_ms - age * DAY_MS) * 10**6 + 7}" for age in (40, 2)]
-    with closing(Influxdb1Sink(server.before)) as sink:
+    with closing(Influxdb1Sink(config)) as sink:
         sink.send("\n".join([*lines, f"weather,town=b rain=1i {server.now_ms * 10**6}"]).encode())
 
 
@@ -134,7 +139,7 @@ def fill(server: Server) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with services.influxd() as running:
         server = Server(running, tmp_path_factory.mktemp("migrate"))
-        fill(server)
+        fill(server, server.before)
         server.apply()
         yield server
 
@@ -159,19 +164,24 @@ class _Both:
         return {(tags, time_ns // 10**6): fields for (tags, time_ns), fields in found.items()}
 
 
-def kept(server: Server, points: Points, policy: str, *, hours: int = 0) -> Points:
-    oldest_ms = oldest_utc_ms(policy, server.now_ms) + hours * HOUR_MS
+def kept(points: Points, policy: str, *, hours: int = 0) -> Points:
+    oldest_ms = oldest_utc_ms(policy, now_utc_ms()) + hours * HOUR_MS
     return {key: fields for key, fields in points.items() if key[1] >= oldest_ms * 10**6}
 
 
-def wanted_points(server: Server, rollup: Rollup, level: Level) -> Points:
-    found = test_late.worked_out(_Both(server, AUTOGEN, RAW), rollup, level)  # type: ignore[arg-type]
-    return kept(server, {(tags, time_ms * 10**6): fields for (tags, time_ms), fields in found.items()}, level.policy)
+def wanted_points(server: Server, rollup: Rollup, level: Level, *policies: str) -> Points:
+    found = test_late.worked_out(_Both(server, *policies), rollup, level)  # type: ignore[arg-type]
+    return kept({(tags, time_ms * 10**6): fields for (tags, time_ms), fields in found.items()}, level.policy)
 
 
 def assert_all_there(server: Server, before: Points) -> None:
     """Compare every measurement with what the source has; `before`: what `raw` had of modules."""
     names = server.types(AUTOGEN)
+    edge_ms = oldest_utc_ms(RAW, now_utc_ms()) + HOUR_MS
+    assert {time_ns // 10**6 // HOUR_MS * HOUR_MS for _, time_ns in server.points(AUTOGEN, "module")} > {
+        edge_ms - HOUR_MS,
+        edge_ms,
+    }
     assert {"event", "alarm", "module", "vehicle", "frames", "disk", "stay", "module_hour", "book_state"} < set(names)
     for name in names:
         source = server.points(AUTOGEN, name)
@@ -192,17 +202,19 @@ def assert_all_there(server: Server, before: Points) -> None:
             assert name not in BOOKS or source == there
             assert server.types(FOREVER)[name] == names[name]
         else:
-            found = kept(server, server.points(RAW, name), RAW, hours=1)
-            assert kept(server, source, RAW, hours=1).items() <= found.items(), name
+            found = kept(server.points(RAW, name), RAW, hours=1)
+            assert kept(source, RAW, hours=1).items() <= found.items(), name
             assert server.types(RAW)[name] == names[name]
     assert before.items() <= server.points(RAW, "module").items()
-    assert_rolled_up(server)
+    assert_rolled_up(server, AUTOGEN, RAW)
 
 
-def assert_rolled_up(server: Server) -> None:
-    for rollup in rollups():
+def assert_rolled_up(server: Server, *policies: str) -> None:
+    there = server.types(RAW)
+    for rollup in (one for one in rollups() if one.measurement in there):
         for level in LEVELS:
-            wanted, found = wanted_points(server, rollup, level), server.points(level.policy, rollup.measurement)
+            wanted = wanted_points(server, rollup, level, *policies)
+            found = server.points(level.policy, rollup.measurement)
             assert found.keys() == wanted.keys(), (level.policy, rollup.measurement)
             for key, fields in wanted.items():
                 assert found[key] == pytest.approx(fields), (level.policy, key)
@@ -285,3 +297,27 @@ def test_apply_warns_of_rows_that_are_not_brought_along_and_of_events_that_raw_f
     assert server.points(RAW, "alarm").items() <= server.points(FOREVER, "alarm").items()
     assert "1 of" in result.output
     assert len(server.apply()) == 1
+
+
+def test_a_bucket_that_was_all_there_was_gets_roll_ups_and_forever_what_is_kept_so(
+    server: Server, tmp_path: Path
+) -> None:
+    """A 2.x, played by the 1.x: its raw bucket has all rows of years, and forgets none of them yet."""
+    server.server.execute(f'ALTER RETENTION POLICY "{RAW}" ON "{DATABASE}" DURATION INF')
+    fill(server, server.before, (45, 3))  # the default policy is `raw` now
+    before = server.points(RAW, "module")
+    with playing(server.server) as state:
+        for policy in POLICIES:
+            bucket = state.add_bucket({"orgID": state.organisation["id"], "name": policy.bucket(DATABASE)})
+            mapped = {"bucketID": bucket["id"], "database": DATABASE, "retention_policy": policy.name}
+            state.add_dbrp({"orgID": state.organisation["id"], **mapped})
+        toml = tmp_path / "cloud.toml"
+        toml.write_text(f'[database]\nversion = 2\nurl = "{state.url}"\ntoken = "{OPERATOR_TOKEN}"\n')
+        said = server.results("--config", str(toml))
+    for name in ("event", "alarm", "module_hour", "book_state"):
+        assert server.points(RAW, name).items() <= server.points(FOREVER, name).items()
+    assert server.types(FOREVER)["stay"] == server.types(RAW)["stay"]
+    assert server.points(RAW, "module") == before
+    assert said["module"]["rows_left"].keys() == {OLD_ROLLED, STAYS}
+    assert sum(said["module"]["rows_left"].values()) == len(before)
+    assert_rolled_up(server, RAW)
