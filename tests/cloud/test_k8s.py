@@ -4,6 +4,7 @@ Kustomize is no package of Debian or PyPI. `build` does here what the manifests 
 generated config maps, patches that delete, image tags. What it does not know is an error.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,6 +155,23 @@ def test_what_is_referred_to_is_there(root: str) -> None:
             resources[kind, "gateway"]["spec"].get("selector") or resources[kind, "gateway"]["spec"]["podSelector"]
         )
         assert selector["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_page_tells_how_to_make_every_secret_that_a_configuration_reads(root: str) -> None:
+    resources = build(K8S / root)
+    page = (K8S.parents[1] / "docs" / "scale.md").read_text().replace("\\\n", "")
+    made = {
+        name: set(re.findall(r"--from-file=(?:\S*/)?([^\s/=]+)", line))
+        for name, line in re.findall(r"create secret generic (\S+) (.+)", page)
+    }
+    used = [("gateway-config", "gateway.toml", "swapline-gateway")]
+    used += [("cloud-config", "cloud.toml", "swapline-cloud")] if ("CronJob", "apply") in resources else []
+    for config_map, file, secret in used:
+        text = resources["ConfigMap", config_map]["data"][file]
+        assert set(re.findall(r'"/run/secrets/swapline/([^"/]+)"', text)) <= made[secret]
+        if 'secrets = "/run/secrets/swapline"' in text:
+            assert "grafana.token" in made[secret]
 
 
 @pytest.mark.parametrize("root", ROOTS)
