@@ -1,7 +1,8 @@
 """InfluxDB 3.x (Core, Enterprise) as far as it can be set up over HTTP. Stated plan; not tried against a live one.
 
-- A policy is a database named `swapline/minute`: that is where 3.x looks when InfluxQL asks for `"minute"."module"` of
-  the database `swapline`. Databases that are missing are made, with their retention (`/api/v3/configure/database`).
+- A policy is a database named `swapline/minute`: that is where 3.x looks when InfluxQL asks for
+  `"swapline"."minute"."module"`. Databases that are missing are made, with their retention
+  (`/api/v3/configure/database`).
 - Core cannot change the retention of a database that is there, and lists names only: such databases are left alone.
 - There are no continuous queries and no tasks. `swapline cloud rollup --follow` makes all roll-ups, fresh and late.
 - Core has no tokens of limited rights; those of Enterprise are made with its own tool. `apply` makes none.
