@@ -178,33 +178,30 @@ async def test_what_happened_before_the_last_weeks_is_asked_of_the_database(
             assert alarm["acknowledgement"] == answer["acknowledgement"]
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"Content-Type": "application/json", "Origin": "http://evil.example"}, 403),
-        ({"Content-Type": "application/json", "Origin": "null"}, 403),
-        ({"Content-Type": "application/json", "Origin": "http://["}, 403),
-        ({"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"}, 403),
-        ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-site"}, 403),
-        ({"Content-Type": "text/plain"}, 415),
-        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
-        ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Origin": "https://our.proxy"}, 404),
-        ({"Content-Type": "application/json"}, 404),
-        ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Host": "evil.example:8080"}, 403),
-        ({"Content-Type": "application/json", "Origin": "http://evil.example", "Host": "evil.example"}, 403),
-        ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Host": "Console.example"}, 404),
-        ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Host": "[::1]:8080"}, 404),
-        ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Host": "localhost:8080"}, 404),
-    ],
-)
-async def test_another_sites_page_acknowledges_nothing(
-    make_gateway: MakeGateway, headers: dict[str, str], status: int
-) -> None:
+PAGES_OF_OTHERS: list[tuple[dict[str, str], int]] = [
+    ({"Content-Type": "application/json", "Origin": "http://evil.example"}, 403),
+    ({"Content-Type": "application/json", "Origin": "null"}, 403),
+    ({"Content-Type": "application/json", "Origin": "http://["}, 403),
+    ({"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"}, 403),
+    ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-site"}, 403),
+    ({"Content-Type": "text/plain"}, 415),
+    ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+    ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Origin": "https://our.proxy"}, 404),
+    ({"Content-Type": "application/json"}, 404),
+    ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Host": "evil.example:8080"}, 403),
+    ({"Content-Type": "application/json", "Origin": "http://evil.example", "Host": "evil.example"}, 403),
+    ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Host": "Console.example"}, 404),
+    ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Host": "[::1]:8080"}, 404),
+    ({"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Host": "localhost:8080"}, 404),
+]
+
+
+async def test_another_sites_page_acknowledges_nothing(make_gateway: MakeGateway) -> None:
     statement = {"fleet": "f", "node": "n", "bay": 1, "code": 1, "raised_utc_ms": 1, **STATEMENT}
     async with make_gateway(http={**PAGES, "names": ["console.example"]}) as gateway:
-        found, answer = await ask(gateway, "/api/alarms/acknowledge", statement, headers)
-        assert found == status
-        assert answer["error"]
+        for headers, status in PAGES_OF_OTHERS:
+            found, answer = await ask(gateway, "/api/alarms/acknowledge", statement, headers)
+            assert (found, bool(answer["error"])) == (status, True), headers
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,12 @@ class Demo:
     def figures_json(self) -> dict[str, Any]:
         return self.figures.as_json(time.time_ns() // 1_000_000)
 
-    async def start(self, port: int = 0) -> None:
+    async def start(self, port: int = 0, *, shutdown_s: float = 1) -> None:
         app = web.Application()
         self.console = add_routes(app, state=self.state, history=self.history, pipeline=self.figures_json)
         if self.books is not None:
             self.books.mount(app, self.console)
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=shutdown_s)
         await self.runner.setup()
         await web.TCPSite(self.runner, "127.0.0.1", port).start()
         self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}"

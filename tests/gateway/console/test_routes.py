@@ -45,16 +45,15 @@ async def read_event(response: ClientResponse) -> tuple[str, dict[str, Any]]:
 
 
 @over_http
-@pytest.mark.parametrize("path", routes.PAGES)
-async def test_every_page_has_an_address_and_strict_headers(client: ClientSession, path: str) -> None:
-    async with client.get(path) as response:
-        assert response.status == 200
-        assert response.content_type == "text/html"
-        policy = response.headers["Content-Security-Policy"]
-        assert "default-src 'none'" in policy
-        assert "unsafe" not in policy
-        assert response.headers["X-Content-Type-Options"] == "nosniff"
-        assert response.headers["Referrer-Policy"] == "no-referrer"
+async def test_every_page_has_an_address_and_strict_headers(client: ClientSession) -> None:
+    for path in routes.PAGES:
+        async with client.get(path) as response:
+            assert (response.status, response.content_type) == (200, "text/html"), path
+            policy = response.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["Referrer-Policy"] == "no-referrer"
 
 
 def test_assets_need_no_other_host_and_no_inline_code() -> None:
@@ -169,31 +168,28 @@ async def test_a_long_span_is_thinned(client: ClientSession, demo: Demo) -> None
 GOOD = {"stream": "module", "fleet": "demo", "signals": "soc_pct", "start": "0", "end": "1000"}
 
 
+WRONG: list[tuple[dict[str, str], str]] = [
+    ({"stream": "secrets"}, "stream"),
+    ({"stream": "module; DROP TABLE frames"}, "stream"),
+    ({"signals": 'soc_pct","x'}, "signals"),
+    ({"signals": ""}, "signals"),
+    ({"signals": "segment", "stream": "cells"}, "signals"),
+    ({"start": "now"}, "start"),
+    ({"start": "1000"}, "end"),
+    ({"end": str(401 * 86_400_000)}, "end"),
+    ({"points": "1000000"}, "points"),
+    ({"bay": "256"}, "bay"),
+    ({"module": "x" * 25}, "module"),
+    ({"module": "a\nb"}, "module"),
+    ({"fleet": ""}, "fleet"),
+]
+
+
 @over_http
-@pytest.mark.parametrize(
-    ("change", "names"),
-    [
-        ({"stream": "secrets"}, "stream"),
-        ({"stream": "module; DROP TABLE frames"}, "stream"),
-        ({"signals": 'soc_pct","x'}, "signals"),
-        ({"signals": ""}, "signals"),
-        ({"signals": "segment", "stream": "cells"}, "signals"),
-        ({"start": "now"}, "start"),
-        ({"start": "1000"}, "end"),
-        ({"end": str(401 * 86_400_000)}, "end"),
-        ({"points": "1000000"}, "points"),
-        ({"bay": "256"}, "bay"),
-        ({"module": "x" * 25}, "module"),
-        ({"module": "a\nb"}, "module"),
-        ({"fleet": ""}, "fleet"),
-    ],
-)
-async def test_a_wrong_question_is_refused_and_names_the_parameter(
-    client: ClientSession, change: dict[str, str], names: str
-) -> None:
-    async with client.get("/api/series", params=GOOD | change) as response:
-        assert response.status == 400
-        assert (await response.json())["error"].startswith(f"{names}:")
+async def test_a_wrong_question_is_refused_and_names_the_parameter(client: ClientSession) -> None:
+    for change, name in WRONG:
+        async with client.get("/api/series", params=GOOD | change) as response:
+            assert (response.status, (await response.json())["error"].split(":")[0]) == (400, name), change
 
 
 @over_http
@@ -290,10 +286,12 @@ async def test_viewers_are_bounded(demo: Demo) -> None:
 
 
 @over_http
-async def test_shutdown_does_not_wait_for_viewers(demo: Demo) -> None:
+async def test_shutdown_does_not_wait_for_viewers(make_demo: Callable[[], Demo]) -> None:
+    demo = make_demo()
+    await demo.start(shutdown_s=600)  # for which the server itself would wait
     async with ClientSession(demo.url) as client, client.get("/api/live/fleet") as response:
         await read_event(response)
-        async with asyncio.timeout(0.9):
+        async with asyncio.timeout(60):
             await demo.stop()
 
 
