@@ -1,10 +1,12 @@
 """`swapline module`, `holder` and `custody` over real databases: a ledger asked, and derived again from frames."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +22,7 @@ from swapline_gateway.battery.access import open_store
 from swapline_gateway.battery.table import MODULE_HOUR, PASSPORT, WARNING
 from swapline_gateway.cli import main
 from swapline_gateway.error import EXIT_PROBLEM, EXIT_STORAGE, EXIT_USAGE
+from swapline_gateway.influxql import InfluxqlClient
 from swapline_gateway.sinks import make as make_sink
 from swapline_gateway.sinks.base import Sink
 from swapline_wire.catalogue import BATTERY_IN, BATTERY_OUT, EVENT_STREAM, MODULE, VEHICLE
@@ -29,6 +32,7 @@ from tests.gateway.battery.life import FLEET, HUB, START_MS, VAN, Life, code, pl
 from tests.gateway.written import write
 
 ROWS_PER_FRAME = 40
+PAGE = (Path(__file__).parents[3] / "docs" / "modules.md").read_text(encoding="utf-8")
 
 
 def store(sink: Sink, life: Life) -> None:
@@ -175,6 +179,33 @@ def test_holder_is_told_at_a_time_and_now(config_path: Path) -> None:
         nowhere = run(config_path, "holder", f"{FLEET}/van-9", *words)
         assert nowhere.exit_code == EXIT_PROBLEM
         assert nowhere.stderr == f"swapline: No holder '{FLEET}/van-9' is known; did you mean {meant}?\n"
+
+
+@pytest.mark.parametrize("config_path", ["influxdb1"], indirect=True)
+def test_statements_of_the_page_answer_what_the_command_line_does(config_path: Path) -> None:
+    assert run(config_path, "custody", "rebuild").exit_code == 0
+    page = "".join(re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL))
+    ((at_text, at_ms),) = re.findall(r"time <= '(.*?)'\s.*? > (\d+)", page)
+    assert datetime.fromisoformat(at_text).timestamp() * 1000 == int(at_ms)
+    then = datetime.fromisoformat("2027-01-15T11:30:00+00:00")
+    ours = {"0SLPB045180016G380000001": code(1), "'demo'": f"'{FLEET}'", "van-001": VAN}
+    ours |= {at_text: then.isoformat()[:19] + "Z", at_ms: str(round(then.timestamp() * 1000))}
+    config = configuration.load(config_path).sink
+    assert isinstance(config, configuration.Influxdb1Config)
+    client = InfluxqlClient(config)
+    for theirs, own in ours.items():
+        page = page.replace(theirs, own)
+    statements = [one.replace("\n", " ") for one in re.split(r"\n(?=S)", page)]
+    stays, inside, swaps, energy, _passports = map(client.query, statements)
+    assert column(stays, "node") == [VAN, HUB]
+    assert sorted(column(inside, "module")) == [code(2), code(8)]
+    assert column(swaps, "module_in") == [code(2)]
+    assert {series["tags"]["module"] for series in energy} == {code(1), code(2), code(8), code(9)}
+    assert min(column(energy, "sum")) > 1.0, "they drove for hours"
+
+
+def column(answer: list[dict[str, Any]], name: str) -> list[Any]:
+    return [row[series["columns"].index(name)] for series in answer for row in series["values"]]
 
 
 def test_typo_suggests_the_nearest_known_code(config_path: Path) -> None:
