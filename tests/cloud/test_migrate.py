@@ -19,7 +19,7 @@ from swapline_cloud.database.part1 import Influxdb1Part
 from swapline_cloud.database.policy import POLICIES
 from swapline_cloud.late import HOUR_MS, oldest_utc_ms
 from swapline_cloud.migration.copier import NEWER, OLD, OLD_ROLLED, STAYS, STRANGER
-from swapline_cloud.place import BOOKS, place_of
+from swapline_cloud.place import BOOKS, LASTING_NAMES, marker_of, place_of
 from swapline_cloud.rollup import DATABASE, FOREVER, LEVELS, MINUTE, RAW, Level, Rollup, rollups
 from swapline_gateway.battery.store_influxql import InfluxqlStore
 from swapline_gateway.battery.table import BOOK_STATE, FOREVER_UTC_MS, MODULE_HOUR, STAY, Row
@@ -28,7 +28,7 @@ from swapline_gateway.reading import FrameRows, read_rows
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
 from swapline_gateway.spool import SpooledFrame, now_utc_ms
 from swapline_wire.catalogue import EVENT_STREAM
-from tests.cloud import test_late
+from tests.cloud import named, test_late
 from tests.cloud.fake_influxdb2 import OPERATOR_TOKEN
 from tests.cloud.played_influxdb2 import playing
 from tests.cloud.test_backup import ask
@@ -218,6 +218,15 @@ def assert_rolled_up(server: Server, *policies: str) -> None:
             assert found.keys() == wanted.keys(), (level.policy, rollup.measurement)
             for key, fields in wanted.items():
                 assert found[key] == pytest.approx(fields), (level.policy, key)
+
+
+def test_everything_that_the_gateway_writes_has_its_place() -> None:
+    rolled = {rollup.measurement for rollup in rollups()}
+    places = {name: policy for policy, name in named.written() if policy == RAW or name not in rolled}
+    assert len(places) > 20
+    assert {name: place_of(name) for name in places} == places
+    for name in LASTING_NAMES:
+        assert marker_of(name) in named.written()[FOREVER, name].fields
 
 
 def test_every_row_goes_where_the_gateway_would_put_it_today(server: Server) -> None:
