@@ -11,6 +11,7 @@ from swapline_bench import services
 from swapline_cloud import viewer
 from swapline_cloud.board.boards import BOARDS
 from swapline_cloud.board.pen import Pen, as_json, uid
+from swapline_cloud.board.unit import alarm_limits
 from swapline_cloud.interpolate import ALL, Choice, TimeRange, interpolate, range_of
 from swapline_wire import catalogue
 from swapline_wire.catalogue import STATE, TOTAL
@@ -65,6 +66,30 @@ def test_every_panel_says_in_both_languages_what_it_shows_and_what_to_do(board: 
             assert english[key].isascii(), english[key]
             assert CHINESE.search(chinese[key]), english["title"]
         assert len(english["description"]) > 60, english["title"]
+
+
+def limited() -> set[tuple[str, str]]:
+    """Return the signals that the alarm table has a limit for, by stream and name."""
+    streams = [stream for stream in map(catalogue.stream_by_name, catalogue.STREAM_NAMES) if stream is not None]
+    signals = [(stream.name, signal.name) for stream in streams for signal in stream.signals]
+    return {(stream, signal) for stream, signal in signals if len(alarm_limits(stream, signal)) > 1}
+
+
+def shows_thresholds(panel: dict[str, Any]) -> bool:
+    config = panel["fieldConfig"]
+    of_fields = [one["id"] for override in config["overrides"] for one in override["properties"]]
+    return "thresholds" in config["defaults"] or "thresholds" in of_fields
+
+
+@by_board
+def test_every_panel_of_a_signal_that_alarms_shows_its_limits(board: Any) -> None:
+    assert len(limited()) >= 7
+    for panel in panels(board):
+        asked = " ".join(target["query"] for target in panel["targets"])
+        for stream, signal in limited():
+            is_asked = f'"{stream}"' in asked and re.search(rf'"{signal}(_mean|_min|_max|_last)?"', asked)
+            is_shown = is_asked and panel["title"] != "Hours at temperatures"  # which counts them by the signal
+            assert not is_shown or shows_thresholds(panel), (panel["title"], signal)
 
 
 @by_board
