@@ -18,7 +18,7 @@ from swapline_wire.catalogue_text import FOUND_GONE
 
 from . import code
 from .custody import SKEW_MS, SLACK_MS
-from .custody_rows import place_tags, read_lasting, stay_of
+from .custody_rows import contradiction_of, place_tags, read_lasting, stay_of
 from .record import (
     ARRIVAL_WITHOUT_DEPARTURE,
     BY_DISPLACEMENT,
@@ -28,6 +28,7 @@ from .record import (
     HOUR_MS,
     MOVED_WHILE_OFFLINE,
     SWAP_HALF_TOLD,
+    TWO_PLACES,
     Contradiction,
     Place,
     Sighting,
@@ -36,7 +37,7 @@ from .record import (
 )
 from .store import BatteryStore, ModuleRows
 from .swap import EXCHANGE_MS, Move, Whereabouts, holder, is_one_exchange, make_swap
-from .table import STAY
+from .table import CONTRADICTION, STAY
 
 OFFLINE_MS = 180_000  # three of the longest silences of a node that runs
 LOST_AFTER_MS = 24 * HOUR_MS  # modules travel in vans, not in lorries; ours
@@ -111,7 +112,7 @@ class Judge:
 
     def _swap(self, move: Move) -> "_Found | None":
         """Return the swap that a module's move was part of."""
-        if move.after is None:
+        if move.after is None or self._is_in_both(move.before, move.after):
             return None
         from_station, to_station = self._kind(move.before), self._kind(move.after)
         if from_station and to_station is False:
@@ -124,6 +125,17 @@ class Judge:
             where = self._whereabouts(move.before.place, at_ms)
             return _Found(make_swap(delivered, move, where), delivered, move)
         return None
+
+    def _is_in_both(self, before: Stay, after: Stay) -> bool:
+        """Say whether a module answered in both places at one time and nobody told that it left: it did not move."""
+        last_ms = _left_ms(before)
+        if before.went is not None or after.from_utc_ms >= last_ms - SKEW_MS:
+            return False
+        tags = {"kind": TWO_PLACES, "module": before.module}
+        met = [("until_utc_ms", ">=", after.from_utc_ms)]
+        rows = self._store.read(CONTRADICTION, tags=tags, where=met, end_utc_ms=last_ms + 1)
+        pairs = [{one.place, one.other_place} for one in map(contradiction_of, rows)]
+        return {before.place, after.place} in pairs
 
     def _removed(self, delivered: Move) -> Move | None:
         """Return the move of the module that had to leave the van's bay for a delivered one."""

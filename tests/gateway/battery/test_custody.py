@@ -19,7 +19,7 @@ from swapline_gateway.battery.record import (
     SwapHalf,
 )
 from swapline_wire.catalogue import TIME_ESTIMATED
-from swapline_wire.catalogue_text import CAME, FOUND, SILENT, STILL_THERE
+from swapline_wire.catalogue_text import CAME, FOUND, LEFT, SILENT, STILL_THERE
 from tests.gateway.battery.life import FAR, HUB, SMALL, START_MS, VAN, Life, code, place, swap_life
 
 BAY, OTHER_BAY, SLOT = place(VAN, 1), place(VAN, 2), place(HUB, 3)
@@ -132,6 +132,19 @@ def test_the_same_code_in_two_places_is_found() -> None:
     assert found.time_utc_ms == utc_ms(100) + 500
     assert found.until_utc_ms is not None
     assert abs(found.until_utc_ms - utc_ms(200)) <= 2000
+
+
+def test_the_same_code_in_a_van_and_in_a_station_is_no_swap() -> None:
+    life = swap_life()
+    (true,) = life.derive().book.swaps()
+    life.sit(code(50), place(VAN, 3), 0, 100)
+    life.sit(code(50), place(HUB, 5), 50, 200)
+    derived = life.derive()
+    assert derived.kinds == [TWO_PLACES]
+    assert derived.book.swaps() == [true]
+    life.tell(code(50), place(VAN, 3), 100.2, 20.0, is_in=False, reason=LEFT)
+    out = {swap.module_out for swap in life.derive().book.swaps()}
+    assert out == {code(1), code(50)}, "the van tells that one of the two was taken out"
 
 
 def test_two_codes_in_one_bay_are_found() -> None:
