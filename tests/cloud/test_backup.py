@@ -336,6 +336,13 @@ def test_database_that_is_away_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert list((tmp_path / "backups").iterdir()) == []
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"version": "one"}', '{"version": 1}', '{"version": 1, "parts": {}}'])
+def test_manifest_that_is_none_is_said_in_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    result = run("restore", "--spool", tmp_path / "spool.sqlite", "--from", tmp_path, code=73)
+    assert str(result.exception).startswith(f"{tmp_path / 'manifest.json'} ")
+
+
 def test_only_the_newest_backups_are_kept(tmp_path: Path) -> None:
     Spool(tmp_path / "spool.sqlite", limit_bytes=LIMIT_BYTES).close()
     out = tmp_path / "backups"
