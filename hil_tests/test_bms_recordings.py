@@ -56,15 +56,16 @@ def make_lines(vectors: PackRecordings) -> dict[str, Line]:
         return {"driver": driver, "address": 1, "bay": 1, **polled, **options}
 
     up16s = device("jbd_up16s")
+    patient = {"period_ms": 200, "timeout_ms": 10_000}  # it answers, however late the machine is
     hasty = {"period_ms": 50, "timeout_ms": 200}
     return {
-        "jbd": Line(vectors.jbd_capture(), [device("jbd", period_ms=200)]),
-        "jbd-variants": Line(vectors.jbd_variants(), [device("jbd", period_ms=200)]),
+        "jbd": Line(vectors.jbd_capture(), [device("jbd", **patient)]),
+        "jbd-variants": Line(vectors.jbd_variants(), [device("jbd", **patient)]),
         "jbd-spliced": Line(vectors.jbd_spliced(), [device("jbd", **hasty)], JBD_BASIC),
-        "jk": Line(vectors.jk_published()[:1], [device("jk", period_ms=200)]),
+        "jk": Line(vectors.jk_published()[:1], [device("jk", **patient)]),
         "jk-in-turn": Line(vectors.jk(), [device("jk", **hasty)], JK_ALL),
         "jk-damaged": Line(vectors.jk_damaged(), [device("jk", **hasty)], JK_ALL),
-        "seplos": Line(vectors.seplos(), [device("seplos_v3", period_ms=200)]),
+        "seplos": Line(vectors.seplos(), [device("seplos_v3", **patient)]),
         "seplos-damaged": Line(vectors.seplos_damaged(), [device("seplos_v3", **hasty)], SEPLOS_PACK),
         "one-pack": Line(vectors.two_packs(), [up16s]),
         "two-packs": Line(vectors.two_packs(), [up16s, {**up16s, "address": 2, "bay": 2}]),

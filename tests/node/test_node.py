@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from swapline_bench import services
+from swapline_bench import cpu_wait, services
 from swapline_bench.node_process import NodeProcess
 from swapline_wire.catalogue import (
     BOOT,
@@ -265,7 +265,8 @@ async def test_dead_lines_stop_neither_health_nor_sending(make_node: MakeNode, b
         async with gateway_end(broker.port, "test", "n9") as end, make_node("n9", buses=buses) as node:
             await end.until(lambda: end.rows("node")[-1:] != [] and end.rows("node")[-1]["bus_timeouts"] > 5)
             row = end.rows("node")[-1]
-            assert row["loop_lag_ms_max"] < 250
+            waited_ms = 1000 * cpu_wait.waited_s([node.pid])  # for a processor: the machine was late, not the node
+            assert row["loop_lag_ms_max"] < 250 + waited_ms
             assert row["heap_free_bytes"] > 8192
             assert end.status["bays"] == [1, 2, 3, 4, 9]
             await node.stop()
