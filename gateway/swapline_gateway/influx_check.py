@@ -15,6 +15,7 @@ from .sinks.influxdb1 import credentials
 from .sinks.line_protocol import FRAMES
 
 _TIMEOUT_S = 5
+_TAKES_NOTHING = (200, 204, 400)  # said to nothing at all: 1.x, VictoriaMetrics, and 2.x, which misses points
 InfluxConfig = Influxdb1Config | Influxdb2Config
 
 
@@ -104,7 +105,7 @@ def _writer(sink: InfluxConfig) -> Finding:
     except (urllib3.exceptions.HTTPError, OSError) as error:
         advice = "see the server's own log"
         return Finding("writer", is_ok=False, text=f"{url} does not answer: {reason(error)}", advice=advice)
-    if status in (401, 403):
+    if status not in _TAKES_NOTHING:
         advice = f"see {_writing_keys(sink)} of the configuration"
         return Finding("writer", is_ok=False, text=f"{url} does not let us write ({status})", advice=advice)
     return Finding("writer", is_ok=True, text=f"{url} lets us write")
