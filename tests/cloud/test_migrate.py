@@ -21,8 +21,9 @@ from swapline_cloud.late import HOUR_MS, oldest_utc_ms
 from swapline_cloud.migration.copier import NEWER, OLD, OLD_ROLLED, STAYS, STRANGER
 from swapline_cloud.place import BOOKS, LASTING_NAMES, marker_of, place_of
 from swapline_cloud.rollup import DATABASE, FOREVER, LEVELS, MINUTE, RAW, Level, Rollup, rollups
+from swapline_gateway.battery.books import Books
 from swapline_gateway.battery.store_influxql import InfluxqlStore
-from swapline_gateway.battery.table import BOOK_STATE, FOREVER_UTC_MS, MODULE_HOUR, STAY, Row
+from swapline_gateway.battery.table import BOOK_STATE, FOREVER_UTC_MS, MODULE_HOUR, STAY, TABLES, Row
 from swapline_gateway.config import Influxdb1Config
 from swapline_gateway.reading import FrameRows, read_rows
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
@@ -45,14 +46,16 @@ Points = dict[tuple[Any, ...], dict[str, Any]]
 class Server:
     """A server that a gateway has written into, and that `apply` has then set up."""
 
-    def __init__(self, server: services.InfluxServer, folder: Path) -> None:
+    def __init__(self, server: services.InfluxServer, folder: Path, database: str = DATABASE) -> None:
         self.server = server
+        self.folder = folder
+        self.database = database
         self.now_ms = now_utc_ms()
-        self.toml = folder / "cloud.toml"
-        self.toml.write_text(f'[database]\nversion = 1\nurl = "{server.url}"\n')
-        database = {"version": 1, "url": server.url}
-        self.config = CloudConfig.model_validate({"database": database, "secrets": folder / "secrets"})
-        self.before = Influxdb1Config(type="influxdb1", url=server.url, database=DATABASE)
+        self.toml = folder / f"{database}.toml"
+        self.toml.write_text(f'[database]\nversion = 1\nurl = "{server.url}"\ndatabase = "{database}"\n')
+        section = {"version": 1, "url": server.url, "database": database}
+        self.config = CloudConfig.model_validate({"database": section, "secrets": folder / "secrets"})
+        self.before = Influxdb1Config(type="influxdb1", url=server.url, database=database)
         self.after = self.before.model_copy(update={"forever": FOREVER})
 
     def apply(self) -> list[str]:
@@ -285,18 +288,24 @@ def test_what_cannot_be_brought_along_is_said(server: Server, tmp_path: Path) ->
     server.run("--from", FOREVER, code=2)
     server.server.execute(f'CREATE DATABASE "new" WITH NAME "{RAW}"')
     new = tmp_path / "new.toml"
-    new.write_text(server.toml.read_text() + 'database = "new"\n')
+    new.write_text(server.toml.read_text().replace(DATABASE, "new"))
     assert "Nothing to bring along" in server.run("--config", str(new)).output  # the last one counts
     server.server.execute(f'DROP RETENTION POLICY "{MINUTE}" ON "{DATABASE}"')
     assert "run `swapline cloud apply` first" in str(server.run(code=78).exception)
     server.apply()
 
 
-def test_apply_warns_of_rows_that_are_not_brought_along_and_of_events_that_raw_forgets(server: Server) -> None:
+def test_old_hours_stay_and_apply_warns_of_what_is_not_brought_along_or_raw_forgets(server: Server) -> None:
     (_, warning) = server.apply()
     assert "The policy autogen holds rows of alarm, book_state, disk and 6 others, which boards do not ask" in warning
     assert "`swapline cloud migrate --from autogen`" in warning
+    old = "vehicle,fleet=test,node=van-001 speed_kmh_count=7i"  # made when `raw` still had rows of that hour
+    old_ns = min(at for _, at in server.points(AUTOGEN, "vehicle")) // (HOUR_MS * 10**6) * HOUR_MS * 10**6
+    with closing(Influxdb1Sink(server.before)) as sink:
+        sink.send(f"{old} {old_ns}".encode(), FOREVER)
     server.run()
+    (kept_hour,) = [one for (_, at), one in server.points(FOREVER, "vehicle").items() if at == old_ns]
+    assert kept_hour == {"speed_kmh_count": 7}
     assert len(server.apply()) == 1
     event = frames_of(server.now_ms - HOUR_MS, seq=7000, minutes=5)[-1]
     store(server.before, [event], server.now_ms)  # a gateway that does not know `forever` yet
@@ -330,3 +339,36 @@ def test_a_bucket_that_was_all_there_was_gets_roll_ups_and_forever_what_is_kept_
     assert said["module"]["rows_left"].keys() == {OLD_ROLLED, STAYS}
     assert sum(said["module"]["rows_left"].values()) == len(before)
     assert_rolled_up(server, RAW)
+
+
+def derive(config: Influxdb1Config) -> dict[str, Any]:
+    """Derive all books, as `swapline custody rebuild` does; return what they say."""
+    with closing(InfluxqlStore(config)) as store_:
+        kept_books = Books(store_)
+        codes = store_.modules()
+        for code in codes:
+            kept_books.hours.rebuild(code)
+        kept_books.custody.rebuild()
+        kept_books.passports.refresh(codes)
+        assert kept_books.custody.rebuild(is_check=True).rows_changed == 0
+        return {table.name: sorted((row[1:] for row in store_.read(table)), key=repr) for table in TABLES}
+
+
+def test_books_that_were_begun_anew_are_those_of_a_gateway_that_was_always_there(made: Server) -> None:
+    anew, always = (Server(made.server, made.folder, name) for name in ("anew", "always"))
+    hour_ms = anew.now_ms // HOUR_MS * HOUR_MS - 4 * HOUR_MS
+    old = [frames_of(hour_ms - age_d * DAY_MS, seq=1000 * age_d, minutes=80) for age_d in (40, 10)]
+    since = frames_of(hour_ms, seq=1, minutes=80)
+    for frames in (*old, since):
+        store(always.before, frames, always.now_ms)
+    for frames in old:
+        store(anew.before, frames, anew.now_ms)
+    before = derive(anew.before)
+    anew.apply()
+    store(anew.after, since, anew.now_ms)
+    alone = derive(anew.after)
+    anew.run()
+    found = derive(anew.after)
+    assert len(found["module_hour"]) == len(before["module_hour"]) + len(alone["module_hour"])
+    assert len(found["passport"]) == 1
+    assert found == derive(always.before)
