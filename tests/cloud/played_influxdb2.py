@@ -1,8 +1,8 @@
 """An InfluxDB 2.x that holds rows: organisation, buckets and mappings in memory, the rows in a real 1.x behind it.
 
 A bucket's rows are in the 1.x database and policy that a DBRP mapping gives it; these are made with the mapping, and
-forget nothing. `SHOW TAG KEYS` is answered of the default policy, whatever policy it names, as 2.x does
-(`executeShowTagKeys` in v1/coordinator/statement_executor.go).
+forget nothing. `SHOW TAG KEYS` and `SHOW TAG VALUES` find nothing in another policy than the default one: 2.x looks
+into that one's bucket, whatever policy they name (`executeShowTagKeys` in v1/coordinator/statement_executor.go).
 """
 
 import http.server
@@ -16,10 +16,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from swapline_bench import services
+from swapline_cloud.rollup import RAW
 from tests.cloud.fake_influxdb2 import OPERATOR_TOKEN, FakeInfluxdb2, RefusedError
 
 _API = "/api/v2/"
-_POLICY_OF_TAG_KEYS = re.compile(r'^(SHOW TAG KEYS FROM )"[^"]+"\.')
+_OTHER_POLICY = re.compile(rf'^SHOW TAG (KEYS|VALUES) FROM "(?!{RAW}")[^"]+"\.')
+_NOTHING = b'{"results":[{"statement_id":0}]}'
 
 
 class Influxdb2(FakeInfluxdb2):
@@ -52,7 +54,8 @@ class Influxdb2(FakeInfluxdb2):
 
     def ask(self, query: dict[str, str]) -> bytes:
         """Answer a statement of InfluxQL."""
-        query["q"] = _POLICY_OF_TAG_KEYS.sub(r"\1", query["q"])
+        if _OTHER_POLICY.match(query["q"]):
+            return _NOTHING  # a 1.x would look everywhere
         with urllib.request.urlopen(f"{self.behind.url}/query?{urllib.parse.urlencode(query)}") as response:  # noqa: S310 (our own loopback)
             found: bytes = response.read()
         return found
