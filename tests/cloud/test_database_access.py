@@ -3,6 +3,7 @@
 import http.server
 import json
 import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -165,3 +166,29 @@ def test_a_secret_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     blocked = secret.SecretFiles(tmp_path / "a" / "b" / "gateway.token")
     with pytest.raises(StorageError, match="cannot be written"):
         blocked.write("x", "y")
+
+
+def test_script_for_2x_takes_the_bucket_that_the_servers_set_up_made(tmp_path: Path) -> None:
+    """Run the script with an `influx` that knows the bucket `swapline` and notes what is asked of it."""
+    script = access.render_files(configuration(2, "http://127.0.0.1:8086", tmp_path))["influxdb2/setup.sh"]
+    (tmp_path / "setup.sh").write_text(script)
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "one.flux").write_text("")
+    (tmp_path / "influx").write_text(
+        f"""#!/bin/sh
+echo "$@" >> {tmp_path}/asked
+case "$*" in
+  *"bucket list"*"--name swapline "*) echo "0123	swapline";;
+  *"bucket list"*) grep -q "bucket create.* $6 " {tmp_path}/asked && echo "4567	$6" || exit 1;;
+esac
+"""
+    )
+    (tmp_path / "influx").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["/bin/sh", str(tmp_path / "setup.sh")], env=environment, check=True)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    done = [line for line in asked if "bucket list" not in line]
+    assert done[0] == "bucket update --id 0123 --retention 30d --shard-group-duration 1d"
+    assert [line.split()[5] for line in done if "bucket create" in line] == ["swapline_minute", "swapline_forever"]
+    assert [line.split()[-2] for line in done if "dbrp create" in line] == ["0123", "4567", "4567"]
+    assert sum(line.startswith("auth create") for line in done) == 3

@@ -49,11 +49,16 @@ def _setup2(config: CloudConfig) -> str:
         f"org={shlex.quote(organisation)}",
         f"database={shlex.quote(database)}",
         'bucket_id() { influx bucket list --org "$org" --name "$1" --hide-headers | cut -f 1; }',
-        'make_bucket() { influx bucket create --org "$org" --name "$1" --retention "$2" --shard-group-duration "$3"; }',
+        # The set-up of a server has made one, often of this very name; so `create` alone would end the script.
+        "keep_bucket() {",
+        '  id=$(bucket_id "$1" 2>/dev/null)',
+        '  if [ -n "$id" ]; then influx bucket update --id "$id" --retention "$2" --shard-group-duration "$3"',
+        '  else influx bucket create --org "$org" --name "$1" --retention "$2" --shard-group-duration "$3"; fi',
+        "}",
         'map() { influx v1 dbrp create --org "$org" --db "$database" --rp "$1" --bucket-id "$(bucket_id "$2")" $3; }',
     ]
     for policy, bucket in zip(POLICIES, buckets, strict=True):
-        lines.append(f"make_bucket {bucket} {policy.days or 0}d {policy.shard_days}d")
+        lines.append(f"keep_bucket {bucket} {policy.days or 0}d {policy.shard_days}d")
         lines.append(f"map {policy.name} {bucket} {'--default' if policy.is_default else '--default=false'}")
     lines += [
         'for task in tasks/*.flux; do influx task create --org "$org" --file "$task"; done',
