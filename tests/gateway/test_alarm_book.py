@@ -1,6 +1,7 @@
 """The alarm book: rows become alarms, from raised to cleared, in whatever order and however often they come."""
 
 import itertools
+import json
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from swapline_bench import services
 from swapline_bench.frame_source import FrameSource, module_row, row_of
 from swapline_gateway.alarm.book import Alarm, AlarmKey, AlarmRow, Boot, acknowledge, join
-from swapline_gateway.alarm.shelf import Shelf
+from swapline_gateway.alarm.shelf import Shelf, row_of_message, row_of_reading, rows_of_item
 from swapline_gateway.alarm.source import AlarmSource, Span
 from swapline_gateway.alarm.source_duckdb import DuckdbAlarms
 from swapline_gateway.alarm.source_influxql import InfluxqlAlarms
@@ -22,9 +23,13 @@ from swapline_gateway.alarm.watch import read_alarms
 from swapline_gateway.battery.record import Acknowledgement
 from swapline_gateway.config import DuckdbConfig, Influxdb1Config
 from swapline_gateway.influxql import InfluxqlClient
+from swapline_gateway.ingest import Sender, examine_message
+from swapline_gateway.publisher import alarm_rows
+from swapline_gateway.restore import read_state
 from swapline_gateway.sinks.base import Sink
 from swapline_gateway.sinks.duckdb_file import DuckdbSink
 from swapline_gateway.sinks.influxdb1 import Influxdb1Sink
+from swapline_gateway.state import FleetState
 from swapline_wire.catalogue import ALARM_STREAM, BOOT, EVENT_STREAM, MODULE_LOST, NODE, SLOT
 from tests.gateway.written import write
 
@@ -188,6 +193,21 @@ def test_of_two_who_acknowledge_the_first_counts_in_whatever_order_they_come() -
         shelf = Shelf()
         shelf.put_said(order)
         assert shelf.said_of(alarms)[0].acknowledgement == first
+
+
+def test_a_row_is_the_same_one_on_whichever_way_it_comes() -> None:
+    node = FrameSource(node="van-001", anchor_utc_ms=T)
+    frame = node.frame([(9000, row_of(ALARM_STREAM, code=1, level=2))], stream=ALARM_STREAM, bay=1, owner="M")
+    (item,) = examine_message(Sender("test", "van-001"), node.message(frame)).items
+    (told,) = rows_of_item(item)
+    assert told.seq == item.decoded.header.seq > 0
+    (published,) = alarm_rows(item)
+    assert row_of_message("test", "van-001", json.loads(json.dumps(published))) == told
+    (change,) = FleetState().apply("test", "van-001", item.decoded, item.anchor_utc_ms)
+    retained = json.dumps(change.reading.as_state_json()).encode()
+    reading = read_state(f"swapline/v1/test/van-001/{change.channel}", retained)
+    assert reading is not None
+    assert row_of_reading(reading) == told
 
 
 @st.composite
