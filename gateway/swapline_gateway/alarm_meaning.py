@@ -5,6 +5,8 @@ from typing import Any
 
 from swapline_wire import catalogue, catalogue_text
 
+SPREADS = (5, 8)  # of cells, of temperatures: their value is how far two are apart, which is no signal of a stream
+
 
 def meaning(keys: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the alarm's meaning from the keys and values of its row.
@@ -26,11 +28,16 @@ def meaning(keys: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any
 
 
 def sentence(keys: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """Return an alarm in one line: `level 2 cell over-voltage (cell 7): cell_voltage_max_v 3.662 V, limit 3.65 V`."""
+    """Return an alarm in one line: `level 2 cell over-voltage (cell 7): cell_voltage_max_v 3.662 V, limit 3.65 V`.
+
+    Of a spread: `level 1 cell spread (cell 7): 0.354 V apart, limit 0.3 V`.
+    """
     told = meaning(keys, values)
     words = f"level {level} {told['alarm']}" if (level := values.get("level")) else f"cleared: {told['alarm']}"
     if values.get("position") is not None:
         words += f" ({'sensor' if 'temperature' in (told['signal'] or '') else 'cell'} {values['position']})"
     if told["unit"] and told["value"] is not None:  # the words of bits say everything already
-        words += f": {told['signal']} {told['value']} {told['unit']}, limit {told['threshold']} {told['unit']}"
+        value = f"{told['value']} {told['unit']}"
+        value = f"{value} apart" if keys.get("code") in SPREADS else f"{told['signal']} {value}"
+        words += f": {value}, limit {told['threshold']} {told['unit']}"
     return words

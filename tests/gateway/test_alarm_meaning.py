@@ -52,6 +52,12 @@ def test_module_that_is_lost_has_no_signal() -> None:
             {"level": 0, "position": 3, "value": 519, "threshold": 520},
             "cleared: over-temperature (sensor 3): temperature_max_c 51.9 degC, limit 52.0 degC",
         ),
+        (
+            5,
+            "cell_voltage_max_v",
+            {"level": 1, "position": 7, "value": 354, "threshold": 300},
+            "level 1 cell spread (cell 7): 0.354 V apart, limit 0.3 V",
+        ),
         (32, "protections", {"level": 2, "value": 1, "threshold": 1}, "level 2 BMS protection: cell over-voltage"),
     ],
 )

@@ -4,10 +4,12 @@ import { html, nothing } from "./lit.js";
 import { address } from "./api.js";
 import { age, clock, flags, number, signalText, title as titleOf, unitOf, word } from "./format.js";
 import { dataAge, nodeStatus, slotState, stationFigures, temperatureTone } from "./fleet_model.js";
-import { chip, empty, foldedSection, moduleLink, placeWord, section, signalTable, signalTile, socBar, socTile, tile, value } from "./parts.js";
+import { chip, empty, foldedSection, moduleLink, placeWord, section, shortList, signalTable, signalTile, socBar, socTile, tile, value } from "./parts.js";
 import { rangePicker } from "./ranges.js";
 import { stationCharts, trailOf, vanCharts } from "./holder_charts.js";
 import { place } from "./page_fleet.js";
+
+const EVENTS_STEP = 15;
 
 export const title = (query) => query.node ?? "Holder";
 export const scope = (query) => ["node", { fleet: query.fleet, node: query.node }];
@@ -25,7 +27,7 @@ export function view(content, page) {
       ${isStation ? nothing : section("Position", positionMap(content, page))}
     </div>
     ${section("Charts", html`<div class="charts">${isStation ? stationCharts(content, page) : vanCharts(content, page)}</div>`, rangePicker(page))}
-    ${section("Events", eventList(content, page.nowMs))}
+    ${section("Events", eventList(content, page))}
     ${foldedSection("All signals", Object.values(content.readings).map((reading) => signalTable(reading, page.nowMs)))}
   `;
 }
@@ -155,13 +157,15 @@ const EVENTS = {
   configuration: (values) => ["Configuration", values.reason ? "refused" : "applied"],
 };
 
-function eventList({ events, summary: { holder } }, nowMs) {
+function eventList({ events, summary: { holder } }, page) {
   if (!events.length) return empty("No event yet");
-  return html`<ol class="events">${events.map((event) => {
-    const [name, detail] = EVENTS[event.name]?.(event.values) ?? [event.name, ""];
-    return html`<li><time datetime=${new Date(event.time_utc_ms).toISOString()}>${clock(event.time_utc_ms, nowMs)}</time>
-      <b>${name}</b><span>${event.bay ? `${placeWord(holder)} ${event.bay}` : ""}</span>
-      ${event.module ? html`<a class="code" href=${moduleLink(event.module)}>${event.module}</a>` : nothing}
-      <span class="muted">${detail}</span></li>`;
-  })}</ol>`;
+  return shortList(events, page, { name: "events", step: EVENTS_STEP }, (shown) => html`<ol class="events">${shown.map((event) => eventItem(event, holder, page.nowMs))}</ol>`);
+}
+
+function eventItem(event, holder, nowMs) {
+  const [name, detail] = EVENTS[event.name]?.(event.values) ?? [event.name, ""];
+  return html`<li><time datetime=${new Date(event.time_utc_ms).toISOString()}>${clock(event.time_utc_ms, nowMs)}</time>
+    <b>${name}</b><span>${event.bay ? `${placeWord(holder)} ${event.bay}` : ""}</span>
+    ${event.module ? html`<a class="code" href=${moduleLink(event.module)}>${event.module}</a>` : nothing}
+    <span class="muted">${detail}</span></li>`;
 }

@@ -12,7 +12,7 @@ export const moduleLink = (code) => address("module", { code });
 export const chip = (tone, label) => html`<span class="chip" data-tone=${tone}><i aria-hidden="true"></i>${label}</span>`;
 
 export const value = (text, unit = "") =>
-  html`<span class="number">${text}</span>${unit ? html`<span class="unit">${unit}</span>` : nothing}`;
+  html`<span class="number">${text}</span>${unit && text !== "–" ? html`<span class="unit">${unit}</span>` : nothing}`;
 
 export function tile(label, text, { unit = "", note = "", tone = "" } = {}) {
   const kind = typeof text !== "string" || /\d|–/.test(text) ? "number" : "word";
