@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import aiomqtt
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 from swapline_bench import services
@@ -24,6 +25,13 @@ MakeGateway = Callable[..., AbstractAsyncContextManager[Gateway]]
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["alarms", *arguments])
+
+
+@pytest.fixture(autouse=True)
+def unlogged() -> Iterator[None]:
+    """Keep what the gateway logs out of what the commands say: here both have one output."""
+    with structlog.testing.capture_logs():
+        yield
 
 
 @pytest.fixture
