@@ -23,6 +23,7 @@ MODULE_KWH = 26.0
 VAN_KW = (2.2, 3.0)  # mean over a shift, stops included
 CHARGER_KW = 12.0
 READY_SOC, RESERVE_SOC = 0.9, 0.38  # of what a van gets; of what it does not go below
+FULL_SOC = 0.985  # from there on a slot charges until full, as chargers do
 BEGIN_SOC = (0.85, 0.97)
 MARGIN_SOC = 0.06  # how much more may be left in a module than the plan, which knows no physics, reckons with
 
@@ -212,7 +213,8 @@ def land(plan: Plan, soc: Mapping[Bay, float]) -> Plan:
             phases[-1] = phases[-1]._replace(soc_end=soc[bay])
             continue
         came = next((n + 1 for n in range(len(phases) - 1, -1, -1) if phases[n].bay != bay), 0)
-        phases[came:] = [phase._replace(soc_end=soc[bay]) for phase in phases[came:]]
+        soc_end = soc[bay] if soc[bay] < FULL_SOC else None
+        phases[came:] = [phase._replace(soc_end=soc_end) for phase in phases[came:]]
         if came == 0:
             plan.soc_begin[module] = min(plan.soc_begin[module], soc[bay])
     return plan
