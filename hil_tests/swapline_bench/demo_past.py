@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -90,14 +92,19 @@ class PastRun:
         process = self._process
         if process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        self._signal(process, signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_S_MAX):
                 await self.wait()
         except TimeoutError:
-            process.kill()
+            self._signal(process, signal.SIGKILL)
             await self.wait()
+
+    @staticmethod
+    def _signal(process: asyncio.subprocess.Process, number: int) -> None:
+        """Tell the program and its workers, which would wait for it for ever and keep its pipes open."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
