@@ -233,9 +233,10 @@ def _cell_falls_behind(hours: Sequence[ModuleHour]) -> EarlyWarning | None:
     if not found:
         return None
     growth, cell = max(found, key=lambda one: (one[0].trend.growth, one[1]))
+    was = f"{abs(growth.first_mv):.0f} mV {'below' if growth.first_mv >= 0 else 'above'} it"
     text = (
         f"Cell {cell} falls behind its string: at rest at {growth.band} % it is {growth.last_mv:.0f} mV below the"
-        f" middle cell and was {growth.first_mv:.0f} mV, over {growth.trend.span_days:.0f} days: it loses charge."
+        f" middle cell and was {was}, over {growth.trend.span_days:.0f} days: it loses charge."
     )
     score = _score(CELL_FALLS_BEHIND, growth.trend.growth / LAG_PCT_MIN)
     evidence = growth.evidence | {"cell": cell}

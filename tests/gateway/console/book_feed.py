@@ -193,7 +193,8 @@ def fill_books(books: FakeBooks, module: str, other: str, now_utc_ms: int) -> No
     books.passports[module] = passport_of(module, start_ms, now_utc_ms)
     books.hours[module] = [_hour(start_ms, index) for index in range(40 * 24) if index % 24 not in {2, 3}]
     points = [[start_ms + day * DAY_MS, 4.0 + day * 0.75] for day in range(40)]
-    evidence = {"first_mv": 4.4, "last_mv": 34.1, "slope_mv_per_day": 0.76, "z": 8.2, "days": 40, "points": points}
+    evidence = {"band_pct": "20-30", "first_mv": 4.4, "last_mv": 34.1, "slope_mv_per_day": 0.76, "z": 8.2, "days": 40}
+    evidence["points"] = points
     text = "The cells drift apart: at rest they are 34 mV apart, and were 4 mV; 0.8 mV more each day."
     books.warnings = [
         EarlyWarning(module, "spread_grows", 0.86, text, start_ms + 20 * DAY_MS, evidence),

@@ -211,6 +211,7 @@ async def test_warnings_are_ranked_with_reasons_and_evidence(page: Page, demo: D
     await expect(warnings.nth(0)).to_contain_text(
         re.compile(f"{code(1)}.*0.8 mV more each day.*Growth.*0.760.mV / day", re.DOTALL)
     )
+    await expect(warnings.nth(0)).to_contain_text("20-30\u00a0%")
     await expect(warnings.nth(1)).to_contain_text("Sensor 3 stopped moving")
     books.warnings = [EarlyWarning(f"M{n}", "hot_module", n / 20, "Warm.", now_utc_ms(), {}) for n in range(12)]
     books.change()

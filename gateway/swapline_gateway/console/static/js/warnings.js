@@ -64,7 +64,7 @@ function course(points) {
   return html`<svg class="course" width=${COURSE.width} height=${COURSE.height} role="img" aria-label="from ${figure(values[0])} to ${figure(values.at(-1))}"><path d="M${points.map((_, i) => at(i)).join("L")}"></path></svg>`;
 }
 
-const NAMES = { first_mv: "At first", last_mv: "Now", slope_mv_per_day: "Growth", z: "Standard errors", in_ah: "Charged", out_ah: "Discharged", current_a: "As a current", pct_per_day: "Loss", value_c: "It says" };
+const NAMES = { first_mv: "At first", last_mv: "Now", slope_mv_per_day: "Growth", band_pct: "At a charge of", z: "Growth over its error", in_ah: "Charged", out_ah: "Discharged", current_a: "As a current", pct_per_day: "Loss", value_c: "It says" };
 // Figures carry their unit as the name's last word, as everywhere.
 const UNITS = { mv: "mV", v: "V", a: "A", c: "°C", k: "K", pct: "%", ah: "Ah", wh: "Wh", kwh: "kWh", w: "W", kw: "kW", mohm: "mΩ", h: "h", d: "days", s: "s", sigma: "σ" };
 const UNIT_AT_END = new RegExp(`(?:^|_)(${Object.keys(UNITS).join("|")})(_per_(?:d|day|h|30d|month))?$`);
@@ -81,9 +81,9 @@ function textOf(name, value, page) {
   if (Array.isArray(value)) return value.length <= 8 && value.every((one) => typeof one !== "object") ? value.join(", ") : null;
   if (typeof value === "object") return null;
   if (name.endsWith("_utc_ms")) return clock(value, page.nowMs);
-  if (typeof value !== "number") return typeof value === "boolean" ? (value ? "yes" : "no") : value;
-  const match = UNIT_AT_END.exec(name);
-  return match ? `${figure(value)}\u00a0${UNITS[match[1]]}${RATES[match[2]] ?? ""}` : figure(value);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  const [text, match] = [typeof value === "number" ? figure(value) : value, UNIT_AT_END.exec(name)];
+  return match ? `${text}\u00a0${UNITS[match[1]]}${RATES[match[2]] ?? ""}` : text;
 }
 
 // Three significant digits; whole numbers whole.
