@@ -31,6 +31,7 @@ def main() -> None:
     app: "App | None" = None
     while True:
         app = None  # a heap has room for one node
+        asyncio.new_event_loop()  # a task that would not end in time is not to run on in the node that follows
         gc.collect()
         app = App(board, call_once("config", "load"))
         try:

@@ -40,6 +40,32 @@ from main import main
 main()
 """
 
+# Likewise. The first of its nodes has a task that does not end when it is asked to.
+STUBBORN = """
+import asyncio
+from swapline_node.app import App
+starts = 0
+class StubbornApp(App):
+    async def run(self):
+        global starts
+        starts += 1
+        if starts == 1:
+            self.supervisor.start("stubborn", self.hold_on)
+            self.request_restart()
+        return await super().run()
+    async def hold_on(self):
+        ballast = bytearray(40_000)
+        while True:
+            try:
+                print("stubborn in node", starts, len(ballast))
+                await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                pass
+import main
+main.App = StubbornApp
+main.main()
+"""
+
 
 @pytest.fixture
 def make_node(compiled: Path, broker: services.Server, tmp_path: Path) -> MakeNode:
@@ -179,6 +205,23 @@ async def test_commands_are_answered(make_node: MakeNode, broker: services.Serve
         assert (await end.command(id=7, command="restart"))["ok"]
         await node.wait_for_line("boot 2")
         await node.stop()
+
+
+async def test_a_task_that_would_not_end_is_gone_after_a_restart(
+    make_node: MakeNode, broker: services.Server, tmp_path: Path
+) -> None:
+    node = make_node("n6c")
+    program = tmp_path / "stubborn.py"
+    program.write_text(STUBBORN)
+    async with gateway_end(broker.port, "test", "n6c") as end:
+        await node.start(program=program)
+        await end.until(lambda: end.status.get("boot") == 2)
+        told = len(end.rows("node"))
+        await end.until(lambda: len(end.rows("node")) >= told + 2)
+        lines = list(node.lines)
+        await node.stop()
+    assert "stubborn in node 1 40000" in lines
+    assert not [line for line in lines if line.startswith("stubborn in node 2")]
 
 
 async def test_ping_says_how_much_the_gateway_does_not_have_yet(make_node: MakeNode, broker: services.Server) -> None:
