@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -16,7 +17,10 @@ import pytest
 from swapline_bench import services
 from swapline_bench.frame_source import AckListener, FrameSource, row_of
 from swapline_gateway.alarm.acknowledge import read_message
+from swapline_gateway.alarm.book import AlarmKey, AlarmRow, Boot
 from swapline_gateway.alarm.routes import BadRequestError, read_statement, read_wanted
+from swapline_gateway.alarm.shelf import row_of_message
+from swapline_gateway.alarm.source import Span
 from swapline_gateway.alarm.watch import AlarmWatch, NotDoneError, Wanted
 from swapline_gateway.gateway import Gateway
 from swapline_gateway.spool import now_utc_ms
@@ -281,6 +285,48 @@ async def test_broker_that_is_away_changes_nothing_and_one_that_does_not_confirm
     await asyncio.wait([running])
     await watch.close()
     assert uplink.delivered == ["swapline/v1/f/n/state/acknowledged/1/1"]
+
+
+class Remembering:
+    """A database that has one alarm, and answers when it is let."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+
+    def is_understood(self) -> bool:
+        return True
+
+    def rows(self, span: Span, limit: int) -> list[AlarmRow]:
+        del limit
+        assert self.may_answer.wait(20)
+        return [row_of_message("f", "n", json.loads(message(time_utc_ms=span.start_utc_ms + 1)))]
+
+    def boots(self, span: Span, nodes: object = None) -> list[Boot]:
+        del span, nodes
+        return []
+
+    def has_run(self, boot: Boot, end_utc_ms: int | None) -> bool:
+        del boot, end_utc_ms
+        return False
+
+    def answered(self, key: AlarmKey, after_utc_ms: int) -> int | None:
+        del key, after_utc_ms
+        return None
+
+
+async def test_the_past_is_shown_as_soon_as_it_is_read() -> None:
+    source, state = Remembering(), FleetState()
+    watch = AlarmWatch(state, Broken(is_there=True, confirms=True), source=source, review_s=600)
+    with state.subscribe() as changes:
+        running = asyncio.create_task(watch.run())
+        await asyncio.sleep(0)  # it has looked once, at nothing
+        source.may_answer.set()
+        await changes.take(20)
+    assert [alarm.key.node for alarm in watch.standing()] == ["n"]
+    assert watch.is_whole()
+    running.cancel()
+    await asyncio.wait([running])
+    await watch.close()
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ class AlarmWatch:
         is_all = len(rows) < _ROWS_ASKED
         self._shelf.begin(span.start_utc_ms if is_all else rows[-1].time_utc_ms)
         self._is_read = True
+        self._note()
 
     def _read_said(self, store: BatteryStore, span: Span) -> list[Acknowledgement]:
         return [from_row(row) for row in store.read(ACKNOWLEDGEMENT, start_utc_ms=span.start_utc_ms)]
