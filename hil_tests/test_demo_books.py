@@ -3,6 +3,8 @@
 import asyncio
 import re
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ from swapline_gateway.error import StorageError
 
 DURATION_S_MAX = 120.0  # at speed 60 the first van is exchanged its modules within half a minute
 ROWS_MIN = 300
+PCT_PER_S_MAX = 1.0  # half a C at speed 60, and a margin
 
 
 class Run(NamedTuple):
@@ -55,6 +58,43 @@ def test_an_untouched_copy_balances_too(run: Run, tmp_path: Path) -> None:
 
 def copy_of(run: Run, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run.demo.config.data_dir, tmp_path / "copy"))
+
+
+def test_a_run_that_goes_on_has_every_module_where_it_was_and_as_full_and_balances(run: Run, tmp_path: Path) -> None:
+    before = run.demo._world  # noqa: SLF001 (as it was when the nodes stopped)
+    held = {m.code: (v.name, n, m.soc_pct) for v in before.vans for n, m in enumerate(v.bays, 1) if m}
+    held |= {
+        s.module.code: (station.name, n, s.module.soc_pct)
+        for station in before.stations
+        for n, s in enumerate(station.slots, 1)
+        if s.module
+    }
+    carried = {event.code for event in before.custody} - held.keys()
+    began_s, said = time.time(), list[str]()
+
+    def stop_after_the_next_swap(status: Status) -> None:
+        if status.swaps:
+            demo.stopping.set()
+
+    config = replace(run.demo.config, data_dir=copy_of(run, tmp_path))
+    demo = Demo(config, on_status=stop_after_the_next_swap, on_step=said.append)
+    report = asyncio.run(demo.run())
+    assert report.is_good, report.problems + report.custody_errors
+    assert report.swaps_in_world >= 1
+    assert "world: goes on where it stopped" in said
+    with duckdb.connect(str(config.data_dir / "gateway" / "swapline.duckdb"), read_only=True) as connection:
+        first = connection.execute(
+            "SELECT module, arg_min((node, bay, soc_pct), time), epoch_ms(min(time)) / 1000 FROM module"
+            " WHERE time >= make_timestamp(?) GROUP BY module",
+            [int(began_s * 1_000_000)],
+        ).fetchall()
+    assert {module for module, _, _ in first} == held.keys() | carried
+    for module, (node, bay, soc_pct), time_s in first:
+        if module in held:
+            assert (node, bay) == held[module][:2]
+            assert abs(soc_pct - held[module][2]) < 1.0 + PCT_PER_S_MAX * (time_s - began_s)
+        else:
+            assert node.startswith("station")  # the robot has put it into its slot
 
 
 def choose_victim(data_dir: Path, connection: duckdb.DuckDBPyConnection) -> str:

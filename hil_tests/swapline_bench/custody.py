@@ -33,7 +33,7 @@ class CustodyEvent(NamedTuple):
     world_time_s: float
     real_time_s: float
     soc_pct: float
-    request_id: int  # joins the four events of one exchange; 0: where the module was when the world began
+    request_id: int  # joins the four events of one exchange; 0: where the module was when the run began
 
 
 class Swap(NamedTuple):
@@ -58,11 +58,11 @@ class Ledger:
         self.clock = clock
         self.events: list[CustodyEvent] = []
         self.swaps: list[Swap] = []
-        self._last_request_id = 0
+        self.last_request_id = 0
 
     def next_request_id(self) -> int:
-        self._last_request_id += 1
-        return self._last_request_id
+        self.last_request_id += 1
+        return self.last_request_id
 
     def record(self, kind: Literal["in", "out"], place: tuple[str, int], module: Module, request_id: int) -> None:
         """Write down that `module` came into or left `place` (holder, bay) now."""

@@ -1,6 +1,7 @@
 """The demo: a world of vans and stations, real firmware on simulated serial lines, a broker, a gateway, a database.
 
-Order at the end: the nodes seal and stop; what is on the way gets a moment; gateway; broker; then the books are closed.
+Order at the end: the world stands still and is written down; the nodes seal and stop; what is on the way gets a moment;
+gateway; broker; then the books are closed. The next demo on the folder goes on from that world (`world_file.py`).
 """
 
 import asyncio
@@ -24,8 +25,9 @@ from swapline_bench.journal_reader import JournalError
 from swapline_bench.node_process import NodeError, NodeProcess, log_writer
 from swapline_bench.past import PastPlan
 from swapline_bench.services import HOST, Server, ServiceError, free_port, log_file, whole
-from swapline_bench.story import Story
+from swapline_bench.story import Story, StoryState
 from swapline_bench.world import World
+from swapline_bench.world_file import Stopped, WorldFile, WorldFileError, WorldSettings
 from swapline_gateway.error import GatewayError, StorageError, UnavailableError
 
 FLEET = "demo"
@@ -102,11 +104,15 @@ class Demo:
         self._gateway = GatewayProcess(config.data_dir / "gateway", {}, on_line=self._log_of("gateway"))
         self._past = PastRun(config.data_dir / "past", on_log=self._log_of("past"))
         self._past_plan: PastPlan | None = None
+        settings = WorldSettings(config.vans, config.stations, SLOT_COUNT, config.seed)
+        self._world_file = WorldFile(config.data_dir, settings)
         self._story: Story | None = None
+        self._story_before: StoryState | None = None
         self._rigs: list[rig.HolderRig] = []
         self._power_cuts = 0
         self._restarts = 0
         self._rows_stored = 0
+        self._stop_errors: list[str] = []
 
     async def run(self) -> Report:
         """Run the demo. Raises `GatewayError` with one sentence when something that it needs is missing."""
@@ -179,9 +185,11 @@ class Demo:
         await self._start_gateway()
         if self.config.console:
             self._on_console(f"{self._gateway.url}/")
-        self._make_world()
+        goes_on = self._find_world(is_new=is_new)
+        self._make_rigs()
         stack.push_async_callback(self._past.stop)
         await self._start_past(is_new=is_new)
+        self._start_story(goes_on=goes_on)
         for holder in self._rigs:
             stack.push_async_callback(holder.close)
         firmware = await compiled
@@ -192,7 +200,8 @@ class Demo:
             holder.node = NodeProcess(
                 holder.name, holder.folder, bundle=firmware, config=config, on_line=log_writer(holder.folder)
             )
-        await asyncio.gather(*(holder.node.start() for holder in self._rigs if holder.node))
+        powered = [h for h in self._rigs if h.node is not None and (h.van is None or h.van.is_powered)]
+        await asyncio.gather(*(holder.node.start() for holder in powered if holder.node))
 
     def _log_of(self, name: str) -> Callable[[str], None]:
         return log_file(self._log_path(name))
@@ -223,8 +232,21 @@ class Demo:
             last = (self._gateway.log_tail(1) or "it said nothing").removeprefix("swapline: ")
             raise GatewayStoppedError(f"The gateway did not start: {last}", code=self._gateway.returncode) from error
 
-    def _make_world(self) -> None:
+    def _find_world(self, *, is_new: bool) -> bool:
+        """Go on with the world of the run before, or say why not and make one. Return whether it goes on."""
         config = self.config
+        try:
+            stopped = self._world_file.load(speed=config.speed, real_time_s=time.monotonic)
+        except WorldFileError as error:
+            self._on_step(f"world: begins anew, so modules jump in place and charge, because {error}")
+        else:
+            if stopped is not None:
+                self._world, self._story_before = stopped
+                self._on_step("world: goes on where it stopped")
+                return True
+            if not is_new:
+                said = "nobody knows where the run before left it: it did not end in order"
+                self._on_step(f"world: begins anew, so modules jump in place and charge, because {said}")
         self._world = World(
             van_count=config.vans,
             station_count=config.stations,
@@ -233,7 +255,10 @@ class Demo:
             seed=config.seed,
             real_time_s=time.monotonic,
         )
-        nodes = config.data_dir / "nodes"
+        return False
+
+    def _make_rigs(self) -> None:
+        nodes = self.config.data_dir / "nodes"
         for index, van in enumerate(self._world.vans):
             driver = "jbd" if index % 3 == 2 else "seplos_v3"
             self._rigs.append(rig.make_van_rig(van, nodes / van.name, bms_driver=driver))
@@ -241,26 +266,38 @@ class Demo:
             self._rigs.append(rig.make_station_rig(station, nodes / station.name))
 
     async def _start_past(self, *, is_new: bool) -> None:
-        """Let the past be made and sent, and give the world's module what its past has left it with."""
-        config = self.config
+        """Let the past be made and sent. A folder that has one keeps it, whatever is asked for."""
+        config, end_utc_ms = self.config, round((self._started_s - GAP_S) * 1000)
         days = choose_days(config.past_days, len(self._world.modules))
-        if days:
-            end_utc_ms = round((self._started_s - GAP_S) * 1000)
-            plan = PastPlan(FLEET, config.vans, config.stations, SLOT_COUNT, config.seed, days, end_utc_ms)
-            self._past_plan = self._past.prepare(plan, is_new=is_new)
-            if self._past_plan is not None:
-                self._on_step(f"past: {self._past_plan.days} days of {len(self._world.modules)} modules, sent late")
-                await self._past.start(self._broker.host, self._broker.port)
-            else:
-                self._on_step("past: none, because this --data-dir holds a fleet that had none when it began")
-        if config.has_story:
-            self._story = Story(self._world, past_s(days or 1), say=self._on_step)
+        plan = PastPlan(FLEET, config.vans, config.stations, SLOT_COUNT, config.seed, days, end_utc_ms)
+        self._past_plan = self._past.prepare(plan if days else None, is_new=is_new)
+        if self._past_plan is not None:
+            self._on_step(f"past: {self._past_plan.days} days of {len(self._world.modules)} modules, sent late")
+            await self._past.start(self._broker.host, self._broker.port)
+        elif days:
+            self._on_step("past: none, because this --data-dir holds a fleet that had none when it began")
+
+    def _start_story(self, *, goes_on: bool) -> None:
+        """Give a new world's module what its past has left it with; a world that goes on has its story or none."""
+        if not self.config.has_story:
+            for van in self._world.vans:
+                van.is_kept_waiting = False  # by a story that nobody tells in this run
+            return
+        if goes_on and self._story_before is None:
+            self._on_step("story: none, because the world of this --data-dir began without one")
+            return
+        days = choose_days(self.config.past_days, len(self._world.modules))
+        self._story = Story(self._world, past_s(days or 1), say=self._on_step)
+        if self._story_before is None:
             self._story.begin()
+        else:
+            self._story.resume(self._story_before)
 
     # ---- running
 
     async def _play(self) -> None:
         """Let the world pass until somebody stops it, the duration is over, or the gateway ends."""
+        self._world_file.forget()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._world.pass_time(), name="world"),
@@ -295,7 +332,7 @@ class Demo:
             self._power_cuts += 1
             await node.cut_power()
         elif is_on and not node.is_running:
-            if node.returncode != -signal.SIGKILL:
+            if node.returncode not in (None, -signal.SIGKILL):  # None: its van had no module when the demo began
                 self._restarts += 1
                 await asyncio.sleep(RESTART_S)
             await node.start()
@@ -330,12 +367,23 @@ class Demo:
 
     # ---- stopping
 
+    def _write_world_down(self) -> None:
+        story = self._story_before
+        if self._story is not None:
+            self._story.watch_swaps()
+            story = self._story.state
+        try:
+            self._world_file.save(Stopped(self._world, story))
+        except StorageError as error:
+            self._stop_errors.append(str(error))
+
     async def _stop(self) -> None:
+        self._write_world_down()
         self._on_step("stopping: nodes seal what is open")
         self._stopped_s = time.monotonic()
         self._duration_s = time.time() - self._started_s
         nodes = [holder.node for holder in self._rigs if holder.node]
-        self._stop_errors = [
+        self._stop_errors += [
             str(error)
             for error in await asyncio.gather(*(node.stop() for node in nodes), return_exceptions=True)
             if isinstance(error, BaseException)

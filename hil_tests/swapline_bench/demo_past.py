@@ -40,7 +40,7 @@ class PastRun:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
 
-    def prepare(self, plan: PastPlan, *, is_new: bool) -> PastPlan | None:
+    def prepare(self, plan: PastPlan | None, *, is_new: bool) -> PastPlan | None:
         """Write the plan down, or return that of an earlier run here; None: a database that had no past gets none.
 
         What is there is the present of an earlier run: a past beside it would have its modules in two places.
@@ -49,7 +49,7 @@ class PastRun:
             before = PastPlan.load(self.folder)
         except ValueError as error:
             raise StorageError(f"{self.folder} is damaged ({error}): choose another --data-dir.") from error
-        if before is None and is_new:
+        if before is None and plan is not None and is_new:
             plan.save(self.folder)
             return plan
         return before

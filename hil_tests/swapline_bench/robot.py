@@ -11,6 +11,7 @@ late that a node has noticed the module of the one before.
 """
 
 from dataclasses import dataclass
+from math import isfinite
 
 from .custody import Ledger, Swap
 from .module import Module
@@ -54,6 +55,15 @@ class SwapRobot:
         self._waited_s = 0.0
         self._inserted_real_s = float("-inf")
         self._finished: list[tuple[float, int, Van | Slot]] = []  # when, request id and who still tells it
+
+    def resume(self) -> None:
+        """Measure from now what is measured in real time: the world stood still, and so nobody noticed anything."""
+        now_s = self._ledger.clock.real_time_s
+        if self._exchange is not None:
+            self._exchange.charged_out_real_s = self._exchange.drained_out_real_s = now_s
+        if isfinite(self._inserted_real_s):
+            self._inserted_real_s = now_s
+        self._finished = [(now_s, request_id, holder) for _, request_id, holder in self._finished]
 
     def step(self, dt_s: float) -> None:
         """Work for `dt_s`: at most one change of custody a step."""

@@ -12,7 +12,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from swapline_bench.module import Module
 from swapline_bench.past_life import Fault
@@ -27,6 +27,7 @@ WARNED_S_MAX = 240.0  # for which it is waited for
 BEGINS_AT = 0.25  # of the past
 LACKS_MAX = 0.33  # of its capacity, when the world begins: it is empty before its van goes to a station, at 30 %
 LEFT_MIN = 0.045
+SWAPPED = "swapped"  # the key of the story's last sentence
 REFILLED = 0.91  # of what it leaked is what it lacks in the end: balancing drains the others meanwhile
 
 
@@ -70,6 +71,13 @@ def plant(world: World, past_s: float) -> Module:
     return module
 
 
+class StoryState(NamedTuple):
+    """What a world that is written down keeps of its story."""
+
+    module: str
+    known: tuple[str, ...]  # keys of what was told
+
+
 class Story:
     """Tells what becomes of the module, as the gateway and the world show it; each thing once, a sentence each."""
 
@@ -101,6 +109,19 @@ class Story:
             "begin", f"story: cell {CELL + 1} of module {self.module} leaks; it is in bay {bay.bay} of {bay.node}"
         )
 
+    def resume(self, state: StoryState) -> None:
+        """Go on with the story that the world had when it was written down: what was told is told."""
+        self.module, self._known = state.module, set(state.known)
+        if self._van.is_kept_waiting:
+            self._wait_until_s = self._monotonic_s() + WARNED_S_MAX
+        if SWAPPED not in self._known:
+            self._say(f"story: goes on with module {self.module}")
+
+    @property
+    def state(self) -> StoryState:
+        """Return what the story has come to."""
+        return StoryState(self.module, tuple(sorted(self._known.copy())))  # a look may be on its way in its thread
+
     @property
     def _van(self) -> Van:
         return next(van for van in self._world.vans if van.name == place(self._world).node)
@@ -120,11 +141,13 @@ class Story:
                 self._tell(f"warning {warning['kind']}", f"story: early warning: {warning['text']}")
         for alarm in _ask(f"{url}/api/alarms?limit=100&module={self.module}", "alarms"):
             self._tell_alarm(alarm)
+        self.watch_swaps()
+
+    def watch_swaps(self) -> None:
+        """Look for the robot that takes the module out."""
         for swap in list(self._world.swaps):
             if swap.code_out == self.module:
-                self._tell(
-                    "swapped", f"story: taken out of {swap.van} at {swap.station}: it is in slot {swap.slot} now"
-                )
+                self._tell(SWAPPED, f"story: taken out of {swap.van} at {swap.station}: it is in slot {swap.slot} now")
 
     def _tell_alarm(self, alarm: Mapping[str, Any]) -> None:
         key = f"alarm {alarm['code']} {alarm['raised_utc_ms']} {alarm['level_max']}"

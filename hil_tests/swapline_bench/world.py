@@ -55,6 +55,18 @@ class World:
         self.stations = [self._build_station(n, slot_count) for n in range(station_count)]
         self.vans = [self._build_van(n, modules_per_van[n % len(modules_per_van)]) for n in range(van_count)]
         self.robots = [SwapRobot(s, self.ledger, absence_real_s=swap_absence_real_s) for s in self.stations]
+        self.record_places()
+
+    def record_places(self) -> None:
+        """Begin the ledger with where each module is (one that a robot holds is nowhere)."""
+        for station in self.stations:
+            for n, slot in enumerate(station.slots, 1):
+                if slot.module is not None:
+                    self.ledger.record("in", (station.name, n), slot.module, 0)
+        for van in self.vans:
+            for n, module in enumerate(van.bays, 1):
+                if module is not None:
+                    self.ledger.record("in", (van.name, n), module, 0)
 
     @property
     def time_s(self) -> float:
@@ -85,11 +97,7 @@ class World:
 
     def _build_station(self, number: int, slot_count: int) -> Station:
         name, random = f"station-{number + 1:03d}", make_random(self.seed, "station", number)
-        slots = []
-        for n in range(slot_count):
-            module = self._build_module(SLOT_SOC[n % len(SLOT_SOC)])
-            slots.append(Slot(module))
-            self.ledger.record("in", (name, n + 1), module, 0)
+        slots = [Slot(self._build_module(SLOT_SOC[n % len(SLOT_SOC)])) for n in range(slot_count)]
         return Station(name, slots, random, crossing=random.choice(self.city.middle_crossings()))
 
     def _build_van(self, number: int, bay_count: int) -> Van:
@@ -97,16 +105,14 @@ class World:
         full_kwh = MODULE_KWH * bay_count
         span_kwh = full_kwh * (0.95 - (SWAP_BELOW_PCT + FIRST_MARGIN_PCT) / 100.0)
         soc = (SWAP_BELOW_PCT + FIRST_MARGIN_PCT) / 100.0 + number * STAGGER_KWH % span_kwh / full_kwh
-        bays: list[Module | None] = []
-        for n in range(bay_count):
-            module = self._build_module(soc + random.uniform(-0.004, 0.004))
-            bays.append(module)
-            self.ledger.record("in", (name, n + 1), module, 0)
-        return Van(name, bays, self.city, random, start=random.choice(self.city.middle_crossings()))
+        bays = [self._build_module(soc + random.uniform(-0.004, 0.004)) for _ in range(bay_count)]
+        return Van(name, [*bays], self.city, random, start=random.choice(self.city.middle_crossings()))
 
     async def pass_time(self, on_late: Callable[[float], None] = lambda _: None) -> None:
         """Step for ever, `speed` times as fast as real time. `on_late` is told how late each step came (s)."""
         last_s = time.monotonic()
+        for robot in self.robots:
+            robot.resume()
         while True:
             await asyncio.sleep(REAL_STEP_S)
             now_s = time.monotonic()

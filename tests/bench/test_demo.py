@@ -95,7 +95,7 @@ def logs(folder: Path) -> str:
 
 
 def test_ctrl_c_stops_everything_in_order_and_a_second_run_goes_on(tmp_path: Path) -> None:
-    sealed = []
+    sealed, said = [], []
     for _ in range(2):
         port = services.free_port()
         arguments = ("--vans", "1", "--stations", "1", "--json", "--console-port", str(port), "--broker", "amqtt")
@@ -118,7 +118,21 @@ def test_ctrl_c_stops_everything_in_order_and_a_second_run_goes_on(tmp_path: Pat
         ]
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
+        said.append([line for line in err.splitlines() if line.startswith("world")])
     assert sealed[1] > sealed[0]
+    assert said == [[], ["world: goes on where it stopped"]]
+    assert_nothing_ran_backwards(tmp_path / "gateway" / "swapline.duckdb")
+
+
+def assert_nothing_ran_backwards(database: Path) -> None:
+    """Check counters that rise in every world, and so fall where another one begins."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        for stream, counter in (("vehicle", "odometer_km"), ("meter", "energy_import_kwh")):
+            rows = connection.execute(
+                f"SELECT {counter} FROM {stream} WHERE {counter} IS NOT NULL ORDER BY time"  # noqa: S608
+            ).fetchall()
+            assert rows == sorted(rows)
+            assert rows[0] < rows[-1]
 
 
 def wait_for_rows(port: int, timeout_s: float = 40) -> None:

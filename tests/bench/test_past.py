@@ -202,7 +202,9 @@ def test_no_more_frames_are_on_the_way_than_allowed_and_none_is_forgotten(folder
 def test_what_an_earlier_run_began_is_kept_and_a_fleet_without_past_gets_none(tmp_path: Path) -> None:
     run = PastRun(tmp_path / "past", on_log=lambda _: None)
     assert run.prepare(PLAN, is_new=False) is None
+    assert run.prepare(None, is_new=True) is None
     assert run.prepare(PLAN, is_new=True) == PLAN
+    assert run.prepare(None, is_new=False) == PLAN
     other = PLAN._replace(days=9)
     assert run.prepare(other, is_new=True) == PLAN
     assert run.prepare(other, is_new=False) == PLAN

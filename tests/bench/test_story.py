@@ -5,7 +5,7 @@ import pytest
 from swapline_bench import story
 from swapline_bench.module import Module
 from swapline_bench.past_schedule import Bay
-from swapline_bench.story import CELL, LACKS_MAX, Story
+from swapline_bench.story import CELL, LACKS_MAX, SWAPPED, Story, StoryState
 from swapline_bench.world import World
 
 SPREAD_ALARM_V = 0.3
@@ -120,6 +120,32 @@ def test_its_van_waits_for_the_warning_but_not_for_ever(monkeypatch: pytest.Monk
         told.watch("http://nowhere")
         world.step(3600.0)
         assert world.vans[0].driven_j > 0.0
+
+
+def test_a_story_that_goes_on_tells_nothing_twice_and_its_van_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(van_count=1)
+    before = Story(world, DAYS_S, say=lambda _: None)
+    before.begin()
+    warning = {"module": before.module, "kind": "cell_falls_behind", "text": "Cell 7 falls behind."}
+    monkeypatch.setattr(story, "_ask", lambda _, name: [warning] if name == "warnings" else [])
+    said: list[str] = []
+    resumed = Story(world, DAYS_S, say=said.append)
+    resumed.resume(before.state)
+    assert (said.pop(), resumed.told) == (f"story: goes on with module {before.module}", [])
+    assert world.vans[0].is_kept_waiting
+    resumed.watch("http://nowhere")
+    assert [sentence.split(": ", 1)[1][:13] for sentence in said] == ["early warning", "van-001 sets "]
+    again = Story(world, DAYS_S, say=said.append)
+    again.resume(resumed.state)
+    again.watch("http://nowhere")
+    assert again.told == []
+    assert world.vans[0].is_kept_waiting is False
+
+
+def test_a_story_that_has_ended_is_not_begun_again() -> None:
+    said: list[str] = []
+    Story(World(van_count=1), DAYS_S, say=said.append).resume(StoryState("CODE", ("begin", SWAPPED)))
+    assert said == []
 
 
 def test_its_van_waits_for_nothing_without_a_past_that_warns() -> None:
