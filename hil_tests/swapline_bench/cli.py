@@ -61,7 +61,7 @@ def format_status(status: Status) -> str:
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Journals, spool and database; a later run goes on with them.  [default: a new temporary folder]",
+    help="Journals, spool, database and world; a later run goes on with them.  [default: a new temporary folder]",
 )
 @click.option(
     "--broker", default="auto", show_default=True, type=click.Choice(KINDS), help="Which MQTT broker to start."
