@@ -108,6 +108,7 @@ class Demo:
         self._world_file = WorldFile(config.data_dir, settings)
         self._story: Story | None = None
         self._story_before: StoryState | None = None
+        self._goes_on = False
         self._rigs: list[rig.HolderRig] = []
         self._power_cuts = 0
         self._restarts = 0
@@ -185,11 +186,11 @@ class Demo:
         await self._start_gateway()
         if self.config.console:
             self._on_console(f"{self._gateway.url}/")
-        goes_on = self._find_world(is_new=is_new)
+        self._goes_on = self._find_world(is_new=is_new)
         self._make_rigs()
         stack.push_async_callback(self._past.stop)
         await self._start_past(is_new=is_new)
-        self._start_story(goes_on=goes_on)
+        self._start_story()
         for holder in self._rigs:
             stack.push_async_callback(holder.close)
         firmware = await compiled
@@ -277,13 +278,13 @@ class Demo:
         elif days:
             self._on_step("past: none, because this --data-dir holds a fleet that had none when it began")
 
-    def _start_story(self, *, goes_on: bool) -> None:
+    def _start_story(self) -> None:
         """Give a new world's module what its past has left it with; a world that goes on has its story or none."""
         if not self.config.has_story:
             for van in self._world.vans:
                 van.is_kept_waiting = False  # by a story that nobody tells in this run
             return
-        if goes_on and self._story_before is None:
+        if self._goes_on and self._story_before is None:
             self._on_step("story: none, because the world of this --data-dir began without one")
             return
         days = choose_days(self.config.past_days, len(self._world.modules))
@@ -298,6 +299,8 @@ class Demo:
     async def _play(self) -> None:
         """Let the world pass until somebody stops it, the duration is over, or the gateway ends."""
         self._world_file.forget()
+        if self._goes_on:
+            self._world.resume()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._world.pass_time(), name="world"),

@@ -24,6 +24,7 @@ PATIENCE_S = 1200.0  # of world time; then a module that is good enough will do
 GOOD_ENOUGH_PCT = 25.0  # fuller than the one it replaces
 EXCHANGE_BELOW_PCT = 85.0  # fuller modules stay in the van
 REQUEST_REAL_S = 60.0  # a request id stays so long after the last movement
+BOOT_REAL_S = 10.0  # in which nodes that begin to run have read all bays (measured: 2 to 4)
 NOTICE_REAL_S = 5.0  # and a van's at least so long before the next one replaces it
 
 
@@ -53,12 +54,13 @@ class SwapRobot:
         self._exchange: Exchange | None = None
         self._phase_s = 0.0
         self._waited_s = 0.0
-        self._inserted_real_s = float("-inf")
+        self._inserted_real_s = self._rests_until_real_s = float("-inf")
         self._finished: list[tuple[float, int, Van | Slot]] = []  # when, request id and who still tells it
 
     def resume(self) -> None:
-        """Measure from now what is measured in real time: the world stood still, and so nobody noticed anything."""
+        """Go on after nodes were off: rest until they have read who is where, and measure real time from now."""
         now_s = self._ledger.clock.real_time_s
+        self._rests_until_real_s = now_s + BOOT_REAL_S
         if self._exchange is not None:
             self._exchange.charged_out_real_s = self._exchange.drained_out_real_s = now_s
         if isfinite(self._inserted_real_s):
@@ -71,6 +73,8 @@ class SwapRobot:
             module.advance(0.0, dt_s)
         self.station.is_robot_moving = self._exchange is not None
         self._end_requests()
+        if self._ledger.clock.real_time_s < self._rests_until_real_s:
+            return
         if self._exchange is None:
             self._begin(dt_s)
             return

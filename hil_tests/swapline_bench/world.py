@@ -108,11 +108,14 @@ class World:
         bays = [self._build_module(soc + random.uniform(-0.004, 0.004)) for _ in range(bay_count)]
         return Van(name, [*bays], self.city, random, start=random.choice(self.city.middle_crossings()))
 
+    def resume(self) -> None:
+        """Go on after nodes were off: robots leave them time to notice what they would have seen otherwise."""
+        for robot in self.robots:
+            robot.resume()
+
     async def pass_time(self, on_late: Callable[[float], None] = lambda _: None) -> None:
         """Step for ever, `speed` times as fast as real time. `on_late` is told how late each step came (s)."""
         last_s = time.monotonic()
-        for robot in self.robots:
-            robot.resume()
         while True:
             await asyncio.sleep(REAL_STEP_S)
             now_s = time.monotonic()
