@@ -1,11 +1,21 @@
-"""What the proofs of boards and alerts share."""
+"""What tests of the cloud share: a database that is empty, and one with a fleet in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from swapline_bench import services
 from tests.cloud import year
 from tests.cloud.filled import Filled, filled
+
+
+@pytest.fixture(scope="module")
+def server(require: Callable[[str], Path]) -> Iterator[services.InfluxServer]:
+    """Return an InfluxDB 1.x for the tests of a file."""
+    require("influxd")
+    with services.influxd() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import re
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -211,13 +210,6 @@ class Database:
 
     def firing(self, name: str, label: str = "node") -> list[str]:
         return sorted(labels[label] for labels in self.fire(name).firing)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[services.InfluxServer]:
-    with services.influxd() as running:
-        assert isinstance(running, services.InfluxServer)
-        yield running
 
 
 @pytest.fixture

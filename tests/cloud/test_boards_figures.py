@@ -19,13 +19,6 @@ CHOSEN: dict[str, Choice] = {"fleet": ALL, "node": ALL, "module": "M1", "gateway
 DAY_MS, HOUR_MS, MINUTE_MS = 86_400_000, 3_600_000, 60_000
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[services.InfluxServer]:
-    with services.influxd() as running:
-        assert isinstance(running, services.InfluxServer)
-        yield running
-
-
 @pytest.fixture
 def influx(server: services.InfluxServer) -> Iterator[Influx]:
     yield empty(server)

@@ -3,12 +3,10 @@
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
-
-import pytest
 
 from swapline_bench import services
 from swapline_bench.services import InfluxServer
@@ -33,13 +31,6 @@ FRAME_FIELDS = ("seq", "boot", "row_count", "value_count", "rows_refused", "span
 Tags = tuple[tuple[str, str], ...]
 Row = tuple[int, dict[str, Any]]  # seconds, fields
 Points = dict[tuple[Tags, int], dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def server(require: Callable[[str], Path]) -> Iterator[InfluxServer]:
-    require("influxd")
-    with services.influxd() as running:
-        yield running
 
 
 def set_up(server: InfluxServer, folder: Path, database: str, levels: tuple[Level, ...] = LEVELS) -> None:

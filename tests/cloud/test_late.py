@@ -136,12 +136,6 @@ def run(late: LateRows, work: Work | None = None) -> Did:
     return done
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[services.InfluxServer]:
-    with services.influxd() as influx:
-        yield influx
-
-
 @pytest.fixture
 def database(server: services.InfluxServer) -> Iterator[Database]:
     found = Database(server)

@@ -14,25 +14,24 @@ once come to the rows that one derivation of everything comes to, as soon as eac
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from swapline_gateway.spool import now_utc_ms
 from swapline_wire.catalogue import TIME_GATEWAY
 
 from .custody import EPISODE_GAP_MS, Overlap, RunsOf, find_claims, find_two_places, runs_by_place, settle_bay
 from .custody_judge import KINDS, LOST_AFTER_MS, Judge, describe
+from .custody_ledger import CustodyLedgers
 from .custody_rows import (
     YEAR_MS,
     Bygone,
     changes,
-    contradiction_of,
     contradiction_row,
     place_of,
     place_tags,
     read_lasting,
     stay_of,
     stay_row,
-    swap_of,
     swap_row,
 )
 from .draft import Draft
@@ -40,17 +39,14 @@ from .hour import ModuleHour
 from .record import (
     BY_EVENT,
     BY_OTHER_PLACE,
-    CODE_UNUSUAL,
     HOUR_MS,
     SWAP_HALF_TOLD,
     TWO_MODULES,
     TWO_PLACES,
     Contradiction,
-    Ledger,
     Place,
     Sighting,
     Stay,
-    Swap,
     SwapHalf,
 )
 from .run import join_sightings
@@ -63,7 +59,6 @@ LOOK_BACK_MS = 3 * HOUR_MS  # for the last proof of a claim; twice as far each t
 DOUBT_MS = 6 * HOUR_MS  # of two places or modules at one time, whose rows' clocks are looked at
 SILENCE_MS_MAX = 30 * 24 * HOUR_MS  # a holder that speaks again after longer is judged by a rebuild only
 SWEEP_MS = HOUR_MS
-LIMIT = 500
 
 Progress = Callable[[str, int, int], None]
 
@@ -97,17 +92,14 @@ class _Claimed(NamedTuple):
     is_changed: bool
 
 
-class CustodyBook:
+class CustodyBook(CustodyLedgers):
     """See the module's header. `now_utc_ms` decides only for how long a module has been nowhere."""
 
     def __init__(self, store: BatteryStore, hours: HourBookLike, *, now_utc_ms: Callable[[], int] = now_utc_ms) -> None:
-        self._store = store
+        super().__init__(store, now_utc_ms=now_utc_ms)
         self._sightings = Sightings(hours)
-        self._now_utc_ms = now_utc_ms
         self._swept_utc_ms: int | None = None
         self._bygone = Bygone(store, now_utc_ms)
-
-    # ---- keeping
 
     def refresh(self, modules: Collection[str], *, since_utc_ms: int) -> set[str]:
         """Derive what evidence of these modules since then may have changed. Returns modules whose custody changed."""
@@ -384,113 +376,6 @@ class CustodyBook:
         rows += self._changes([row for row in stored if row.tags["kind"] in KINDS], found)
         self._store.put(rows)
         return bool(rows)
-
-    # ---- questions
-
-    def ledger(
-        self, module: str, *, since_utc_ms: int = 0, before_utc_ms: int | None = None, limit: int | None = None
-    ) -> Ledger:
-        """Return what is known of a module's custody: what had not ended at a time; of that the newest `limit` stays.
-
-        `before_utc_ms`: of the stays that began before it, as `Ledger.older_utc_ms` told. Swaps and contradictions
-        are those of the same time as the stays.
-        """
-        tags = {"module": module}
-        lasting = [("until_utc_ms", ">", since_utc_ms)] if since_utc_ms else []
-        stays, is_cut = self._newest_stays(tags, lasting, before_utc_ms, limit)
-        start_ms = max(since_utc_ms, stays[0].time_utc_ms) if is_cut else since_utc_ms
-        swaps = self._swaps_of(module, stays, max(0, start_ms - EXCHANGE_MS), before_utc_ms)
-        ended = [("until_utc_ms", ">=", start_ms)] if start_ms else []
-        contradictions = self._store.read(CONTRADICTION, tags=tags, where=ended, end_utc_ms=before_utc_ms)
-        for kind in (TWO_MODULES, SWAP_HALF_TOLD):  # those that name another module
-            other = [("other_module", "=", module), *ended]
-            contradictions += self._store.read(
-                CONTRADICTION, tags={"kind": kind}, where=other, end_utc_ms=before_utc_ms
-            )
-        return Ledger(
-            module,
-            tuple(map(stay_of, stays)),
-            tuple(sorted(map(swap_of, swaps), key=lambda swap: swap.start_utc_ms)),
-            tuple(sorted(map(contradiction_of, contradictions), key=lambda one: one.time_utc_ms)[-(limit or 0) :]),
-            is_complete=not is_cut and not since_utc_ms,
-            older_utc_ms=start_ms if is_cut else None,
-        )
-
-    def _newest_stays(
-        self, tags: dict[str, str], lasting: list[tuple[str, str, int]], before_ms: int | None, limit: int | None
-    ) -> tuple[list[Row], bool]:
-        """Return the newest stays in the order of time, and whether there are older ones.
-
-        Stays that began at one time are not parted: whoever asks for older ones names a time.
-        """
-        wanted = None if limit is None else limit + 1
-        found = self._store.read(STAY, tags=tags, where=lasting, end_utc_ms=before_ms, limit=wanted, newest_first=True)
-        is_cut = wanted is not None and len(found) == wanted
-        if is_cut:
-            edge_ms = found[-1].time_utc_ms
-            kept = [row for row in found if row.time_utc_ms > edge_ms]
-            found = kept or self._store.read(
-                STAY, tags=tags, where=lasting, start_utc_ms=edge_ms, end_utc_ms=edge_ms + 1
-            )
-        return sorted(found, key=lambda row: (row.time_utc_ms, row.key)), is_cut
-
-    def _swaps_of(self, module: str, stays: list[Row], start_ms: int, end_ms: int | None) -> list[Row]:
-        """Return swaps that a module left or came with.
-
-        A swap's key has the module that left. The others are asked for by their holders: InfluxDB finds tags at once,
-        but for a field it reads every swap of the fleet.
-        """
-        found = self._store.read(SWAP, tags={"module": module}, start_utc_ms=start_ms, end_utc_ms=end_ms)
-        came: dict[Any, Row] = {}
-        for fleet, node in sorted({(row.tags["fleet"], row.tags["node"]) for row in stays}):
-            for role in ("van", "station"):
-                tags, came_in = {"fleet": fleet, role: node}, [("module_in", "=", module)]
-                rows = self._store.read(SWAP, tags=tags, where=came_in, start_utc_ms=start_ms, end_utc_ms=end_ms)
-                came |= {row.key: row for row in rows if row.tags["module"] != module}
-        return found + list(came.values())
-
-    def at(self, fleet: str, node: str, time_utc_ms: int) -> list[Stay]:
-        """Return which modules were in a holder's bays at a time."""
-        rows = self._store.read(
-            STAY,
-            tags={"fleet": fleet, "node": node},
-            where=[("until_utc_ms", ">", time_utc_ms)],
-            end_utc_ms=time_utc_ms + 1,
-        )
-        return sorted((stay_of(row) for row in rows), key=lambda stay: (stay.place.bay, stay.from_utc_ms))
-
-    def is_holder(self, fleet: str, node: str) -> bool:
-        """Say whether any module ever was there."""
-        return bool(self._store.read(STAY, tags={"fleet": fleet, "node": node}, limit=1))
-
-    def holders(self) -> list[tuple[str, str]]:
-        """Return all vans and stations in which a module is, as far as is known."""
-        rows = self._store.read(STAY, where=[("until_utc_ms", ">", self._now_utc_ms())])
-        return sorted({(row.tags["fleet"], row.tags["node"]) for row in rows})
-
-    def swaps(self, *, since_utc_ms: int = 0, limit: int = LIMIT, fleet: str | None = None) -> list[Swap]:
-        """Return swaps, newest first."""
-        tags = None if fleet is None else {"fleet": fleet}
-        rows = self._store.read(SWAP, tags=tags, start_utc_ms=since_utc_ms, limit=limit, newest_first=True)
-        return [swap_of(row) for row in rows]
-
-    def contradictions(
-        self, *, since_utc_ms: int = 0, limit: int = LIMIT, kind: str | None = None
-    ) -> list[Contradiction]:
-        """Return contradictions of a kind, or of all, that began since then, newest first.
-
-        Of all kinds codes that are unusual come last: a fleet may have one for each module, and nothing has happened.
-        """
-        parts = (("!=", CODE_UNUSUAL), ("=", CODE_UNUSUAL)) if kind is None else (("=", kind),)
-        rows: list[Row] = []
-        for how, name in parts:
-            if len(rows) < limit:
-                where = [("kind", how, name)]
-                room = limit - len(rows)
-                rows += self._store.read(
-                    CONTRADICTION, where=where, start_utc_ms=since_utc_ms, limit=room, newest_first=True
-                )
-        return [contradiction_of(row) for row in rows]
 
 
 class Sightings:
